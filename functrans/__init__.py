@@ -1,0 +1,36 @@
+"""functrans: derivatives, batching and staging of plain NumPy functions."""
+
+from functrans import config, errors, numpy, tree
+from functrans.transforms.batch import pmean, psum, vmap
+from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
+from functrans.transforms.derived import hessian, hvp, jacfwd, jacobian, jacrev
+from functrans.transforms.forward import jvp
+from functrans.transforms.linear import linear_transpose, linearize, make_program
+from functrans.transforms.reverse import grad, value_and_grad, vjp
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "config",
+    "custom_jvp",
+    "custom_vjp",
+    "errors",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jvp",
+    "linear_transpose",
+    "linearize",
+    "make_program",
+    "numpy",
+    "pmean",
+    "psum",
+    "stop_gradient",
+    "tree",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]

@@ -1,0 +1,238 @@
+"""Programs: a staged function as a list of equations over typed variables.
+
+A `Program` is straight-line code in single-assignment form. It prints in a fixed syntax, checks
+itself, and evaluates through the same dispatch as user code, so that every transform applies to it.
+Invariant: a variable is defined once, before its uses, and its type is what its primitive's type
+rule gives for the types of the operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from functrans import tree
+from functrans.core.primitive import Primitive
+from functrans.core.types import ArrayType, type_of
+from functrans.errors import Origin, ProgramError, StructureError, describe_origin
+
+__all__ = ["Atom", "Equation", "Literal", "Program", "Variable", "check", "without_dead_code"]
+
+
+class Variable:
+    """A value of a program, known by identity."""
+
+    __slots__ = ("array_type",)
+
+    def __init__(self, array_type: ArrayType) -> None:
+        self.array_type = array_type
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A Python or NumPy scalar written into the program."""
+
+    value: Any
+
+    @property
+    def array_type(self) -> ArrayType:
+        return type_of(self.value)
+
+
+Atom = Variable | Literal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Equation:
+    """``outputs = primitive(inputs; params)``, and the user's line it stems from."""
+
+    outputs: tuple[Variable, ...]
+    primitive: Primitive
+    inputs: tuple[Atom, ...]
+    params: dict[str, Any]
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A function staged for arguments of given types; make one with `ft.make_program`.
+
+    Attributes:
+        name: the function's name.
+        inputs: one variable for each leaf of the arguments.
+        captured: variables bound, by reference, to `values`: arrays the function closed over.
+        equations: in order of evaluation.
+        outputs: one atom for each leaf of the result.
+        input_structure, output_structure: pytrees of the arguments (a pair of positional and
+            keyword arguments) and of the result.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> program = ft.make_program(lambda x: np.sum(np.sin(x) * 2.0))(np.ones(3))
+        >>> print(program)
+        program lambda(a: float64[3]) -> d
+          b: float64[3] = sin(a)
+          c: float64[3] = multiply(b, 2.0)
+          d: float64[] = sum(c; axes=(0,))
+        >>> float(program(np.zeros(3)))
+        0.0
+    """
+
+    name: str
+    inputs: tuple[Variable, ...]
+    equations: tuple[Equation, ...]
+    outputs: tuple[Atom, ...]
+    captured: tuple[Variable, ...] = ()
+    values: tuple[Any, ...] = ()
+    input_structure: Any = field(default=None, repr=False)
+    output_structure: Any = field(default=None, repr=False)
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        """The result for arguments of the structure the program was staged for."""
+        leaves, structure = tree.flatten((args, keywords))
+        if self.input_structure is not None and structure != self.input_structure:
+            raise StructureError(
+                f"program {self.name}: was staged for arguments {self.input_structure}, got {structure}"
+                "\n  Remedy: stage it again for these arguments with ft.make_program."
+            )
+        results = self.evaluate(leaves)
+        return results if self.output_structure is None else tree.unflatten(self.output_structure, results)
+
+    def evaluate(self, leaves: Sequence[Any]) -> list[Any]:
+        """The flat results for flat arguments, each operation dispatched as in user code."""
+        environment: dict[Variable, Any] = dict(zip(self.captured, self.values))
+        environment.update(zip(self.inputs, leaves, strict=True))
+
+        def read(atom: Atom) -> Any:
+            return atom.value if isinstance(atom, Literal) else environment[atom]
+
+        last_use = self._last_uses()
+        for position, equation in enumerate(self.equations):
+            result = equation.primitive(*map(read, equation.inputs), **equation.params)
+            if equation.primitive.multiple:
+                environment.update(zip(equation.outputs, result, strict=True))
+            else:
+                environment[equation.outputs[0]] = result
+            for variable in last_use[position]:
+                environment.pop(variable, None)
+        return [read(atom) for atom in self.outputs]
+
+    def _last_uses(self) -> list[list[Variable]]:
+        """For each equation, the variables nothing after it reads: evaluation frees them there."""
+        cached = self.__dict__.get("_last_use_table")
+        if cached is not None:
+            return cached  # type: ignore[no-any-return]
+        kept = set(self.outputs)
+        seen: set[Variable] = set()
+        table: list[list[Variable]] = []
+        for equation in reversed(self.equations):
+            ending = {v for v in (*equation.inputs, *equation.outputs) if isinstance(v, Variable)} - seen - kept
+            seen |= ending
+            table.append(list(ending))
+        table.reverse()
+        self.__dict__["_last_use_table"] = table
+        return table
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterable[str]:
+        names: dict[Variable, str] = {}
+
+        def define(variable: Variable) -> str:
+            names[variable] = letters(len(names))
+            return f"{names[variable]}: {variable.array_type}{'*' if variable.array_type.weak else ''}"
+
+        def show(atom: Atom) -> str:
+            return literal_text(atom.value) if isinstance(atom, Literal) else names[atom]
+
+        arguments = ", ".join(map(define, self.inputs))
+        captured = "; " + ", ".join(map(define, self.captured)) if self.captured else ""
+        body = []
+        for equation in self.equations:
+            inputs = ", ".join(map(show, equation.inputs))
+            params = ", ".join(f"{key}={param_text(value)}" for key, value in equation.params.items())
+            left = ", ".join(map(define, equation.outputs))
+            body.append(f"  {left} = {equation.primitive.name}({inputs}{'; ' if params else ''}{params})")
+        results = ", ".join(map(show, self.outputs))
+        yield f"program {self.name}({arguments}{captured}) -> {results if len(self.outputs) == 1 else f'({results})'}"
+        yield from body
+
+
+def letters(number: int) -> str:
+    """``a`` to ``z``, then ``aa``, ``ab`` ...: the names of variables in print."""
+    text = ""
+    number += 1
+    while number:
+        number, letter = divmod(number - 1, 26)
+        text = chr(ord("a") + letter) + text
+    return text
+
+
+def literal_text(value: Any) -> str:
+    """A literal as printed: Python scalars bare, NumPy scalars with their dtype."""
+    return f"{value.dtype.name}({value})" if isinstance(value, np.generic) else repr(value)
+
+
+def param_text(value: Any) -> str:
+    """A parameter as printed, on one line."""
+    if isinstance(value, Program):
+        return f"<program {value.name}, {len(value.equations)} equations>"
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, Callable):  # type: ignore[arg-type]
+        return getattr(value, "__name__", type(value).__name__)
+    return repr(value)
+
+
+def check(program: Program) -> Program:
+    """`program` itself, if it keeps its invariants; raises `ProgramError` saying which it breaks."""
+    defined = {*program.inputs, *program.captured}
+
+    def fail(what: str, equation: Equation) -> ProgramError:
+        return ProgramError(
+            f"program {program.name}: {what} in the equation of {equation.primitive.name} "
+            f"made at {describe_origin(equation.origin)}\n{program}"
+        )
+
+    for equation in program.equations:
+        for atom in equation.inputs:
+            if isinstance(atom, Variable) and atom not in defined:
+                raise fail("a variable is used before it is defined", equation)
+        result = equation.primitive.result_type([atom.array_type for atom in equation.inputs], equation.params)
+        types = tuple(result) if equation.primitive.multiple else (result,)
+        if types != tuple(variable.array_type for variable in equation.outputs):
+            raise fail(f"the type rule gives {', '.join(map(str, types))}", equation)
+        if not defined.isdisjoint(equation.outputs):
+            raise fail("a variable is defined twice", equation)
+        defined.update(equation.outputs)
+    for atom in program.outputs:
+        if isinstance(atom, Variable) and atom not in defined:
+            raise ProgramError(f"program {program.name}: an output is not defined\n{program}")
+    if len(program.captured) != len(program.values):
+        raise ProgramError(f"program {program.name}: {len(program.captured)} captured variables, {len(program.values)} values")
+    return program
+
+
+def without_dead_code(program: Program) -> Program:
+    """`program` without equations and captured arrays that no output depends on."""
+    live = {atom for atom in program.outputs if isinstance(atom, Variable)}
+    kept = []
+    for equation in reversed(program.equations):
+        if not live.isdisjoint(equation.outputs):
+            kept.append(equation)
+            live.update(atom for atom in equation.inputs if isinstance(atom, Variable))
+    captured = [(variable, value) for variable, value in zip(program.captured, program.values) if variable in live]
+    return Program(
+        program.name,
+        program.inputs,
+        tuple(reversed(kept)),
+        program.outputs,
+        tuple(variable for variable, _ in captured),
+        tuple(value for _, value in captured),
+        program.input_structure,
+        program.output_structure,
+    )

@@ -1,0 +1,219 @@
+"""Staging: running a function on types to record the `Program` it performs.
+
+Invariant: a program holds no array. Arrays the function closes over, and tracers of enclosing
+transforms, become captured inputs, bound by reference; only Python and NumPy scalars are literals.
+What does not depend on a staged value is not recorded but computed by the parent, once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans import tree
+from functrans.config import settings
+from functrans.core.mutation import ARGUMENT
+from functrans.core.primitive import PRIMITIVES, Primitive
+from functrans.core.program import Atom, Equation, Literal, Program, Variable, check
+from functrans.core.trace import Trace, TracedValue, current
+from functrans.core.tracer import Tracer, not_concrete, operand
+from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of
+from functrans.errors import GlobalRandomError, describe_origin, user_origin
+
+__all__ = ["StagedTracer", "StagingTrace", "function_title", "stage"]
+
+
+class StagedTracer(Tracer):
+    """A variable of the program being recorded."""
+
+    __slots__ = ("variable",)
+    state = ("variable",)
+
+    def __init__(self, trace: Trace, variable: Variable) -> None:
+        self.owner = trace
+        self.variable = variable
+        self.origin = user_origin()
+        self.cell = None
+
+    @property
+    def array_type(self) -> ArrayType:
+        return self.variable.array_type
+
+    def peek(self, asker: str) -> Any:
+        raise not_concrete(
+            self,
+            asker,
+            "which has no value while the function is staged",
+            "choose between values with np.where; keep Python branches outside the staged function, or make what they "
+            "depend on a static argument",
+        )
+
+    constant = peek
+
+
+class StagingTrace(Trace):
+    """Records the operations on its tracers as equations."""
+
+    __slots__ = ("captured", "equations", "values")
+
+    def __init__(self, transform: str, parent: Trace) -> None:
+        super().__init__(transform, parent)
+        self.equations: list[Equation] = []
+        self.captured: dict[int, Variable] = {}
+        self.values: list[Any] = []
+
+    def argument(self, array_type: ArrayType) -> StagedTracer:
+        """A tracer for a new input."""
+        tracer = StagedTracer(self, Variable(array_type))
+        tracer.cell = ARGUMENT
+        return tracer
+
+    def process(self, primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+        for value in operands:
+            if isinstance(value, StagedTracer) and value.owner is self:
+                return self.record(primitive, operands, params)
+        return self.parent.process(primitive, operands, params)
+
+    def record(self, primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+        """The tracers of the results of a new equation."""
+        atoms = tuple(map(self.atom, operands))
+        types = primitive.result_type([atom.array_type for atom in atoms], params)
+        results = [StagedTracer(self, Variable(type_)) for type_ in (types if primitive.multiple else (types,))]
+        outputs = tuple(result.variable for result in results)
+        self.equations.append(Equation(outputs, primitive, atoms, params, results[0].origin if results else None))
+        return tuple(results) if primitive.multiple else results[0]
+
+    def atom(self, value: Any) -> Atom:
+        """What stands for `value` in an equation."""
+        if isinstance(value, StagedTracer) and value.owner is self:
+            return value.variable
+        if type(value) in PYTHON_SCALARS or isinstance(value, np.generic):
+            return Literal(value)
+        if isinstance(value, TracedValue):
+            self.admit(value)
+        elif value.ndim:
+            uniform = _uniform_element(value)
+            if uniform is not None:
+                spread: StagedTracer = self.record(PRIMITIVES["broadcast_to"], (uniform,), {"shape": value.shape})
+                return spread.variable
+        variable = self.captured.get(id(value))
+        if variable is None:
+            variable = self.captured[id(value)] = Variable(type_of(value))
+            self.values.append(_contents(value))
+            self._keep(value)
+        return variable
+
+    def _keep(self, value: Any) -> None:
+        """Hold on to `value` while staging, so that its id stays its own."""
+        self.values.append(value)
+
+    def as_tracer(self, value: Any) -> Any:
+        if isinstance(value, StagedTracer) and value.owner is self:
+            return StagedTracer(self, value.variable)
+        return self.record(PRIMITIVES["copy"], (value,), {})
+
+
+def _uniform_element(value: Any) -> Any:
+    """The scalar all elements of a zero-stride array share, or None."""
+    if isinstance(value, np.ndarray) and value.size and not any(value.strides):
+        return value[(0,) * value.ndim]
+    return None
+
+
+def _contents(value: Any) -> Any:
+    """`value`; of a tracer, a new one with today's contents, which later in-place code leaves alone."""
+    if not isinstance(value, Tracer):
+        return value
+    contents = object.__new__(type(value))
+    contents.owner, contents.origin, contents.cell = value.owner, value.origin, None
+    contents.become(value)
+    return contents
+
+
+def function_title(function: Callable[..., Any]) -> str:
+    """A function's name as a program's: ``loss``, ``lambda``."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return name.strip("<>")
+
+
+def stage(
+    function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any] | None = None, *, transform: str
+) -> Program:
+    """The `Program` of ``function(*args, **keywords)``; leaves are arrays, scalars, tracers or types."""
+    keywords = keywords or {}
+    leaves, input_structure = tree.flatten((args, keywords))
+    trace = StagingTrace(transform, current.get())
+    tracers = [trace.argument(leaf if isinstance(leaf, ArrayType) else type_of(operand(leaf))) for leaf in leaves]
+    inputs = tuple(tracer.variable for tracer in tracers)
+    state = _random_state()
+    token = trace.begin()
+    try:
+        staged_args, staged_keywords = tree.unflatten(input_structure, tracers)
+        result = function(*staged_args, **staged_keywords)
+        result_leaves, output_structure = tree.flatten(result)
+        outputs = tuple(trace.atom(operand(leaf)) for leaf in result_leaves)
+    finally:
+        trace.end(token)
+    if _random_state() != state:
+        raise _drew_random_numbers(function, args, keywords, transform)
+    program = Program(
+        function_title(function),
+        inputs,
+        tuple(trace.equations),
+        outputs,
+        tuple(trace.captured.values()),
+        tuple(trace.values[::2]),
+        input_structure,
+        output_structure,
+    )
+    return check(program) if settings.check_programs else program
+
+
+def _random_state() -> Any:
+    """A value that changes when NumPy's global random state does; None before numpy.random is used."""
+    module = sys.modules.get("numpy.random")
+    if module is None:
+        return None
+    _, keys, position, has_gauss, gauss = module.get_state()
+    return position, has_gauss, gauss, keys.tobytes()
+
+
+def _drew_random_numbers(
+    function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], transform: str
+) -> GlobalRandomError:
+    """The error naming the line that drew, found by staging once more and looking after each line."""
+    found: list[Any] = []
+    state = _random_state()
+    last: list[Any] = [None]
+
+    def look(frame: Any, event: str, _: Any) -> Any:
+        nonlocal state
+        new = _random_state()
+        if new != state and not found and last[0] is not None:
+            found.append(last[0])
+        state = new
+        if event in {"line", "call"}:
+            last[0] = (frame.f_code, frame.f_lasti)
+        return look
+
+    trace = StagingTrace(transform, current.get())
+    leaves, structure = tree.flatten((args, keywords))
+    previous = sys.gettrace()
+    token = trace.begin()
+    try:
+        tracers = [trace.argument(leaf if isinstance(leaf, ArrayType) else type_of(operand(leaf))) for leaf in leaves]
+        again_args, again_keywords = tree.unflatten(structure, tracers)
+        sys.settrace(look)
+        function(*again_args, **again_keywords)
+    finally:
+        sys.settrace(previous)
+        trace.end(token)
+    origin = found[0] if found else None
+    return GlobalRandomError(
+        f"{transform}: {function_title(function)} drew from NumPy's global random state while it was staged, which would freeze "
+        f"the numbers into the program\n  drawn at {describe_origin(origin)}"
+        "\n  Remedy: draw the numbers outside and pass them in as an argument."
+    )

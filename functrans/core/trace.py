@@ -1,0 +1,121 @@
+"""Dispatch by context: the current trace decides what an operation means.
+
+Invariant: a trace treats its own tracers as live, every other value as a constant, and hands what
+has no tracer of its own to its parent. `EVALUATION`, the root, has no tracers, so one that reaches
+it has leaked out of its transform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from functrans.errors import TracerLeakError, at_user_line, describe_origin
+
+__all__ = ["EVALUATION", "Trace", "TracedValue", "current", "running"]
+
+
+class TracedValue:
+    """What every tracer is to a trace: a value that belongs to some trace. See `core.tracer`."""
+
+    __slots__ = ("cell", "origin", "owner", "__weakref__")
+
+    owner: Trace
+    origin: Any
+    cell: Any
+
+
+class Trace:
+    """An interpretation of primitives that is under way.
+
+    Attributes:
+        transform: the name of the transform, for messages.
+        parent: the trace that was current when this one began; None for the root.
+        alive: whether the transformed function is still running.
+    """
+
+    __slots__ = ("alive", "parent", "transform")
+
+    parent: Trace
+
+    def __init__(self, transform: str, parent: Trace) -> None:
+        self.transform = transform
+        self.parent = parent
+        self.alive = True
+
+    def process(self, primitive: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+        """The result of `primitive` on operands, some of which may be this trace's tracers."""
+        raise NotImplementedError
+
+    def as_tracer(self, value: Any) -> Any:
+        """`value`, a constant to this trace, as a tracer of this trace that may be written into."""
+        raise NotImplementedError
+
+    def admit(self, value: TracedValue) -> None:
+        """Raise unless `value` belongs to this trace or to a live ancestor."""
+        owner = value.owner
+        trace: Trace | None = self
+        while trace is not None:
+            if trace is owner:
+                return
+            trace = getattr(trace, "parent", None)
+        raise owner.misuse(value)
+
+    def misuse(self, value: TracedValue) -> Exception:
+        """The error for a tracer of this trace met where the trace is not running."""
+        return leaked(value)
+
+    def begin(self) -> Any:
+        """Make this trace current; returns what `end` needs."""
+        return current.set(self)
+
+    def end(self, token: Any) -> None:
+        """Make the previous trace current again, and this trace's tracers dead."""
+        current.reset(token)
+        self.alive = False
+
+
+def leaked(value: TracedValue) -> TracerLeakError:
+    """The error for a tracer met outside its trace."""
+    state = "has ended" if not value.owner.alive else "is not running here"
+    return TracerLeakError(
+        f"a value traced by {value.owner.transform}, of type {value.array_type}, was used after or outside "  # type: ignore[attr-defined]
+        f"its transform, which {state}\n  made at {describe_origin(value.origin)}"
+        "\n  Return it from the function instead (with has_aux=True if it is not part of the result), "
+        f"or keep a copy of its numbers with .item() or ft.stop_gradient.{at_user_line()}"
+    )
+
+
+class Evaluation(Trace):
+    """The root: computes with NumPy."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.transform = "evaluation"
+        self.alive = True
+
+    def process(self, primitive: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+        for operand in operands:
+            if isinstance(operand, TracedValue):
+                raise operand.owner.misuse(operand)
+        return primitive.evaluate(*operands, **params)
+
+    def as_tracer(self, value: Any) -> Any:
+        return value
+
+
+EVALUATION = Evaluation()
+current: ContextVar[Trace] = ContextVar("functrans_trace", default=EVALUATION)
+
+
+@contextmanager
+def running(trace: Trace) -> Iterator[None]:
+    """Make `trace` current for a while, as its rules need for the parent they run under."""
+    token = current.set(trace)
+    try:
+        yield
+    finally:
+        current.reset(token)

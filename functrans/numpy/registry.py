@@ -1,0 +1,45 @@
+"""`implements`: says which NumPy callable, and which methods, a function stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from functrans.core.tracer import ARRAY_FUNCTIONS, install_method
+
+__all__ = ["implements"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def implements(*functions: Any, methods: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """A decorator: the function is called for `functions` on traced values, and as these methods of tracers."""
+
+    def decorate(function: Function) -> Function:
+        for numpy_function in functions:
+            ARRAY_FUNCTIONS[numpy_function] = function
+        for name in methods:
+            install_method(name, function)
+        return function
+
+    return decorate
+
+
+def normalize_axis(axis: Any, ndim: int, name: str) -> int:
+    """A non-negative axis, or NumPy's AxisError."""
+    index = axis.__index__()
+    if not -ndim <= index < ndim:
+        raise np.exceptions.AxisError(index, ndim, name)
+    return index % ndim if ndim else 0
+
+
+def normalize_axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
+    """Sorted non-negative axes from an int, a tuple, or None for all."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(normalize_axis(item, ndim, name) for item in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"np.{name}: duplicate value in axis {axis}")
+    return tuple(sorted(axes))

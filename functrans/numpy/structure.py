@@ -1,0 +1,593 @@
+"""NumPy's functions that rearrange, join, split, repeat and pad arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans.core.mutation import assign, freeze, maybe_view, view
+from functrans.core.trace import current
+from functrans.core.tracer import HOOKS, Tracer, install_method, operand, strengthen
+from functrans.core.types import dtype_of, shape_of
+from functrans.errors import UnsupportedError, at_user_line
+from functrans.numpy.registry import implements, normalize_axes, normalize_axis
+from functrans.ops import structure as ops
+from functrans.ops.arithmetic import where as where_op
+
+
+@implements(np.copy, methods=("copy",))
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    a = operand(a)
+    return current.get().as_tracer(a) if isinstance(a, Tracer) else np.copy(a)
+
+
+@implements(methods=("astype",))
+def astype(a: Any, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> Any:
+    a = operand(a)
+    dtype = np.dtype(dtype)
+    old = dtype_of(a)
+    if dtype == old and not getattr(a, "weak", False) and isinstance(a, Tracer):
+        return current.get().as_tracer(a) if copy else a
+    if not np.can_cast(old, dtype, casting):  # type: ignore[arg-type]
+        raise TypeError(f"astype: cannot cast {old} to {dtype} according to the rule {casting!r}{at_user_line()}")
+    if old.kind == "c" and dtype.kind not in "cb":
+        a = ops.real(a)
+    return ops.convert(a, dtype=dtype) if dtype_of(a) != dtype or getattr(a, "weak", True) else a
+
+
+HOOKS["astype"] = astype
+if hasattr(np, "astype"):
+    implements(np.astype)(lambda x, dtype, /, *, copy=True, device=None: astype(x, dtype, copy=copy))
+
+
+def fill_in(target: Any, value: Any) -> Any:
+    """`value` broadcast and cast to the type of `target`."""
+    value = operand(value)
+    if dtype_of(value) != target.dtype or type(value) in (bool, int, float, complex):
+        value = astype(value, target.dtype)
+    return broadcast_values(value, target.shape)
+
+
+HOOKS["fill"] = fill_in
+
+
+@implements(methods=("fill",))
+def fill(a: Any, value: Any) -> None:
+    assign(a, lambda target: fill_in(target, value))
+
+
+def complete_shape(a: Any, shape: Any) -> tuple[int, ...]:
+    """`shape` with -1 filled in, or NumPy's error."""
+    shape = tuple(item.__index__() for item in shape) if isinstance(shape, (tuple, list)) else (shape.__index__(),)
+    old = shape_of(a)
+    size = math.prod(old)
+    if shape.count(-1) == 1:
+        rest = -math.prod(shape)
+        if rest and size % rest == 0:
+            shape = tuple(size // rest if n == -1 else n for n in shape)
+    if math.prod(shape) != size or min(shape, default=0) < 0:
+        raise ValueError(f"cannot reshape array of size {size} into shape {shape}{at_user_line()}")
+    return shape
+
+
+@implements(np.reshape)
+def reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: bool | None = None) -> Any:
+    a = operand(a)
+    shape = complete_shape(a, newshape if shape is None else shape)
+    if order == "F":
+        return transpose(reshape(transpose(a), shape[::-1]))
+    result = ops.reshape(a, shape=shape)
+    old = shape_of(a)
+    if copy or not isinstance(a, Tracer):
+        return result
+    certain = math.prod(n for n in old if n != 1) == max(old, default=1) or a.cell is None or a.cell.base is None
+    if certain:
+        return view(result, a, lambda base: ops.reshape(base, shape=shape), lambda base, value: ops.reshape(value, shape=old))
+    return maybe_view(result, a)
+
+
+def reshape_method(self: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+    return reshape(self, shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape, order, copy=copy)
+
+
+install_method("reshape", reshape_method)
+
+
+@implements(np.ravel, methods=("ravel",))
+def ravel(a: Any, order: str = "C") -> Any:
+    return reshape(a, (-1,), order)
+
+
+install_method("flatten", lambda self, order="C": reshape(self, (-1,), order, copy=True))
+
+
+@implements(np.transpose, np.permute_dims)
+def transpose(a: Any, axes: Any = None) -> Any:
+    a = operand(a)
+    ndim = len(shape_of(a))
+    order = tuple(range(ndim))[::-1] if axes is None else tuple(normalize_axis(axis, ndim, "transpose") for axis in axes)
+    if sorted(order) != list(range(ndim)):
+        raise ValueError(f"axes don't match array: {axes} for {ndim} dimensions{at_user_line()}")
+    inverse = ops.inverse_permutation(order)
+    return view(
+        ops.transpose(a, axes=order),
+        a,
+        lambda base: ops.transpose(base, axes=order),
+        lambda base, value: ops.transpose(value, axes=inverse),
+    )
+
+
+def transpose_method(self: Any, *axes: Any) -> Any:
+    if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+        axes = axes[0]
+    return transpose(self, axes or None)
+
+
+install_method("transpose", transpose_method)
+install_method("T", property(transpose))  # type: ignore[arg-type]
+
+
+@implements(np.swapaxes, methods=("swapaxes",))
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    ndim = len(shape_of(operand(a)))
+    order = list(range(ndim))
+    first, second = normalize_axis(axis1, ndim, "swapaxes"), normalize_axis(axis2, ndim, "swapaxes")
+    order[first], order[second] = order[second], order[first]
+    return transpose(a, order)
+
+
+@implements(np.matrix_transpose)
+def matrix_transpose(x: Any, /) -> Any:
+    return swapaxes(x, -1, -2)
+
+
+install_method("mT", property(matrix_transpose))  # type: ignore[arg-type]
+
+
+@implements(np.moveaxis)
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    ndim = len(shape_of(operand(a)))
+    sources, targets = (
+        [normalize_axis(item, ndim, "moveaxis") for item in (axes if isinstance(axes, (tuple, list)) else (axes,))]
+        for axes in (source, destination)
+    )
+    order = [axis for axis in range(ndim) if axis not in sources]
+    for target, axis in sorted(zip(targets, sources)):
+        order.insert(target, axis)
+    return transpose(a, order)
+
+
+@implements(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    ndim = len(shape_of(operand(a)))
+    axis = normalize_axis(axis, ndim, "rollaxis")
+    start = start + ndim if start < 0 else start
+    return moveaxis(a, axis, start - 1 if axis < start else start)
+
+
+def broadcast_values(a: Any, shape: tuple[int, ...]) -> Any:
+    """`a` broadcast to `shape`; itself if it has that shape."""
+    return a if shape_of(a) == shape else ops.broadcast_to(strengthen(a), shape=shape)
+
+
+@implements(np.broadcast_to)
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    array = operand(array)
+    shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape.__index__(),)
+    if np.broadcast_shapes(shape_of(array), shape) != shape:
+        raise ValueError(f"cannot broadcast shape {shape_of(array)} to {shape}{at_user_line()}")
+    return freeze(ops.broadcast_to(array, shape=shape))
+
+
+@implements(np.broadcast_arrays)
+def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*(shape_of(operand(arg)) for arg in args))
+    return tuple(broadcast_to(arg, shape) for arg in args)
+
+
+@implements(np.expand_dims)
+def expand_dims(a: Any, axis: Any) -> Any:
+    old = shape_of(operand(a))
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    places = normalize_axes(tuple(axes), len(old) + len(axes), "expand_dims")
+    lengths = iter(old)
+    return reshape(a, tuple(1 if place in places else next(lengths) for place in range(len(old) + len(axes))))
+
+
+@implements(np.squeeze, methods=("squeeze",))
+def squeeze(a: Any, axis: Any = None) -> Any:
+    shape = shape_of(operand(a))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1) if axis is None else normalize_axes(axis, len(shape), "squeeze")
+    if any(shape[i] != 1 for i in axes):
+        raise ValueError(f"cannot select an axis to squeeze out which has size not equal to one{at_user_line()}")
+    return reshape(a, tuple(n for i, n in enumerate(shape) if i not in axes))
+
+
+@implements(np.atleast_1d)
+def atleast_1d(*arys: Any) -> Any:
+    results = tuple(a if shape_of(operand(a)) else reshape(a, (1,)) for a in arys)
+    return results[0] if len(results) == 1 else results
+
+
+@implements(np.atleast_2d)
+def atleast_2d(*arys: Any) -> Any:
+    results = tuple(reshape(a, (1,) * (2 - len(shape_of(operand(a)))) + shape_of(operand(a))) for a in arys)
+    return results[0] if len(results) == 1 else results
+
+
+@implements(np.atleast_3d)
+def atleast_3d(*arys: Any) -> Any:
+    def one(a: Any) -> Any:
+        shape = shape_of(operand(a))
+        return reshape(a, {0: (1, 1, 1), 1: (1, *shape, 1), 2: (*shape, 1)}.get(len(shape), shape))
+
+    return one(arys[0]) if len(arys) == 1 else tuple(map(one, arys))
+
+
+def common_dtype(arrays: Sequence[Any]) -> np.dtype[Any]:
+    """The dtype arrays are joined in; scalars count by their own."""
+    return np.result_type(*map(dtype_of, arrays))
+
+
+@implements(np.concatenate, np.concat)
+def concatenate(arrays: Any, /, axis: int | None = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+    arrays = [operand(a) for a in arrays]
+    if axis is None:
+        arrays, axis = [ravel(a) for a in arrays], 0
+    ndim = len(shape_of(arrays[0]))
+    if ndim == 0:
+        raise ValueError(f"zero-dimensional arrays cannot be concatenated{at_user_line()}")
+    axis = normalize_axis(axis, ndim, "concatenate")
+    expected = shape_of(arrays[0])
+    for a in arrays:
+        shape = shape_of(a)
+        if len(shape) != ndim or any(n != m for i, (n, m) in enumerate(zip(shape, expected)) if i != axis):
+            raise ValueError(
+                f"np.concatenate: shapes {', '.join(str(shape_of(a)) for a in arrays)} differ outside axis {axis}{at_user_line()}"
+            )
+    dtype = common_dtype(arrays) if dtype is None else np.dtype(dtype)
+    result = ops.concatenate(*(a if dtype_of(a) == dtype else astype(a, dtype) for a in arrays), axis=axis)
+    return result if out is None else HOOKS["out"](out, result, "concatenate")
+
+
+@implements(np.stack)
+def stack(arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+    arrays = [operand(a) for a in arrays]
+    if len({shape_of(a) for a in arrays}) > 1:
+        raise ValueError(
+            f"all input arrays must have the same shape, got {', '.join(str(shape_of(a)) for a in arrays)}{at_user_line()}"
+        )
+    axis = normalize_axis(axis, len(shape_of(arrays[0])) + 1, "stack")
+    return concatenate([expand_dims(strengthen(a), axis) for a in arrays], axis, out, dtype=dtype)
+
+
+HOOKS["stack"] = stack
+
+
+@implements(np.vstack)
+def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+    return concatenate([atleast_2d(a) for a in tup], 0, dtype=dtype)
+
+
+@implements(np.hstack)
+def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+    arrays = [atleast_1d(a) for a in tup]
+    return concatenate(arrays, 0 if len(shape_of(arrays[0])) == 1 else 1, dtype=dtype)
+
+
+@implements(np.dstack)
+def dstack(tup: Any) -> Any:
+    return concatenate([atleast_3d(a) for a in tup], 2)
+
+
+@implements(np.column_stack)
+def column_stack(tup: Any) -> Any:
+    return concatenate([a if len(shape_of(operand(a))) > 1 else reshape(a, (-1, 1)) for a in tup], 1)
+
+
+@implements(np.split)
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    if not hasattr(indices_or_sections, "__len__") and shape_of(ary)[axis] % indices_or_sections:
+        raise ValueError(f"array split does not result in an equal division{at_user_line()}")
+    return array_split(ary, indices_or_sections, axis)
+
+
+@implements(np.array_split)
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    length = shape_of(ary)[axis]
+    axis = normalize_axis(axis, len(shape_of(ary)), "array_split")
+    if hasattr(indices_or_sections, "__len__"):
+        bounds = [0, *indices_or_sections, length]
+    else:
+        each, extra = divmod(length, indices_or_sections)
+        bounds = [0]
+        for part in range(indices_or_sections):
+            bounds.append(bounds[-1] + each + (part < extra))
+    return [ary[(slice(None),) * axis + (slice(start, stop),)] for start, stop in zip(bounds, bounds[1:])]
+
+
+implements(np.vsplit)(lambda ary, indices_or_sections: split(ary, indices_or_sections, 0))
+implements(np.hsplit)(lambda ary, indices_or_sections: split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1))
+implements(np.dsplit)(lambda ary, indices_or_sections: split(ary, indices_or_sections, 2))
+
+
+@implements(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    m = operand(m)
+    axes = normalize_axes(axis, len(shape_of(m)), "flip")
+    return view(
+        ops.flip(m, axes=axes), m, lambda base: ops.flip(base, axes=axes), lambda base, value: ops.flip(value, axes=axes)
+    )
+
+
+implements(np.flipud)(lambda m: flip(m, 0))
+implements(np.fliplr)(lambda m: flip(m, 1))
+
+
+@implements(np.rot90)
+def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
+    k %= 4
+    if k == 0:
+        return copy(m)
+    if k == 2:
+        return flip(m, axes)
+    return flip(swapaxes(m, *axes), axes[0]) if k == 1 else swapaxes(flip(m, axes[0]), *axes)
+
+
+@implements(np.roll)
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    a = operand(a)
+    if axis is None:
+        return reshape(roll(ravel(a), shift, 0), shape_of(a))
+    shifts, axes = np.broadcast_arrays(shift, axis)
+    for amount, place in zip(shifts.ravel().tolist(), axes.ravel().tolist()):
+        place = normalize_axis(place, len(shape_of(a)), "roll")
+        length = shape_of(a)[place]
+        cut = -amount % length if length else 0
+        if cut:
+            lead = (slice(None),) * place
+            a = concatenate([a[(*lead, slice(cut, None))], a[(*lead, slice(None, cut))]], place)
+    return a
+
+
+@implements(np.repeat, methods=("repeat",))
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+    a = operand(a)
+    if axis is None:
+        a, axis = ravel(a), 0
+    axis = normalize_axis(axis, len(shape_of(a)), "repeat")
+    return take(a, np.repeat(np.arange(shape_of(a)[axis]), np.asarray(repeats)), axis)
+
+
+@implements(np.tile)
+def tile(A: Any, reps: Any) -> Any:
+    a = operand(A)
+    counts = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
+    shape = shape_of(a)
+    ndim = max(len(counts), len(shape))
+    counts = (1,) * (ndim - len(counts)) + counts
+    shape = (1,) * (ndim - len(shape)) + shape
+    spread = ops.reshape(a, shape=tuple(n for length in shape for n in (1, length)))
+    spread = ops.broadcast_to(spread, shape=tuple(n for pair in zip(counts, shape) for n in pair))
+    return ops.reshape(spread, shape=tuple(c * n for c, n in zip(counts, shape)))
+
+
+@implements(np.pad)
+def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0, **keywords: Any) -> Any:
+    array = operand(array)
+    ndim = len(shape_of(array))
+    if isinstance(pad_width, dict):
+        pad_width = [pad_width.get(axis, pad_width.get(axis - ndim, (0, 0))) for axis in range(ndim)]
+        pad_width = [(width, width) if isinstance(width, int) else width for width in pad_width]
+    widths = np.broadcast_to(pad_width, (ndim, 2)).tolist()
+    if mode == "constant":
+        low, high = (tuple(side) for side in zip(*widths)) if ndim else ((), ())
+        padded = ops.pad(array, low=low, high=high, interior=(0,) * ndim)
+        if not isinstance(constant_values, Tracer) and np.ndim(constant_values) == 0:
+            if constant_values == 0:
+                return padded
+            inside = np.pad(np.ones(shape_of(array), bool), widths)
+            return where_op(inside, padded, astype(constant_values, dtype_of(array)))
+        raise UnsupportedError(f"np.pad: constant_values must be one plain number on traced values{at_user_line()}")
+    if mode in {"edge", "reflect", "symmetric", "wrap"} and not keywords:
+        for axis, width in enumerate(widths):
+            array = take(array, np.pad(np.arange(shape_of(array)[axis]), width, mode), axis)  # type: ignore[call-overload]
+        return array
+    raise UnsupportedError(
+        f"np.pad: mode={mode!r} is not supported on traced values\n  Remedy: use constant, edge, reflect, symmetric or wrap.{at_user_line()}"
+    )
+
+
+@implements(np.take, methods=("take",))
+def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise") -> Any:
+    a = operand(a)
+    if axis is None:
+        a, axis = ravel(a), 0
+    axis = normalize_axis(axis, len(shape_of(a)), "take")
+    indices = operand(indices)
+    if not isinstance(indices, Tracer):
+        indices = np.asarray(indices)
+    length = shape_of(a)[axis]
+    if mode == "wrap":
+        indices = indices % length
+    elif mode == "clip":
+        indices = np.clip(indices, 0, length - 1)
+    result = HOOKS["getitem"](a, (slice(None),) * axis + (indices,))
+    return result if out is None else HOOKS["out"](out, result, "take")
+
+
+@implements(np.tril)
+def tril(m: Any, k: int = 0) -> Any:
+    return ops.triangle(operand(m), offset=k, lower=True)
+
+
+@implements(np.triu)
+def triu(m: Any, k: int = 0) -> Any:
+    return ops.triangle(operand(m), offset=k, lower=False)
+
+
+@implements(np.diagonal, methods=("diagonal",))
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    return freeze(ops.diagonal(moveaxis(operand(a), (axis1, axis2), (-2, -1)), offset=offset))
+
+
+@implements(np.linalg.diagonal)
+def matrix_diagonal(x: Any, /, *, offset: int = 0) -> Any:
+    return diagonal(x, offset, -2, -1)
+
+
+@implements(np.diag)
+def diag(v: Any, k: int = 0) -> Any:
+    v = operand(v)
+    if v.ndim == 2:
+        return diagonal(v, k)
+    length = v.shape[0] + abs(k)
+    return ops.diagonal_embed(v, offset=k, shape=(length, length))
+
+
+implements(np.diagflat)(lambda v, k=0: diag(ravel(v), k))
+
+
+@implements(np.trace, methods=("trace",))
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
+    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
+
+
+@implements(np.linalg.trace)
+def matrix_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+    return trace(x, offset, -2, -1, dtype)
+
+
+@implements(np.meshgrid)
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
+    arrays = [ravel(x) for x in xi]
+    count = len(arrays)
+    spread = [reshape(x, (1,) * i + (-1,) + (1,) * (count - 1 - i)) for i, x in enumerate(arrays)]
+    if indexing == "xy" and count > 1:
+        spread = [swapaxes(x, 0, 1) for x in spread]
+    return tuple(spread) if sparse else broadcast_arrays(*spread)
+
+
+@implements(np.append)
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        return concatenate([ravel(arr), ravel(values)])
+    return concatenate([arr, values], axis)
+
+
+@implements(np.delete)
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        arr, axis = ravel(arr), 0
+    return take(arr, np.delete(np.arange(shape_of(arr)[axis]), obj), axis)
+
+
+@implements(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        arr, axis = ravel(arr), 0
+    if np.ndim(obj) != 0:
+        raise UnsupportedError(
+            f"np.insert: several positions are not supported on traced values; use np.concatenate{at_user_line()}"
+        )
+    axis = normalize_axis(axis, len(shape_of(arr)), "insert")
+    lead = (slice(None),) * axis
+    place = range(shape_of(arr)[axis] + 1)[obj]
+    head, tail = arr[(*lead, slice(None, place))], arr[(*lead, slice(place, None))]
+    values = operand(values)
+    rest = shape_of(arr)[:axis] + shape_of(arr)[axis + 1 :]
+    if len(shape_of(values)) < len(shape_of(arr)):
+        values = expand_dims(broadcast_values(astype(values, dtype_of(arr)), rest), axis)
+    return concatenate([head, values, tail], axis)
+
+
+@implements(np.real, methods=())
+def real(val: Any) -> Any:
+    val = operand(val)
+    return ops.real(val) if dtype_of(val).kind == "c" else val
+
+
+@implements(np.imag)
+def imag(val: Any) -> Any:
+    val = operand(val)
+    return ops.imag(val) if dtype_of(val).kind == "c" else np.zeros_like(val)
+
+
+install_method("real", property(real))  # type: ignore[arg-type]
+install_method("imag", property(imag))  # type: ignore[arg-type]
+
+
+@implements(methods=("conj", "conjugate"))
+def conjugate(x: Any) -> Any:
+    x = operand(x)
+    return ops.conjugate(x) if dtype_of(x).kind == "c" else x
+
+
+@implements(np.ndim)
+def ndim(a: Any) -> int:
+    return len(shape_of(operand(a)))
+
+
+@implements(np.shape)
+def shape(a: Any) -> tuple[int, ...]:
+    return shape_of(operand(a))
+
+
+@implements(np.size)
+def size(a: Any, axis: int | None = None) -> int:
+    return math.prod(shape_of(operand(a))) if axis is None else shape_of(operand(a))[axis]
+
+
+@implements(np.iscomplexobj)
+def iscomplexobj(x: Any) -> bool:
+    return dtype_of(operand(x)).kind == "c"
+
+
+@implements(np.isrealobj)
+def isrealobj(x: Any) -> bool:
+    return dtype_of(operand(x)).kind != "c"
+
+
+@implements(np.result_type)
+def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
+    return np.result_type(*(np.empty((), dtype_of(item)) if isinstance(item, Tracer) else item for item in arrays_and_dtypes))
+
+
+@implements(np.zeros_like)
+def zeros_like(
+    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
+) -> Any:
+    return full_like(a, 0, dtype, order, subok, shape)
+
+
+@implements(np.ones_like)
+def ones_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None) -> Any:
+    return full_like(a, 1, dtype, order, subok, shape)
+
+
+@implements(np.empty_like)
+def empty_like(
+    prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
+) -> Any:
+    return full_like(prototype, 0, dtype, order, subok, shape)
+
+
+@implements(np.full_like)
+def full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
+) -> Any:
+    a = operand(a)
+    shape = shape_of(a) if shape is None else tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    return filled(shape, fill_value, dtype_of(a) if dtype is None else np.dtype(dtype))
+
+
+def filled(shape: tuple[int, ...], value: Any, dtype: np.dtype[Any]) -> Any:
+    """An array of the current trace that holds `value` everywhere and may be written into."""
+    value = operand(value)
+    if isinstance(value, Tracer):
+        return current.get().as_tracer(broadcast_values(astype(value, dtype), shape))
+    full = current.get().as_tracer(np.broadcast_to(np.asarray(value).astype(dtype), shape))
+    return full if isinstance(full, Tracer) else np.array(full)

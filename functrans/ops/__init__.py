@@ -1,0 +1,1 @@
+"""The primitives: declarations only, one for each operation."""

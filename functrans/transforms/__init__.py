@@ -1,0 +1,1 @@
+"""One file per interpretation: reverse, forward, batch, linearize and transpose, and what derives from them."""

@@ -1,0 +1,277 @@
+"""Forward mode: `jvp`.
+
+Each tracer carries a value and its tangent, and a rule per class of primitive moves both on. A
+tangent of None means zero. (Wengert 1964; Griewank and Walther, Evaluating Derivatives, 2008, 3.1.)
+
+Invariant: a tangent has the shape and dtype of its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans import tree
+from functrans.core.mutation import ARGUMENT
+from functrans.core.primitive import Composite, Contraction, Elementwise, General, Indexing, Primitive, Reduction, Structural
+from functrans.core.staging import function_title
+from functrans.core.trace import Trace, TracedValue, current, running
+from functrans.core.tracer import Tracer, drops_derivative, operand
+from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
+from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line, user_origin
+from functrans.ops.contraction import contract
+from functrans.transforms.reverse import fit, keep_axes, scale, zeros
+
+__all__ = ["jvp"]
+
+
+class ForwardTracer(Tracer):
+    """A value, its tangent (None for zero), and whether the tangent may stem from an infinite slope."""
+
+    __slots__ = ("selected", "tangent", "value")
+    state = ("selected", "tangent", "value")
+
+    def __init__(self, trace: Trace, value: Any, tangent: Any, selected: bool) -> None:
+        self.owner = trace
+        self.value = value
+        self.tangent = tangent
+        self.selected = selected
+        self.origin = user_origin()
+        self.cell = None
+
+    @property
+    def array_type(self) -> ArrayType:
+        return type_of(self.value)
+
+    def peek(self, asker: str) -> Any:
+        return self.value.peek(asker) if isinstance(self.value, Tracer) else self.value
+
+    def constant(self, asker: str) -> Any:
+        if self.tangent is not None:
+            raise drops_derivative(self, asker)
+        return self.value.constant(asker) if isinstance(self.value, Tracer) else self.value
+
+
+class ForwardTrace(Trace):
+    """Evaluates values with the parent, and tangents beside them."""
+
+    __slots__ = ()
+
+    def argument(self, value: Any, tangent: Any) -> ForwardTracer:
+        """A tracer of an argument."""
+        tracer = ForwardTracer(self, value, tangent, False)
+        tracer.cell = ARGUMENT
+        return tracer
+
+    def as_tracer(self, value: Any) -> ForwardTracer:
+        if isinstance(value, ForwardTracer) and value.owner is self:
+            return ForwardTracer(self, value.value, value.tangent, value.selected)
+        return ForwardTracer(self, self.parent.as_tracer(value), None, False)
+
+    def process(self, primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+        values, tangents = [], []
+        active = 0
+        own = False
+        flag = primitive.selects
+        for position, value in enumerate(operands):
+            tangent = None
+            if type(value) is ForwardTracer and value.owner is self:
+                own = True
+                tangent = value.tangent
+                if tangent is not None:
+                    active |= 1 << position
+                    flag = flag or value.selected
+                value = value.value
+            elif isinstance(value, TracedValue):
+                self.admit(value)
+            values.append(value)
+            tangents.append(tangent)
+        if active and isinstance(primitive, Composite):
+            with running(self):
+                return primitive.decomposition(*operands, **params)
+        out = self.parent.process(primitive, values, params)
+        if not own:
+            return out
+        if primitive.multiple:
+            parts = [None] * len(out)
+            if active:
+                with running(self.parent), np.errstate(all="ignore"):
+                    parts = list(push_general(primitive, values, tangents, active, out, params, flag))
+            return tuple(ForwardTracer(self, value, part, flag) for value, part in zip(out, parts))
+        tangent = None
+        if active and is_differentiable(dtype_of(out)):
+            with running(self.parent), np.errstate(all="ignore"):
+                tangent = RULES[type(primitive)](primitive, values, tangents, active, out, params, flag)
+                if tangent is not None:
+                    tangent = fit(tangent, type_of(out))
+        return ForwardTracer(self, out, tangent, flag and tangent is not None)
+
+
+def push_elementwise(
+    primitive: Any, values: list[Any], tangents: list[Any], active: int, out: Any, params: dict[str, Any], flag: bool
+) -> Any:
+    """The sum of the partials times the tangents."""
+    plan = primitive.plan(active)
+    saved = plan.save([*values, out])
+    if type(out) in PYTHON_SCALARS:
+        saved = tuple(np.asarray(value)[()] for value in saved)
+    total = None
+    for position, factor, arguments, names in plan.terms:
+        if callable(factor):
+            factor = factor(*[saved[i] for i in arguments], **{name: params[name] for name in names})
+        term = scale(tangents[position], factor, flag)
+        total = term if total is None else total + term
+    return total
+
+
+def filled(values: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    """Tangents with zeros in place of None."""
+    return [zeros(type_of(value)) if tangent is None else tangent for value, tangent in zip(values, tangents)]
+
+
+def push_structural(
+    primitive: Any, values: list[Any], tangents: list[Any], active: int, out: Any, params: dict[str, Any], flag: bool
+) -> Any:
+    """The function itself, which is linear."""
+    return primitive(*filled(values, tangents), **params)
+
+
+def push_reduction(
+    primitive: Any, values: list[Any], tangents: list[Any], active: int, out: Any, params: dict[str, Any], flag: bool
+) -> Any:
+    """The sum along the axes of the partial times the tangent."""
+    if primitive.partial is None:
+        return None
+    (x,), axes = values, params["axes"]
+    inputs = {}
+    if primitive.needs_x:
+        inputs["x"] = x
+    if primitive.needs_out:
+        inputs["out"] = keep_axes(out, shape_of(x), axes)
+    factor = primitive.partial(**inputs) if callable(primitive.partial) else primitive.partial
+    return np.sum(scale(tangents[0], factor, flag), axis=axes)
+
+
+def push_contraction(
+    primitive: Any, values: list[Any], tangents: list[Any], active: int, out: Any, params: dict[str, Any], flag: bool
+) -> Any:
+    """The product rule."""
+    (x, y), (x_tangent, y_tangent) = values, tangents
+    left = contract(x_tangent, y, **params) if active & 1 else None
+    right = contract(x, y_tangent, **params) if active & 2 else None
+    return left if right is None else right if left is None else left + right
+
+
+def push_indexing(
+    primitive: Any, values: list[Any], tangents: list[Any], active: int, out: Any, params: dict[str, Any], flag: bool
+) -> Any:
+    """The same read or write, of tangents."""
+    count = primitive.differentiated
+    return primitive(*filled(values[:count], tangents[:count]), *values[count:], **params)
+
+
+def push_general(
+    primitive: Any, values: list[Any], tangents: list[Any], active: int, out: Any, params: dict[str, Any], flag: bool
+) -> Any:
+    """The declared rule."""
+    if primitive.jvp is None:
+        if primitive.pullback is None:
+            return None
+        raise UnsupportedError(f"{primitive.name} has no forward-mode rule{at_user_line()}")
+    return primitive.jvp(values, tangents, out, active, **params)
+
+
+RULES: dict[type, Callable[..., Any]] = {
+    Elementwise: push_elementwise,
+    Structural: push_structural,
+    Reduction: push_reduction,
+    Contraction: push_contraction,
+    Indexing: push_indexing,
+    General: push_general,
+}
+
+
+def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """The value of `function` and its directional derivative.
+
+    Args:
+        function: of positional arguments, each a pytree of arrays.
+        primals: the arguments, as a tuple or list.
+        tangents: the direction: trees like the arguments, with the same shapes.
+        has_aux: whether `function` returns ``(output, auxiliary)``.
+
+    Returns:
+        ``(output, tangent)``, and the auxiliary data third with `has_aux`.
+
+    Raises:
+        StructureError: a tangent does not match its argument.
+        DifferentiationError: an argument is not floating or complex.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> value, tangent = ft.jvp(lambda x: x**3, (2.0,), (1.0,))
+        >>> float(value), float(tangent)
+        (8.0, 12.0)
+
+    Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.1.
+    """
+    title = function_title(function)
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise StructureError(f"jvp of {title}: primals and tangents must be tuples or lists{at_user_line()}")
+    leaves, structure = tree.flatten(tuple(primals))
+    tangent_leaves, tangent_structure = tree.flatten(tuple(tangents))
+    if structure != tangent_structure:
+        raise StructureError(
+            f"jvp of {title}: the primals have structure {structure}, the tangents {tangent_structure}"
+            f"\n  Remedy: pass tangents like the primals.{at_user_line()}"
+        )
+    pairs = [_checked_pair(title, leaf, tangent) for leaf, tangent in zip(leaves, tangent_leaves)]
+    trace = ForwardTrace("jvp", current.get())
+    tracers = [trace.argument(leaf, tangent) for leaf, tangent in pairs]
+    token = trace.begin()
+    try:
+        result = function(*tree.unflatten(structure, tracers))
+    finally:
+        trace.end(token)
+    aux: Any = None
+    if has_aux:
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise StructureError(f"jvp of {title}: has_aux=True needs a pair (output, auxiliary){at_user_line()}")
+        result, aux = result
+        aux = tree.map(lambda leaf: _released(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
+    out_leaves, out_structure = tree.flatten(result)
+    released = [_released(trace, leaf) for leaf in out_leaves]
+    output = tree.unflatten(out_structure, [value for value, _ in released])
+    tangent = tree.unflatten(
+        out_structure,
+        [np.zeros(shape_of(v), dtype_of(v))[()] if t is None else t for v, t in released],
+    )
+    return (output, tangent, aux) if has_aux else (output, tangent)
+
+
+def _checked_pair(title: str, leaf: Any, tangent: Any) -> tuple[Any, Any]:
+    leaf, tangent = operand(leaf), operand(tangent)
+    if not is_differentiable(dtype_of(leaf)):
+        raise DifferentiationError(
+            f"jvp of {title}: an argument is {describe(leaf)}, and only floating and complex arrays have derivatives"
+            f"\n  Remedy: pass a float, or close over the argument.{at_user_line()}"
+        )
+    if shape_of(leaf) != shape_of(tangent):
+        raise StructureError(
+            f"jvp of {title}: the tangent of a {describe(leaf)} is {describe(tangent)}"
+            f"\n  Remedy: pass a tangent of the argument's shape.{at_user_line()}"
+        )
+    if type(tangent) in PYTHON_SCALARS:
+        tangent = dtype_of(leaf).type(tangent)
+    return leaf, fit(tangent, type_of(leaf))
+
+
+def _released(trace: ForwardTrace, value: Any) -> tuple[Any, Any]:
+    value = operand(value)
+    if isinstance(value, ForwardTracer) and value.owner is trace:
+        return value.value, value.tangent
+    if isinstance(value, TracedValue):
+        trace.admit(value)
+    return value, None

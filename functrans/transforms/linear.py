@@ -1,0 +1,152 @@
+"""`linearize`, which stages the tangent computation, and `linear_transpose`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from functrans import tree
+from functrans.core.program import Program, without_dead_code
+from functrans.core.staging import StagingTrace, function_title, stage
+from functrans.core.trace import current
+from functrans.core.tracer import operand
+from functrans.core.types import ArrayType, describe, shape_of, type_of
+from functrans.errors import DifferentiationError, StructureError, at_user_line
+from functrans.transforms.forward import jvp
+from functrans.transforms.reverse import vjp
+
+__all__ = ["linear_transpose", "linearize", "make_program"]
+
+
+def make_program(function: Callable[..., Any]) -> Callable[..., Program]:
+    """A function that stages `function` for its arguments and returns the `Program`.
+
+    Args:
+        function: of pytrees of arrays.
+
+    Returns:
+        A function of the same arguments (arrays, or `ArrayType` in their place) that returns the program.
+
+    Example:
+        >>> import functrans as ft
+        >>> print(ft.make_program(ft.grad(lambda x: x * x))(3.0))
+        program lambda(a: float64[]*) -> e
+          b: float64[]* = multiply(a, a)
+          c: float64[] = multiply(float64(1.0), a)
+          d: float64[] = multiply(float64(1.0), a)
+          e: float64[] = add(c, d)
+    """
+    return lambda *args, **keywords: stage(function, args, keywords, transform="make_program")
+
+
+def linearize(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """The value of `function` and its derivative at a point as a linear function, evaluated once.
+
+    Args:
+        function: of positional arguments.
+        primals: the point.
+
+    Returns:
+        ``(output, tangent_function)``; ``tangent_function(*tangents)`` costs only the linear part.
+
+    Raises:
+        StructureError: the tangents do not match the primals.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> value, derivative = ft.linearize(np.sin, 0.0)
+        >>> float(derivative(2.0)), float(derivative(3.0))
+        (2.0, 3.0)
+    """
+    trace = StagingTrace("linearize", current.get())
+    leaves, structure = tree.flatten(primals)
+    leaves = [operand(leaf) for leaf in leaves]
+    types = [type_of(leaf) for leaf in leaves]
+    tangents = [trace.argument(ArrayType(type_.shape, type_.dtype)) for type_ in types]
+    inputs = tuple(tangent.variable for tangent in tangents)
+    token = trace.begin()
+    try:
+        output, tangent = jvp(function, primals, tree.unflatten(structure, tangents))
+        tangent_leaves, out_structure = tree.flatten(tangent)
+        outputs = tuple(trace.atom(leaf) for leaf in tangent_leaves)
+    finally:
+        trace.end(token)
+    program = Program(
+        function_title(function),
+        inputs,
+        tuple(trace.equations),
+        outputs,
+        tuple(trace.captured.values()),
+        tuple(trace.values[::2]),
+    )
+
+    def tangent_function(*directions: Any) -> Any:
+        direction_leaves, direction_structure = tree.flatten(directions)
+        if direction_structure != structure:
+            raise StructureError(
+                f"linearize: expected tangents of structure {structure}, got {direction_structure}{at_user_line()}"
+            )
+        for leaf, type_ in zip(direction_leaves, types):
+            if shape_of(operand(leaf)) != type_.shape:
+                raise StructureError(f"linearize: the tangent of a {type_} is {describe(leaf)}{at_user_line()}")
+        converted = [
+            np.asarray(leaf, type_.dtype)[()] if isinstance(leaf, (bool, int, float, complex)) else operand(leaf)
+            for leaf, type_ in zip(direction_leaves, types)
+        ]
+        with np.errstate(all="ignore"):
+            return tree.unflatten(out_structure, program.evaluate(converted))
+
+    return output, tangent_function
+
+
+def linear_transpose(function: Callable[..., Any], *primals: Any) -> Callable[..., Any]:
+    """The transpose of a linear function.
+
+    Args:
+        function: linear in its positional arguments.
+        primals: arrays, or `ArrayType`, for the types of the arguments; their values are not read.
+
+    Returns:
+        A function of a cotangent of the output that returns a tuple of cotangents, one per argument.
+
+    Raises:
+        DifferentiationError: `function` is not linear.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> ft.linear_transpose(lambda x: matrix @ x, np.zeros(2))(np.array([1.0, 0.0]))[0].tolist()
+        [1.0, 2.0]
+    """
+    types = tree.map(lambda leaf: leaf if isinstance(leaf, ArrayType) else type_of(operand(leaf)), primals)
+    out = stage(function, types, transform="linear_transpose")
+    ct_types = tree.unflatten(out.output_structure, [atom.array_type for atom in out.outputs])
+    program = without_dead_code(
+        stage(lambda args, ct: vjp(function, *args)[1](ct), (types, ct_types), transform="linear_transpose")
+    )
+    count = len(tree.leaves(types))
+    used = {atom for equation in program.equations for atom in equation.inputs} | set(program.outputs)
+    if not used.isdisjoint(program.inputs[:count]):
+        raise DifferentiationError(
+            f"linear_transpose of {function_title(function)}: the function is not linear in its arguments of type "
+            f"{', '.join(map(str, tree.leaves(types)))}\n  Remedy: linearize it first with ft.linearize.{at_user_line()}"
+        )
+    blanks = [np.broadcast_to(np.zeros((), type_.dtype), type_.shape) for type_ in tree.leaves(types)]
+
+    def transposed(cotangent: Any) -> Any:
+        leaves, structure = tree.flatten(cotangent)
+        if structure != out.output_structure:
+            raise StructureError(
+                f"linear_transpose: expected a cotangent of structure {out.output_structure}, got {structure}{at_user_line()}"
+            )
+        for leaf, atom in zip(leaves, out.outputs):
+            if shape_of(operand(leaf)) != atom.array_type.shape:
+                raise StructureError(
+                    f"linear_transpose: the cotangent of a {atom.array_type} is {describe(leaf)}{at_user_line()}"
+                )
+        results = program.evaluate([*blanks, *map(operand, leaves)])
+        return tree.unflatten(program.output_structure, results)
+
+    return transposed

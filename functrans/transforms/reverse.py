@@ -1,0 +1,595 @@
+"""Reverse mode: `vjp`, `grad` and `value_and_grad`.
+
+The forward pass appends an entry to a tape for each operation on a differentiated value: the
+primitive, what its partials need, and the places of its operands on the tape. The backward pass
+reads the tape from its end and applies one rule per class of primitive, in ordinary operations, so
+an enclosing transform differentiates, batches or stages it as any other code. (Speelpenning 1980;
+Griewank and Walther, Evaluating Derivatives, 2008, chapter 3.)
+
+Invariant: the tape holds values, not tracers, and only those that the pullbacks read; `grad` drops
+each entry once it is past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans import tree
+from functrans.core.mutation import ARGUMENT
+from functrans.core.primitive import (
+    Composite,
+    Contraction,
+    Elementwise,
+    General,
+    Indexing,
+    Primitive,
+    Reduction,
+    Structural,
+)
+from functrans.core.staging import function_title
+from functrans.core.trace import Trace, TracedValue, current, running
+from functrans.core.tracer import Tracer, drops_derivative, operand
+from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
+from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line, user_origin
+from functrans.ops.arithmetic import masked_multiply, where
+from functrans.ops.contraction import contract, split
+from functrans.ops.indexing import getitem, index_add, index_set, winners
+from functrans.ops.structure import unbroadcast
+from functrans.transforms.arguments import check_argnums, split_arguments, wraps
+
+__all__ = ["grad", "value_and_grad", "vjp"]
+
+
+class ReverseTracer(Tracer):
+    """A value and its place on the tape; place -1 means that it is not differentiated."""
+
+    __slots__ = ("node", "value")
+    state = ("node", "value")
+
+    def __init__(self, trace: Trace, value: Any, node: int) -> None:
+        self.owner = trace
+        self.value = value
+        self.node = node
+        self.origin = user_origin()
+        self.cell = None
+
+    @property
+    def array_type(self) -> ArrayType:
+        return type_of(self.value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return shape_of(self.value)
+
+    @property
+    def dtype(self) -> Any:
+        return dtype_of(self.value)
+
+    @property
+    def weak(self) -> bool:
+        return type(self.value) in PYTHON_SCALARS or getattr(self.value, "weak", False)
+
+    def peek(self, asker: str) -> Any:
+        return self.value.peek(asker) if isinstance(self.value, Tracer) else self.value
+
+    def constant(self, asker: str) -> Any:
+        if self.node >= 0:
+            raise drops_derivative(self, asker)
+        return self.value.constant(asker) if isinstance(self.value, Tracer) else self.value
+
+
+class ReverseTrace(Trace):
+    """Evaluates with the parent and records what the backward pass needs.
+
+    A tape entry is ``(primitive, params, saved, places, wanted)``: `places` are the operands' places
+    on the tape (-1 if not differentiated), `wanted` their types where the cotangents must be summed,
+    projected or cast to them, else None. The tape starts with one None per argument.
+    """
+
+    __slots__ = ("tape",)
+
+    def __init__(self, transform: str, parent: Trace) -> None:
+        super().__init__(transform, parent)
+        self.tape: list[Any] = []
+
+    def argument(self, value: Any) -> ReverseTracer:
+        """A differentiated argument."""
+        self.tape.append(None)
+        tracer = ReverseTracer(self, value, len(self.tape) - 1)
+        tracer.cell = ARGUMENT
+        return tracer
+
+    def as_tracer(self, value: Any) -> ReverseTracer:
+        if isinstance(value, ReverseTracer) and value.owner is self:
+            return ReverseTracer(self, value.value, value.node)
+        return ReverseTracer(self, self.parent.as_tracer(value), -1)
+
+    def process(self, primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+        values = []
+        places = []
+        active = 0
+        own = False
+        for position, value in enumerate(operands):
+            node = -1
+            if type(value) is ReverseTracer and value.owner is self:
+                own = True
+                node = value.node
+                if node >= 0:
+                    active |= 1 << position
+                value = value.value
+            elif isinstance(value, TracedValue):
+                self.admit(value)
+            values.append(value)
+            places.append(node)
+        if active and isinstance(primitive, Composite):
+            with running(self):
+                return primitive.decomposition(*operands, **params)
+        out = self.parent.process(primitive, values, params)
+        if not own:
+            return out
+        if primitive.multiple:
+            return self._record_multiple(primitive, params, values, places, active, out)
+        node = -1
+        if active and is_differentiable(dtype_of(out)):
+            node = self._record(primitive, params, values, places, active, out)
+        return ReverseTracer(self, out, node)
+
+    def _record(
+        self, primitive: Primitive, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any
+    ) -> int:
+        wanted = None
+        if isinstance(primitive, Elementwise):
+            if not primitive.differentiable:
+                return -1
+            if type(out) is not np.float64 or not all(type(value) in _SCALARS for value in values):
+                wanted = _wanted(values, places, out)
+            save = primitive.plan(active).save
+            values.append(out)
+            saved = save(values)
+            if type(out) in PYTHON_SCALARS:
+                saved = tuple(np.asarray(value)[()] for value in saved)
+            self.tape.append((primitive, active, saved, places, wanted, params))
+        else:
+            saved = SAVERS[type(primitive)](primitive, values, active, out, params)
+            if saved is None:
+                return -1
+            self.tape.append((primitive, active, saved, places, _types(values, places), params))
+        return len(self.tape) - 1
+
+    def _record_multiple(
+        self, primitive: Any, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any
+    ) -> Any:
+        """Several results share one entry; each has a place of its own behind it."""
+        if not active:
+            return tuple(ReverseTracer(self, part, -1) for part in out)
+        start = len(self.tape)
+        results = []
+        for offset, part in enumerate(out):
+            differentiable = is_differentiable(dtype_of(part))
+            self.tape.append(None)
+            results.append(ReverseTracer(self, part, start + offset if differentiable else -1))
+        saved = SAVERS[General](primitive, values, active, out, params)
+        self.tape.append((primitive, active, (saved, start, len(out)), places, _types(values, places), params))
+        return tuple(results)
+
+
+_SCALARS = frozenset({np.float64, float, int})
+
+
+def _wanted(values: list[Any], places: list[int], out: Any) -> Any:
+    """Types of active operands whose shape or dtype is not the result's; None if there are none."""
+    shape, dtype = shape_of(out), dtype_of(out)
+    for value, node in zip(values, places):
+        if node >= 0 and (shape_of(value) != shape or dtype_of(value) != dtype):
+            return _types(values, places)
+    return None
+
+
+def _types(values: list[Any], places: list[int]) -> tuple[Any, ...]:
+    return tuple(type_of(value) if node >= 0 else None for value, node in zip(values, places))
+
+
+def fit(ct: Any, wanted: ArrayType) -> Any:
+    """`ct` summed over broadcast axes, its imaginary part dropped for a real operand, cast to its dtype."""
+    if shape_of(ct) != wanted.shape:
+        ct = unbroadcast(ct, wanted.shape) if len(shape_of(ct)) >= len(wanted.shape) else np.broadcast_to(ct, wanted.shape)
+    dtype = dtype_of(ct)
+    if dtype == wanted.dtype:
+        return ct
+    if dtype.kind == "c" and wanted.dtype.kind != "c":
+        ct = np.real(ct)
+    return ct.astype(wanted.dtype) if dtype_of(ct) != wanted.dtype else ct
+
+
+def scale(ct: Any, factor: Any, selected: bool) -> Any:
+    """``ct * factor``, with 0 winning where the cotangent comes from a selection."""
+    if type(factor) is int or type(factor) is float:
+        return ct if factor == 1 else -ct if factor == -1 else ct * factor
+    if dtype_of(factor).kind == "b":
+        return where(factor, ct, dtype_of(ct).type(0))
+    return masked_multiply(ct, factor) if selected else ct * factor
+
+
+def _save_types(primitive: Primitive, values: list[Any], active: int, out: Any, params: dict[str, Any]) -> Any:
+    return tuple(map(type_of, values))
+
+
+def _save_reduction(primitive: Any, values: list[Any], active: int, out: Any, params: dict[str, Any]) -> Any:
+    if primitive.partial is None:
+        return None
+    return type_of(values[0]), values[0] if primitive.needs_x else None, out if primitive.needs_out else None
+
+
+def _save_contraction(primitive: Primitive, values: list[Any], active: int, out: Any, params: dict[str, Any]) -> Any:
+    x, y = values
+    return x if active & 2 else None, y if active & 1 else None
+
+
+def _save_indexing(primitive: Primitive, values: list[Any], active: int, out: Any, params: dict[str, Any]) -> Any:
+    data = primitive.differentiated  # type: ignore[attr-defined]
+    return tuple(map(type_of, values[:data])), tuple(values[data:])
+
+
+def _save_general(primitive: Any, values: list[Any], active: int, out: Any, params: dict[str, Any]) -> Any:
+    if primitive.pullback is None:
+        if primitive.jvp is None:
+            return None
+        raise UnsupportedError(f"{primitive.name} has no reverse-mode rule{at_user_line()}")
+    return values, out
+
+
+SAVERS: dict[type, Callable[..., Any]] = {
+    Structural: _save_types,
+    Reduction: _save_reduction,
+    Contraction: _save_contraction,
+    Indexing: _save_indexing,
+    General: _save_general,
+}
+
+
+def pull_structural(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
+    """The declared adjoint."""
+    cotangents = primitive.adjoint(ct, *saved, **params)
+    return cotangents if isinstance(cotangents, tuple) else (cotangents,)
+
+
+def keep_axes(value: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """A reduced value with its axes back, of length 1."""
+    return np.reshape(value, tuple(1 if axis in axes else n for axis, n in enumerate(shape)))
+
+
+def pull_reduction(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
+    """The cotangent repeated along the reduced axes, times the partial."""
+    type_, x, out = saved
+    axes = params["axes"]
+    ct = keep_axes(ct, type_.shape, axes)
+    if primitive.partial == 1:
+        return (np.broadcast_to(ct, type_.shape),)
+    inputs = {}
+    if primitive.needs_x:
+        inputs["x"] = x
+    if primitive.needs_out:
+        inputs["out"] = keep_axes(out, type_.shape, axes)
+    return (scale(ct, primitive.partial(**inputs), selected),)
+
+
+def pull_contraction(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
+    """The cotangent contracted with the other operand."""
+    x, y = saved
+    x_letters, y_letters, out = split(params["subscripts"])
+    return (
+        contract(ct, y, subscripts=f"{out},{y_letters}->{x_letters}") if active & 1 else None,
+        contract(x, ct, subscripts=f"{x_letters},{out}->{y_letters}") if active & 2 else None,
+    )
+
+
+def zeros(type_: ArrayType) -> Any:
+    """Zeros of a type, without memory of their own."""
+    return np.broadcast_to(np.zeros((), type_.dtype), type_.shape)
+
+
+def pull_indexing(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
+    """Gather and scatter-add are each other's adjoint; a scatter sends nothing to what it overwrote."""
+    types, arrays = saved
+    if primitive is getitem:
+        return (index_add(zeros(ArrayType(types[0].shape, dtype_of(ct))), ct, *arrays, **params),)
+    to_value = None
+    if active & 2:
+        to_value = getitem(ct, *arrays, **params)
+        if primitive is index_set and arrays:
+            to_value = where(winners(types[0].shape, types[1].shape, arrays, params["index"]), to_value, dtype_of(ct).type(0))
+    if primitive is index_add or not active & 1:
+        return ct, to_value
+    return index_set(ct, zeros(ArrayType(types[1].shape, dtype_of(ct))), *arrays, **params), to_value
+
+
+def pull_general(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
+    """The declared pullback."""
+    values, out = saved
+    return primitive.pullback(ct, values, out, active, **params)
+
+
+PULLBACKS: dict[type, Callable[..., Any]] = {
+    Structural: pull_structural,
+    Reduction: pull_reduction,
+    Contraction: pull_contraction,
+    Indexing: pull_indexing,
+    General: pull_general,
+}
+
+
+def backward(tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, keep: bool) -> list[Any]:
+    """The cotangents of the first `arguments` places of the tape, None where nothing flowed."""
+    cotangents: list[Any] = [None] * len(tape)
+    selected = [False] * len(tape)
+    for node, ct in seeds:
+        cotangents[node] = ct if cotangents[node] is None else cotangents[node] + ct
+    for position in range(len(tape) - 1, arguments - 1, -1):
+        entry = tape[position] if keep else tape.pop()
+        if entry is None:
+            continue
+        primitive, active, saved, places, wanted, params = entry
+        if primitive.multiple:
+            saved, start, count = saved
+            ct = cotangents[start : start + count]
+            cotangents[start : start + count] = [None] * count
+            if all(part is None for part in ct):
+                continue
+            flag = any(selected[start : start + count]) or primitive.selects
+            ct = tuple(zeros(type_of(value)) if part is None else part for part, value in zip(ct, saved[1]))
+        else:
+            ct = cotangents[position]
+            if ct is None:
+                continue
+            cotangents[position] = None
+            flag = selected[position] or primitive.selects
+        if type(primitive) is Elementwise:
+            for place, factor, arguments_, names in primitive.plan(active).terms:
+                node = places[place]
+                if callable(factor):
+                    factor = factor(*[saved[i] for i in arguments_], **{name: params[name] for name in names})
+                contribution = scale(ct, factor, flag)
+                if wanted is not None:
+                    contribution = fit(contribution, wanted[place])
+                previous = cotangents[node]
+                cotangents[node] = contribution if previous is None else previous + contribution
+                if flag:
+                    selected[node] = True
+            continue
+        results = PULLBACKS[type(primitive)](primitive, active, saved, params, ct, flag)
+        for node, contribution, type_ in zip(places, results, wanted):
+            if node < 0 or contribution is None:
+                continue
+            contribution = fit(contribution, type_)
+            previous = cotangents[node]
+            cotangents[node] = contribution if previous is None else previous + contribution
+            if flag:
+                selected[node] = True
+    return cotangents[:arguments]
+
+
+def run_forward(
+    transform: str, function: Callable[..., Any], leaves: Sequence[Any], call: Callable[[list[Any]], Any]
+) -> tuple[ReverseTrace, Any]:
+    """Trace ``call(tracers)`` for tracers of `leaves`."""
+    trace = ReverseTrace(transform, current.get())
+    tracers = [trace.argument(leaf) for leaf in leaves]
+    token = trace.begin()
+    try:
+        return trace, call(tracers)
+    finally:
+        trace.end(token)
+
+
+def release(trace: ReverseTrace, value: Any) -> tuple[Any, int]:
+    """What a result of the traced function is outside: its value, and its place on the tape."""
+    value = operand(value)
+    if isinstance(value, ReverseTracer) and value.owner is trace:
+        return value.value, value.node
+    if isinstance(value, TracedValue):
+        trace.admit(value)
+    return value, -1
+
+
+def zero_cotangent(value: Any) -> Any:
+    """Zeros of the type of an argument nothing depends on."""
+    type_ = type_of(value)
+    return np.zeros(type_.shape, type_.dtype)[()]
+
+
+def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """The value of `function` and its pullback, which maps cotangents of the output to those of the arguments.
+
+    Args:
+        function: of positional arguments, each a pytree of floating or complex arrays.
+        primals: the arguments.
+        has_aux: whether `function` returns a pair ``(output, auxiliary)``.
+
+    Returns:
+        ``(output, pullback)``, and the auxiliary data third with `has_aux`. ``pullback(ct)`` takes a
+        tree like the output and returns a tuple, one cotangent tree per argument; it may be called often.
+
+    Raises:
+        DifferentiationError: an argument is not floating or complex.
+        StructureError: the cotangent does not match the output.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> value, pullback = ft.vjp(lambda x, y: x * np.sin(y), 2.0, 0.0)
+        >>> [float(ct) for ct in pullback(1.0)]
+        [0.0, 2.0]
+
+    Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.2.
+    """
+    leaves, structure = tree.flatten(primals)
+    leaves = [_checked_primal("vjp", function, primals, position, leaf) for position, leaf in enumerate(leaves)]
+    trace, result = run_forward("vjp", function, leaves, lambda tracers: function(*tree.unflatten(structure, tracers)))
+    aux: Any = None
+    if has_aux:
+        result, aux = _pair("vjp", function, result)
+    out_leaves, out_structure = tree.flatten(result)
+    released = [release(trace, leaf) for leaf in out_leaves]
+    tape = trace.tape
+    types = [type_of(value) for value, _ in released]
+    places = [node for _, node in released]
+
+    def pullback(cotangent: Any) -> Any:
+        ct_leaves = _match_cotangents(function, cotangent, out_structure, types)
+        seeds = [(node, ct) for node, ct in zip(places, ct_leaves) if node >= 0]
+        with np.errstate(all="ignore"):
+            cotangents = backward(tape, seeds, len(leaves), keep=True)
+        results = [zero_cotangent(leaf) if ct is None else ct for leaf, ct in zip(leaves, cotangents)]
+        return tree.unflatten(structure, results)
+
+    output = tree.unflatten(out_structure, [value for value, _ in released])
+    if has_aux:
+        return output, pullback, tree.map(lambda leaf: release(trace, leaf)[0], aux)
+    return output, pullback
+
+
+def _match_cotangents(function: Callable[..., Any], cotangent: Any, structure: Any, types: list[ArrayType]) -> list[Any]:
+    """The leaves of a cotangent, each of its output's shape and dtype."""
+    leaves, got = tree.flatten(cotangent)
+    title = function_title(function)
+    if got != structure:
+        raise StructureError(
+            f"vjp: the pullback of {title} got a cotangent of structure {got}, but the output has structure {structure}"
+            f"\n  Remedy: pass a tree like the output.{at_user_line()}"
+        )
+    matched = []
+    for leaf, type_ in zip(leaves, types):
+        leaf = operand(leaf)
+        if shape_of(leaf) != type_.shape:
+            raise StructureError(
+                f"vjp: the pullback of {title} got a cotangent of type {describe(leaf)}, but the output has type {type_}"
+                f"\n  Remedy: pass a cotangent of the output's shape.{at_user_line()}"
+            )
+        matched.append(fit(np.asarray(leaf)[()] if type(leaf) in PYTHON_SCALARS else leaf, type_))
+    return matched
+
+
+def _checked_primal(transform: str, function: Callable[..., Any], args: Any, position: int, leaf: Any) -> Any:
+    """`leaf`, if it can be differentiated with respect to."""
+    leaf = operand(leaf)
+    if is_differentiable(dtype_of(leaf)):
+        return leaf
+    path = tree.paths(args)[position]
+    raise DifferentiationError(
+        f"{transform} of {function_title(function)}: argument {path} is {describe(leaf)}, and only floating and complex "
+        "arrays have derivatives"
+        "\n  Remedy: pass a float (x.astype(float), 3.0 for 3), or differentiate with respect to other arguments "
+        f"(argnums).{at_user_line()}"
+    )
+
+
+def _pair(transform: str, function: Callable[..., Any], result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise StructureError(
+            f"{transform} of {function_title(function)}: has_aux=True needs a function that returns a pair (output, auxiliary), "
+            f"got {describe(result)}\n  Remedy: return both, or drop has_aux.{at_user_line()}"
+        )
+    return result
+
+
+def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that returns the value of a scalar `function` and its gradient.
+
+    Args:
+        function: returns a real scalar, float``[]``, or ``(scalar, auxiliary)`` with `has_aux`.
+        argnums: which positional arguments to differentiate with respect to: one, or a sequence.
+        has_aux: whether `function` also returns auxiliary data.
+
+    Returns:
+        A function of the same arguments that returns ``(value, gradient)``, or
+        ``((value, auxiliary), gradient)``. The gradient has the shapes, dtypes and structure of the
+        argument, and is a tuple where `argnums` is a sequence. For complex arguments it is
+        ``df/dx - i df/dy``: descend along its conjugate.
+
+    Raises:
+        DifferentiationError: the output is not a real scalar, or an argument is not floating.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> value, gradient = ft.value_and_grad(lambda w, x: np.sum((w * x) ** 2))(2.0, np.array([1.0, 2.0]))
+        >>> float(value), float(gradient)
+        (20.0, 20.0)
+
+    Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.2.
+    """
+    return _gradient("value_and_grad", function, argnums, has_aux)
+
+
+def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that returns the gradient of a scalar `function`.
+
+    Arguments, errors and conventions are those of `value_and_grad`. With `has_aux` the result is
+    ``(gradient, auxiliary)``.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> gradient = ft.grad(lambda x: np.sum(x**3))(np.array([1.0, 2.0]))
+        >>> gradient.tolist()
+        [3.0, 12.0]
+        >>> float(ft.grad(ft.grad(np.sin))(0.5)) == -float(np.sin(0.5))
+        True
+
+    Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.2.
+    """
+    both = _gradient("grad", function, argnums, has_aux)
+
+    @wraps("grad", function)
+    def gradient_function(*args: Any, **keywords: Any) -> Any:
+        value, gradient = both(*args, **keywords)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return gradient_function
+
+
+def _gradient(transform: str, function: Callable[..., Any], argnums: Any, has_aux: bool) -> Callable[..., Any]:
+    check_argnums(transform, argnums)
+
+    @wraps(transform, function)
+    def value_and_gradient(*args: Any, **keywords: Any) -> Any:
+        chosen, rebuild = split_arguments(transform, function, argnums, args)
+        leaves, structure = tree.flatten(chosen)
+        leaves = [_checked_primal(transform, function, chosen, position, leaf) for position, leaf in enumerate(leaves)]
+        trace, result = run_forward(
+            transform, function, leaves, lambda tracers: function(*rebuild(tree.unflatten(structure, tracers)), **keywords)
+        )
+        aux: Any = None
+        if has_aux:
+            result, aux = _pair(transform, function, result)
+            aux = tree.map(lambda leaf: release(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
+        value, node = release(trace, _scalar(transform, function, result))
+        seeds = [(node, dtype_of(value).type(1))] if node >= 0 else []
+        with np.errstate(all="ignore"):
+            cotangents = backward(trace.tape, seeds, len(leaves), keep=False)
+        gradients = [zero_cotangent(leaf) if ct is None else ct for leaf, ct in zip(leaves, cotangents)]
+        return (value, aux) if has_aux else value, tree.unflatten(structure, gradients)
+
+    return value_and_gradient
+
+
+def _scalar(transform: str, function: Callable[..., Any], result: Any) -> Any:
+    """`result`, if it is a real floating scalar."""
+    title = function_title(function)
+    if tree.structure(result) != tree.LEAF:
+        raise DifferentiationError(
+            f"{transform} of {title}: the output must be a scalar, got {type(result).__name__}"
+            f"\n  Remedy: return one number; with auxiliary results use has_aux=True.{at_user_line()}"
+        )
+    value = operand(result)
+    if shape_of(value) != ():
+        raise DifferentiationError(
+            f"{transform} of {title}: the output must be a scalar, got {describe(value)}"
+            f"\n  Remedy: reduce it (np.sum, np.mean), or use ft.jacobian or ft.vjp.{at_user_line()}"
+        )
+    if dtype_of(value).kind != "f":
+        raise DifferentiationError(
+            f"{transform} of {title}: the output must be a real floating scalar, got {describe(value)}"
+            f"\n  Remedy: return a float, for example np.abs(z) ** 2 or z.real for complex z.{at_user_line()}"
+        )
+    return value
