@@ -30,7 +30,7 @@ from functrans.core.primitive import (
     Structural,
 )
 from functrans.core.staging import function_title
-from functrans.core.trace import Trace, TracedValue, current, running
+from functrans.core.trace import EVALUATION, Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
 from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line, user_origin
@@ -86,7 +86,7 @@ class ReverseTrace(Trace):
 
     A tape entry is ``(primitive, params, saved, places, wanted)``: `places` are the operands' places
     on the tape (-1 if not differentiated), `wanted` their types where the cotangents must be summed,
-    projected or cast to them, else None. The tape starts with one None per argument.
+    projected or cast to them, else None (rules other than elementwise give the right shape). The tape starts with one None per argument.
     """
 
     __slots__ = ("tape",)
@@ -111,7 +111,7 @@ class ReverseTrace(Trace):
         values = []
         places = []
         active = 0
-        own = False
+        own = foreign = False
         for position, value in enumerate(operands):
             node = -1
             if type(value) is ReverseTracer and value.owner is self:
@@ -122,14 +122,18 @@ class ReverseTrace(Trace):
                 value = value.value
             elif isinstance(value, TracedValue):
                 self.admit(value)
+                foreign = True
             values.append(value)
             places.append(node)
         if active and isinstance(primitive, Composite):
             with running(self):
                 return primitive.decomposition(*operands, **params)
-        out = self.parent.process(primitive, values, params)
         if not own:
-            return out
+            return self.parent.process(primitive, values, params)
+        if self.parent is EVALUATION and not foreign:
+            out = primitive.evaluate(*values, **params)
+        else:
+            out = self.parent.process(primitive, values, params)
         if primitive.multiple:
             return self._record_multiple(primitive, params, values, places, active, out)
         node = -1
@@ -156,7 +160,11 @@ class ReverseTrace(Trace):
             saved = SAVERS[type(primitive)](primitive, values, active, out, params)
             if saved is None:
                 return -1
-            self.tape.append((primitive, active, saved, places, _types(values, places), params))
+            dtype = dtype_of(out)
+            for value, node in zip(values, places):
+                if node >= 0 and dtype_of(value) != dtype:
+                    wanted = _types(values, places)
+            self.tape.append((primitive, active, saved, places, wanted, params))
         return len(self.tape) - 1
 
     def _record_multiple(
@@ -220,7 +228,7 @@ def _save_types(primitive: Primitive, values: list[Any], active: int, out: Any, 
 def _save_reduction(primitive: Any, values: list[Any], active: int, out: Any, params: dict[str, Any]) -> Any:
     if primitive.partial is None:
         return None
-    return type_of(values[0]), values[0] if primitive.needs_x else None, out if primitive.needs_out else None
+    return shape_of(values[0]), values[0] if primitive.needs_x else None, out if primitive.needs_out else None
 
 
 def _save_contraction(primitive: Primitive, values: list[Any], active: int, out: Any, params: dict[str, Any]) -> Any:
@@ -263,16 +271,16 @@ def keep_axes(value: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
 
 def pull_reduction(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
     """The cotangent repeated along the reduced axes, times the partial."""
-    type_, x, out = saved
+    shape, x, out = saved
     axes = params["axes"]
-    ct = keep_axes(ct, type_.shape, axes)
+    ct = keep_axes(ct, shape, axes)
     if primitive.partial == 1:
-        return (np.broadcast_to(ct, type_.shape),)
+        return (np.broadcast_to(ct, shape),)
     inputs = {}
     if primitive.needs_x:
         inputs["x"] = x
     if primitive.needs_out:
-        inputs["out"] = keep_axes(out, type_.shape, axes)
+        inputs["out"] = keep_axes(out, shape, axes)
     return (scale(ct, primitive.partial(**inputs), selected),)
 
 
@@ -360,10 +368,12 @@ def backward(tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, 
                     selected[node] = True
             continue
         results = PULLBACKS[type(primitive)](primitive, active, saved, params, ct, flag)
-        for node, contribution, type_ in zip(places, results, wanted):
+        for operand_place, contribution in enumerate(results):
+            node = places[operand_place]
             if node < 0 or contribution is None:
                 continue
-            contribution = fit(contribution, type_)
+            if wanted is not None:
+                contribution = fit(contribution, wanted[operand_place])
             previous = cotangents[node]
             cotangents[node] = contribution if previous is None else previous + contribution
             if flag:
