@@ -7,6 +7,7 @@ from functrans.transforms.derived import hessian, hvp, jacfwd, jacobian, jacrev
 from functrans.transforms.forward import jvp
 from functrans.transforms.linear import linear_transpose, linearize, make_program
 from functrans.transforms.reverse import grad, value_and_grad, vjp
+from functrans.transforms.staged import jit
 
 __version__ = "0.1.0.dev0"
 
@@ -21,6 +22,7 @@ __all__ = [
     "jacfwd",
     "jacobian",
     "jacrev",
+    "jit",
     "jvp",
     "linear_transpose",
     "linearize",
