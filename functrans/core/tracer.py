@@ -280,7 +280,8 @@ def drops_derivative(tracer: Tracer, asker: str) -> ConcretizationError:
         )
     else:
         remedy = (
-            "use np.* functions in place of math.* and float(); x.item() and ft.stop_gradient(x) drop the derivative on purpose"
+            "use np.* functions in place of math.* and float(), and write into arrays made with np.zeros_like(x, shape=...) "
+            "or ft.numpy.zeros; x.item() and ft.stop_gradient(x) drop the derivative on purpose"
         )
     return not_concrete(tracer, asker, "which would drop its derivative", remedy)
 

@@ -1,0 +1,154 @@
+"""In-place code inside a transformed function does what NumPy does to plain arrays."""
+
+import numpy as np
+import pytest
+
+import functrans as ft
+from functrans.testing import check_grads
+
+X = np.array([0.5, -1.0, 2.0, 1.5])
+
+
+def slices(x):
+    y = np.zeros_like(x)
+    y[1:] = x[:-1] * 2
+    y[0] = x[0] ** 2
+    y[::2] += x[::2]
+    return y
+
+
+def view_of_view(x):
+    y = x * 1.0
+    v = y[1:]
+    w = v[::2]
+    w *= 3.0
+    y[1] -= 1.0
+    return y + np.sum(v) + np.sum(w)
+
+
+def reshaped_and_transposed(x):
+    y = x.copy()
+    z = y.reshape(2, 2)
+    z.T[0] = np.sin(x[2:])
+    y[3] = 2 * y[0]
+    return y * z.ravel()
+
+
+def out_arguments(x):
+    y = np.empty_like(x)
+    np.multiply(x, x, out=y)
+    np.add(y[:2], 1.0, out=y[:2])
+    return y
+
+
+def operators(x):
+    y = x + 0.0
+    y += x
+    y -= 1.0
+    y *= x
+    y /= 2.0
+    y **= 2
+    return y
+
+
+def repeated_indices(x):
+    y = x * 1.0
+    y[[0, 0, 2]] += 1.0
+    y[np.array([1, 1])] = x[:2]
+    y[x > 1.0] = 7.0
+    return y
+
+
+def fill_and_loop(x):
+    y = np.ones_like(x, shape=(4, 4))
+    for i in range(4):
+        for j in range(i):
+            y[i, j] = x[i] * x[j]
+    y[0].fill(3.0)
+    return y @ x
+
+
+FUNCTIONS = [slices, view_of_view, reshaped_and_transposed, out_arguments, operators, repeated_indices, fill_and_loop]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_as_numpy(function):
+    expected = function(X.copy())
+    np.testing.assert_allclose(ft.vjp(function, X)[0], expected)
+    np.testing.assert_allclose(ft.jvp(function, (X,), (X,))[0], expected)
+    if function is not repeated_indices:  # a mask of staged or batched values has no known shape
+        np.testing.assert_allclose(ft.make_program(function)(X)(X), expected)
+        np.testing.assert_allclose(ft.vmap(function)(np.stack([X, X])), [expected] * 2)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_gradients(function):
+    check_grads(function, (X,), order=2, rtol=1e-5, atol=1e-5)
+
+
+def test_the_argument_is_untouched():
+    x = X.copy()
+    for function in FUNCTIONS:
+        ft.vjp(function, x)
+    np.testing.assert_array_equal(x, X)
+
+
+def test_at():
+    updates = {
+        "set": lambda x: x.at[1:3].set(5.0),
+        "add": lambda x: x.at[np.array([0, 0, 1])].add(x[:3]),
+        "multiply": lambda x: x.at[0].multiply(3.0),
+        "divide": lambda x: x.at[0].divide(2.0),
+        "min": lambda x: x.at[:2].min(0.0),
+        "max": lambda x: x.at[:2].max(0.0),
+        "apply": lambda x: x.at[::2].apply(np.sin),
+    }
+    expected = {
+        "set": [0.5, 5, 5, 1.5],
+        "add": [0.5 + 0.5 - 1.0, -1.0 + 2.0, 2.0, 1.5],
+        "multiply": [1.5, -1, 2, 1.5],
+        "divide": [0.25, -1, 2, 1.5],
+        "min": [0, -1, 2, 1.5],
+        "max": [0.5, 0, 2, 1.5],
+        "apply": [np.sin(0.5), -1, np.sin(2.0), 1.5],
+    }
+    for name, update in updates.items():
+        np.testing.assert_allclose(ft.vjp(update, X)[0], expected[name])
+        check_grads(lambda x, update=update: ft.vjp(update, x)[0], (X,), order=1)
+
+
+def test_created_arrays_take_traced_values():
+    def function(x):
+        y = ft.numpy.zeros((2, 2))
+        y[0] = x[:2]
+        y[1, 1] = x[3] ** 2
+        return y
+
+    check_grads(function, (X,))
+    np.testing.assert_array_equal(ft.numpy.zeros(3), np.zeros(3))
+
+
+def test_an_array_of_an_enclosing_transform_is_not_written_into():
+    def outer(x):
+        y = np.zeros_like(x)
+
+        def inner(t):
+            y[0] = t
+            return t
+
+        ft.grad(inner)(1.0)
+        return np.sum(y)
+
+    with pytest.raises(ft.errors.MutationError, match=r"grad: cannot write(.|\n)*made outside, by grad(.|\n)*y\[0\] = t"):
+        ft.grad(outer)(X)
+
+
+def test_an_ambiguous_view_is_refused_after_a_write():
+    def function(x):
+        y = np.outer(x, x)[:, ::2]
+        z = y.reshape(-1)
+        y[0, 0] = 0.0
+        return np.sum(z)
+
+    with pytest.raises(ft.errors.MutationError, match="may share with another array"):
+        ft.grad(function)(X)
