@@ -1,9 +1,9 @@
-# Everything runs in a virtual environment of its own; `make test` is all a fresh machine needs.
+# Everything runs in a virtual environment of its own; `make demo` and `make test` are all a fresh machine needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint types doctest check clean
+.PHONY: demo test lint types doctest peers bench bench-quick check clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -12,9 +12,21 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@
 
+$(VENV)/.examples: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[examples]'
+	touch $@
+
+$(VENV)/.peers: pyproject.toml $(VENV)/.test
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[peers]'
+	touch $@
+
 $(VENV)/.lint: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[lint]'
 	touch $@
+
+demo: $(VENV)/.examples
+	$(BIN)/python examples/digits.py
 
 test: $(VENV)/.test
 	FUNCTRANS_CHECK_PROGRAMS=1 $(BIN)/python -m pytest -q -n 2 -m 'not peers' tests
@@ -27,6 +39,15 @@ types: $(VENV)/.lint
 
 doctest: $(VENV)/.test
 	$(BIN)/python -m pytest -q --doctest-modules functrans
+
+peers: $(VENV)/.peers
+	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -q -m peers tests/peers
+
+bench: $(VENV)/.peers
+	$(BIN)/python benchmarks/run.py
+
+bench-quick: $(VENV)/.peers
+	$(BIN)/python benchmarks/run.py --quick
 
 check: lint types doctest test
 
