@@ -41,7 +41,7 @@ doctest: $(VENV)/.test
 	$(BIN)/python -m pytest -q --doctest-modules functrans
 
 peers: $(VENV)/.peers
-	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -q -m peers tests/peers
+	$(BIN)/python -m pytest -q -m peers tests/peers
 
 bench: $(VENV)/.peers
 	$(BIN)/python benchmarks/run.py

@@ -1,6 +1,6 @@
 """functrans: derivatives, batching and staging of plain NumPy functions."""
 
-from functrans import config, errors, numpy, tree
+from functrans import config, errors, nn, numpy, testing, tree
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
 from functrans.transforms.derived import hessian, hvp, jacfwd, jacobian, jacrev
@@ -27,10 +27,12 @@ __all__ = [
     "linear_transpose",
     "linearize",
     "make_program",
+    "nn",
     "numpy",
     "pmean",
     "psum",
     "stop_gradient",
+    "testing",
     "tree",
     "value_and_grad",
     "vjp",

@@ -36,7 +36,8 @@ UFUNCS: dict[np.ufunc, Any] = {}
 UFUNC_METHODS: dict[tuple[np.ufunc, str], Callable[..., Any]] = {}
 ARRAY_FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 ALTERNATIVES: dict[Any, str] = {}
-# What this layer calls of the layers above: "astype", "fill", "out", "stack" and "where".
+# What this layer calls of the layers above: "astype", "fill", "getitem", "late_ufunc", "out",
+# "stack" and "where".
 HOOKS: dict[str, Callable[..., Any]] = {}
 
 NO_PARAMS: dict[str, Any] = {}
@@ -169,7 +170,7 @@ class Tracer(TracedValue):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
         if keywords or method != "__call__":
             return _ufunc_with_keywords(self, ufunc, method, inputs, keywords)
-        implementation = UFUNCS.get(ufunc)
+        implementation = UFUNCS.get(ufunc) or HOOKS["late_ufunc"](ufunc)
         if implementation is None:
             raise unsupported(ufunc, inputs)
         if not isinstance(implementation, Elementwise):

@@ -7,14 +7,26 @@ be written into; ``ft.numpy.array([x, y])`` makes one of traced values.
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from functrans.core.trace import current
-from functrans.core.tracer import Tracer, operand
+from functrans.core.tracer import HOOKS, UFUNCS, Tracer, operand
 from functrans.numpy import contraction, indexing, linalg, reduction, structure  # noqa: F401  (they register themselves)
 from functrans.numpy.structure import astype, filled
+
+
+def _late_ufunc(ufunc: np.ufunc) -> Any:
+    """What stands for a ufunc of SciPy's: declared once the user has imported SciPy and calls one."""
+    if "scipy.special" in sys.modules:
+        import_module("functrans.ops.special")
+    return UFUNCS.get(ufunc)
+
+
+HOOKS["late_ufunc"] = _late_ufunc
 
 __all__ = [
     "arange",

@@ -261,22 +261,24 @@ gcd = Elementwise("gcd", np.gcd, samples=integers)
 lcm = Elementwise("lcm", np.lcm, samples=integers)
 
 
-class _Where:
-    """``np.where`` with the two names a ufunc is asked for: its call and its dtype."""
+class LikeUfunc:
+    """A broadcasting function with the two things a ufunc is asked for: its call and its dtype."""
 
-    __name__ = "where"
+    def __init__(self, function: Any, typed: slice) -> None:
+        self.function = function
+        self.typed = typed  # the operands that give the dtype
 
-    def __call__(self, x: Any, y: Any, z: Any) -> Any:
-        out = np.where(x, y, z)
-        return out[()] if out.ndim == 0 else out
+    def __call__(self, *operands: Any) -> Any:
+        out = self.function(*operands)
+        return out[()] if isinstance(out, np.ndarray) and out.ndim == 0 else out
 
     def resolve_dtypes(self, dtypes: Any) -> Any:
-        return (result_dtype(*dtypes[1:3]),)
+        return (result_dtype(*dtypes[:-1][self.typed]),)
 
 
 where = Elementwise(
     "where",
-    _Where(),  # type: ignore[arg-type]
+    LikeUfunc(np.where, slice(1, 3)),  # type: ignore[arg-type]
     [None, lambda x: x, lambda x: np.logical_not(x)],
     selects=True,
     samples=lambda: [((np.array([True, False, True]), *reals((2, 3), (3,))()[0][0]), {})],

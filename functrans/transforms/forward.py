@@ -21,8 +21,9 @@ from functrans.core.trace import Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
 from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line, user_origin
+from functrans.numpy.structure import broadcast_values
 from functrans.ops.contraction import contract
-from functrans.transforms.reverse import fit, keep_axes, scale, zeros
+from functrans.transforms.reverse import keep_axes, project, scale, zeros
 
 __all__ = ["jvp"]
 
@@ -105,7 +106,7 @@ class ForwardTrace(Trace):
             with running(self.parent), np.errstate(all="ignore"):
                 tangent = RULES[type(primitive)](primitive, values, tangents, active, out, params, flag)
                 if tangent is not None:
-                    tangent = fit(tangent, type_of(out))
+                    tangent = project(broadcast_values(tangent, shape_of(out)), dtype_of(out))
         return ForwardTracer(self, out, tangent, flag and tangent is not None)
 
 
@@ -265,7 +266,7 @@ def _checked_pair(title: str, leaf: Any, tangent: Any) -> tuple[Any, Any]:
         )
     if type(tangent) in PYTHON_SCALARS:
         tangent = dtype_of(leaf).type(tangent)
-    return leaf, fit(tangent, type_of(leaf))
+    return leaf, project(tangent, dtype_of(leaf))
 
 
 def _released(trace: ForwardTrace, value: Any) -> tuple[Any, Any]:

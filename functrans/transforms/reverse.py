@@ -201,15 +201,15 @@ def _types(values: list[Any], places: list[int]) -> tuple[Any, ...]:
 
 
 def fit(ct: Any, wanted: ArrayType) -> Any:
-    """`ct` summed over broadcast axes, its imaginary part dropped for a real operand, cast to its dtype."""
-    if shape_of(ct) != wanted.shape:
-        ct = unbroadcast(ct, wanted.shape) if len(shape_of(ct)) >= len(wanted.shape) else np.broadcast_to(ct, wanted.shape)
-    dtype = dtype_of(ct)
-    if dtype == wanted.dtype:
-        return ct
-    if dtype.kind == "c" and wanted.dtype.kind != "c":
-        ct = np.real(ct)
-    return ct.astype(wanted.dtype) if dtype_of(ct) != wanted.dtype else ct
+    """`ct` summed over broadcast axes and projected to the dtype of its operand."""
+    return project(ct if shape_of(ct) == wanted.shape else unbroadcast(ct, wanted.shape), wanted.dtype)
+
+
+def project(value: Any, dtype: Any) -> Any:
+    """`value` cast to `dtype`, without its imaginary part where that is real."""
+    if dtype_of(value).kind == "c" and dtype.kind != "c":
+        value = np.real(value)
+    return value if dtype_of(value) == dtype else value.astype(dtype)
 
 
 def scale(ct: Any, factor: Any, selected: bool) -> Any:

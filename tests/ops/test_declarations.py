@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import functrans as ft
+import functrans.ops.special  # noqa: F401  (declared when SciPy's ufuncs are first met)
 from functrans.core.primitive import PRIMITIVES, Composite, Elementwise, General, Reduction, Structural
 from functrans.core.program import check
 from functrans.core.staging import stage
