@@ -4,44 +4,56 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any
 
 from functrans.core.staging import function_title
 from functrans.errors import at_user_line
 
-__all__ = ["Transformed", "check_argnums", "split_arguments", "wraps"]
+__all__ = ["Transformed", "check_argnums", "is_global", "split_arguments", "wraps"]
 
 
 class Transformed:
-    """A transformed function: callable, usable as a method, with its original's name and signature."""
+    """A callable that stands for a function, with its name, docstring and signature.
 
-    def __init__(self, transform: str, function: Callable[..., Any], call: Callable[..., Any]) -> None:
-        self.__dict__["_call"] = call
+    It binds to instances as functions do, and pickles where the function does: by name if it replaced
+    the function in its module, as decorators do, else as the call of the transform that made it.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, function: Callable[..., Any], call: Callable[..., Any], recipe: tuple[Any, ...]) -> None:
         functools.update_wrapper(self, function)
-        self.__name__ = getattr(function, "__name__", type(function).__name__)
-        self.transform = transform
+        self.call = call
+        self.recipe = recipe
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return self.__dict__["_call"](*args, **keywords)
+        return self.call(*args, **keywords)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else MethodType(self, instance)
 
     def __repr__(self) -> str:
-        return f"<{self.transform} of {self.__wrapped__!r}>"  # type: ignore[attr-defined]
+        return f"<{self.recipe[0].__name__} of {function_title(self)}>"
+
+    def __reduce__(self) -> Any:
+        return self.__qualname__ if is_global(self) else (self.recipe[0], self.recipe[1:])
 
 
-def wraps(transform: str, function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that gives a transformed function the name, docstring and signature of `function`."""
+def is_global(value: Any) -> bool:
+    """Whether `value` is what its module holds under its own name."""
+    try:
+        return operator.attrgetter(value.__qualname__)(sys.modules[value.__module__]) is value
+    except (AttributeError, KeyError):
+        return False
 
-    def decorate(call: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return functools.wraps(function)(call)
-        except (AttributeError, TypeError):
-            return call
 
-    return decorate
+def wraps(transform: Callable[..., Any], function: Callable[..., Any], *options: Any) -> Callable[..., Transformed]:
+    """A decorator of what ``transform(function, *options)`` returns."""
+    return lambda call: Transformed(function, call, (transform, function, *options))
 
 
 def check_argnums(transform: str, argnums: Any) -> None:

@@ -302,7 +302,7 @@ def vmap(
     """
     title = function_title(function)
 
-    @wraps("vmap", function)
+    @wraps(vmap, function, in_axes, out_axes, axis_size, axis_name)
     def batched_function(*args: Any, **keywords: Any) -> Any:
         axes = in_axes if isinstance(in_axes, (tuple, list)) else (in_axes,) * len(args)
         if len(axes) != len(args):

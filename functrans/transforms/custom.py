@@ -7,6 +7,7 @@ reverse mode transposes the forward one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,18 +20,18 @@ from functrans.core.trace import EVALUATION, TracedValue, leaked, running
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
 from functrans.errors import StructureError, TracerLeakError, UnsupportedError, at_user_line
-from functrans.transforms.arguments import wraps
+from functrans.transforms.arguments import Transformed, is_global
 from functrans.transforms.batch import vmap
 from functrans.transforms.linear import linear_transpose
 
 __all__ = ["custom_jvp", "custom_vjp", "stop_gradient"]
 
 
-class CustomRule:
+class CustomRule(Transformed):
     """A function and the rules given for it; see `custom_vjp` and `custom_jvp`."""
 
     def __init__(self, transform: str, function: Callable[..., Any], nondiff_argnums: Sequence[int] = ()) -> None:
-        wraps(transform, function)(self)
+        functools.update_wrapper(self, function)
         self.transform = transform
         self.function = function
         self.title = function_title(function)
@@ -48,8 +49,11 @@ class CustomRule:
         self.push = push
         return push
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else lambda *args: self(instance, *args)
+    def __repr__(self) -> str:
+        return f"<{self.transform} of {self.title}>"
+
+    def __reduce__(self) -> Any:
+        return self.__qualname__ if is_global(self) else (object.__new__, (CustomRule,), self.__dict__)
 
     def __call__(self, *args: Any) -> Any:
         if self.push is None and self.backward is None:

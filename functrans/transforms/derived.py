@@ -49,7 +49,7 @@ def jacfwd(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_a
     """
     check_argnums("jacfwd", argnums)
 
-    @wraps("jacfwd", function)
+    @wraps(jacfwd, function, argnums, has_aux)
     def jacobian_function(*args: Any, **keywords: Any) -> Any:
         chosen, rebuild = split_arguments("jacfwd", function, argnums, args)
         leaves, structure = tree.flatten(chosen)
@@ -92,7 +92,7 @@ def jacrev(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_a
     """
     check_argnums("jacrev", argnums)
 
-    @wraps("jacrev", function)
+    @wraps(jacrev, function, argnums, has_aux)
     def jacobian_function(*args: Any, **keywords: Any) -> Any:
         chosen, rebuild = split_arguments("jacrev", function, argnums, args)
         output, pullback, *aux = vjp(lambda tree_: function(*rebuild(tree_), **keywords), chosen, has_aux=has_aux)

@@ -14,6 +14,7 @@ from functrans.core.trace import current
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, describe, shape_of, type_of
 from functrans.errors import DifferentiationError, StructureError, at_user_line
+from functrans.transforms.arguments import wraps
 from functrans.transforms.forward import jvp
 from functrans.transforms.reverse import vjp
 
@@ -38,7 +39,12 @@ def make_program(function: Callable[..., Any]) -> Callable[..., Program]:
           d: float64[] = multiply(float64(1.0), a)
           e: float64[] = add(c, d)
     """
-    return lambda *args, **keywords: stage(function, args, keywords, transform="make_program")
+
+    @wraps(make_program, function)
+    def staged(*args: Any, **keywords: Any) -> Program:
+        return stage(function, args, keywords, transform="make_program")
+
+    return staged
 
 
 def linearize(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:

@@ -529,7 +529,13 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
 
     Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.2.
     """
-    return _gradient("value_and_grad", function, argnums, has_aux)
+    check_argnums("value_and_grad", argnums)
+
+    @wraps(value_and_grad, function, argnums, has_aux)
+    def value_and_gradient(*args: Any, **keywords: Any) -> Any:
+        return _gradient("value_and_grad", function, argnums, has_aux, args, keywords)
+
+    return value_and_gradient
 
 
 def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -548,39 +554,36 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux
 
     Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.2.
     """
-    both = _gradient("grad", function, argnums, has_aux)
+    check_argnums("grad", argnums)
 
-    @wraps("grad", function)
-    def gradient_function(*args: Any, **keywords: Any) -> Any:
-        value, gradient = both(*args, **keywords)
-        return (gradient, value[1]) if has_aux else gradient
+    @wraps(grad, function, argnums, has_aux)
+    def gradient(*args: Any, **keywords: Any) -> Any:
+        value, result = _gradient("grad", function, argnums, has_aux, args, keywords)
+        return (result, value[1]) if has_aux else result
 
-    return gradient_function
+    return gradient
 
 
-def _gradient(transform: str, function: Callable[..., Any], argnums: Any, has_aux: bool) -> Callable[..., Any]:
-    check_argnums(transform, argnums)
-
-    @wraps(transform, function)
-    def value_and_gradient(*args: Any, **keywords: Any) -> Any:
-        chosen, rebuild = split_arguments(transform, function, argnums, args)
-        leaves, structure = tree.flatten(chosen)
-        leaves = [_checked_primal(transform, function, chosen, position, leaf) for position, leaf in enumerate(leaves)]
-        trace, result = run_forward(
-            transform, function, leaves, lambda tracers: function(*rebuild(tree.unflatten(structure, tracers)), **keywords)
-        )
-        aux: Any = None
-        if has_aux:
-            result, aux = _pair(transform, function, result)
-            aux = tree.map(lambda leaf: release(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
-        value, node = release(trace, _scalar(transform, function, result))
-        seeds = [(node, dtype_of(value).type(1))] if node >= 0 else []
-        with np.errstate(all="ignore"):
-            cotangents = backward(trace.tape, seeds, len(leaves), keep=False)
-        gradients = [zero_cotangent(leaf) if ct is None else ct for leaf, ct in zip(leaves, cotangents)]
-        return (value, aux) if has_aux else value, tree.unflatten(structure, gradients)
-
-    return value_and_gradient
+def _gradient(
+    transform: str, function: Callable[..., Any], argnums: Any, has_aux: bool, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Any, Any]:
+    """What `value_and_grad` returns, computed in the name of `transform`."""
+    chosen, rebuild = split_arguments(transform, function, argnums, args)
+    leaves, structure = tree.flatten(chosen)
+    leaves = [_checked_primal(transform, function, chosen, position, leaf) for position, leaf in enumerate(leaves)]
+    trace, result = run_forward(
+        transform, function, leaves, lambda tracers: function(*rebuild(tree.unflatten(structure, tracers)), **keywords)
+    )
+    aux: Any = None
+    if has_aux:
+        result, aux = _pair(transform, function, result)
+        aux = tree.map(lambda leaf: release(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
+    value, node = release(trace, _scalar(transform, function, result))
+    seeds = [(node, dtype_of(value).type(1))] if node >= 0 else []
+    with np.errstate(all="ignore"):
+        cotangents = backward(trace.tape, seeds, len(leaves), keep=False)
+    gradients = [zero_cotangent(leaf) if ct is None else ct for leaf, ct in zip(leaves, cotangents)]
+    return (value, aux) if has_aux else value, tree.unflatten(structure, gradients)
 
 
 def _scalar(transform: str, function: Callable[..., Any], result: Any) -> Any:

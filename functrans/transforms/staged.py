@@ -12,7 +12,7 @@ from functrans.core.program import Program, without_dead_code
 from functrans.core.staging import function_title, stage
 from functrans.core.trace import TracedValue
 from functrans.core.tracer import operand
-from functrans.core.types import type_of
+from functrans.core.types import PYTHON_SCALARS, type_of
 from functrans.errors import at_user_line
 from functrans.transforms.arguments import wraps
 
@@ -27,7 +27,9 @@ def jit(
     """`function` staged into a `Program`, once for each structure, shapes and dtypes of its arguments.
 
     Args:
-        function: of pytrees of arrays; Python in it runs only while it is staged.
+        function: of pytrees of arrays; Python in it runs only while it is staged. Of a method, ``self`` may be a
+            pytree, whose leaves are arguments as any other, or any object: setting one of its attributes
+            stages again.
         static_argnums: positions of arguments that are part of the key: any hashable values.
         static_argnames: names of keyword arguments that are.
 
@@ -44,33 +46,35 @@ def jit(
         >>> float(power(3.0, 2)), float(ft.grad(power)(3.0, 2))
         (9.0, 6.0)
     """
-    numbers = frozenset((static_argnums,) if isinstance(static_argnums, int) else static_argnums)
-    names = frozenset((static_argnames,) if isinstance(static_argnames, str) else static_argnames)
+    numbers = normalized("static_argnums", static_argnums, int)
+    names = normalized("static_argnames", static_argnames, str)
     programs: OrderedDict[Hashable, Program] = OrderedDict()
     lock = RLock()
 
-    @wraps("jit", function)
-    def staged_function(*args: Any, **keywords: Any) -> Any:
-        static = tuple((place, args[place]) for place in sorted(numbers) if place < len(args))
-        static_keywords = tuple(sorted((name, value) for name, value in keywords.items() if name in names))
-        dynamic = tuple(value for place, value in enumerate(args) if place not in numbers)
+    @wraps(jit, function, static_argnums, static_argnames)
+    def staged(*args: Any, **keywords: Any) -> Any:
+        fixed = {number % len(args) for number in numbers if -len(args) <= number < len(args)}
+        if args and getattr(type(args[0]), staged.__name__, None) is staged and tree.structure(args[0]) == tree.LEAF:
+            fixed.add(0)
+        static = {place: args[place] for place in sorted(fixed)}
+        static_keywords = {name: keywords[name] for name in sorted(keywords) if name in names}
+        dynamic = tuple(value for place, value in enumerate(args) if place not in fixed)
         dynamic_keywords = {name: value for name, value in keywords.items() if name not in names}
         leaves, structure = tree.flatten((dynamic, dynamic_keywords))
         leaves = [operand(leaf) for leaf in leaves]
 
         def run(*values: Any, **more: Any) -> Any:
             complete = list(values)
-            for place, value in static:
+            for place, value in static.items():
                 complete.insert(place, value)
-            return function(*complete, **more, **dict(static_keywords))
+            return function(*complete, **more, **static_keywords)
 
-        try:
-            key = hash_key(structure, leaves, static, static_keywords)
-        except TypeError as error:
-            raise TypeError(
-                f"jit of {function_title(function)}: a static argument is not hashable: {error}"
-                f"\n  Remedy: pass tuples in place of lists, or make the argument dynamic.{at_user_line()}"
-            ) from error
+        key = (
+            structure,
+            tuple(map(type_of, leaves)),
+            tuple((place, static_key(function, staged, value)) for place, value in static.items()),
+            tuple((name, static_key(function, staged, value)) for name, value in static_keywords.items()),
+        )
         with lock:
             program = programs.get(key)
             if program is not None:
@@ -84,11 +88,54 @@ def jit(
                         programs.popitem(last=False)
         return tree.unflatten(program.output_structure, program.evaluate(leaves))
 
-    return staged_function
+    return staged
 
 
-def hash_key(structure: Any, leaves: Sequence[Any], static: Hashable, static_keywords: Hashable) -> Hashable:
-    """What a program is kept under; raises TypeError if a static argument cannot be hashed."""
-    key = structure, tuple(map(type_of, leaves)), static, static_keywords
-    hash(key)
+def normalized(name: str, given: Any, kind: type) -> frozenset[Any]:
+    """The set of what a static_argnums or static_argnames argument names."""
+    items = (given,) if isinstance(given, kind) else tuple(given)
+    if not all(isinstance(item, kind) for item in items):
+        raise TypeError(f"jit: {name} must be of type {kind.__name__} or a sequence of them, got {given!r}{at_user_line()}")
+    return frozenset(items)
+
+
+def static_key(function: Callable[..., Any], staged: Any, value: Any) -> Hashable:
+    """What a static argument is compared by: structure, types and values, or what an instance holds, if it is `self`."""
+    if getattr(type(value), staged.__name__, None) is staged:
+        return Instance(value)
+    leaves, structure = tree.flatten(value)
+    key = structure, tuple((type(leaf), leaf) for leaf in leaves)
+    try:
+        hash(key)
+    except TypeError as error:
+        raise TypeError(
+            f"jit of {function_title(function)}: a static argument is not hashable: {error}"
+            f"\n  Remedy: pass a value with __hash__ and __eq__, or make the argument dynamic.{at_user_line()}"
+        ) from error
     return key
+
+
+class Instance:
+    """The object a staged method is bound to: equal to itself until one of its attributes is set anew."""
+
+    __slots__ = ("attributes", "instance")
+
+    def __init__(self, instance: Any) -> None:
+        self.instance = instance
+        self.attributes = dict(getattr(instance, "__dict__", {}))
+
+    def __hash__(self) -> int:
+        return id(self.instance)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Instance)
+            and self.instance is other.instance
+            and self.attributes.keys() == other.attributes.keys()
+            and all(unchanged(value, other.attributes[name]) for name, value in self.attributes.items())
+        )
+
+
+def unchanged(old: Any, new: Any) -> bool:
+    """Whether an attribute still holds the same object, or an equal Python scalar."""
+    return old is new or type(old) is type(new) and type(old) in PYTHON_SCALARS and old == new

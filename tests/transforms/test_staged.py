@@ -56,8 +56,8 @@ def test_static_arguments():
     staged = ft.jit(power, static_argnums=1, static_argnames="flip")
     assert [staged(2.0, 3, flip=True), staged(2.0, 3, flip=True), staged(2.0, 2, flip=False)] == [-8.0, -8.0, 4.0]
     assert calls == [3, 2]
-    with pytest.raises(TypeError, match="static argument is not hashable(.|\n)*tuples in place of lists"):
-        staged(2.0, [1], flip=True)
+    with pytest.raises(TypeError, match="static argument is not hashable(.|\n)*make the argument dynamic"):
+        staged(2.0, np.ones(2), flip=True)
 
 
 def test_branching_on_a_staged_value_teaches():
