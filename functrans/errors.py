@@ -10,7 +10,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from types import CodeType
+from types import CodeType, FrameType
 
 __all__ = [
     "FunctransError",
@@ -147,27 +147,30 @@ class ProgramError(FunctransError, AssertionError):
 Origin = tuple[CodeType, int]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_internal: dict[str, bool] = {}
 
 
-def _is_internal(filename: str) -> bool:
-    answer = filename.startswith(_PACKAGE)
-    _internal[filename] = answer
-    return answer
+class _Internal(dict[str, bool]):
+    """Whether a file belongs to this package, by its name."""
+
+    def __missing__(self, filename: str) -> bool:
+        answer = self[filename] = filename.startswith(_PACKAGE)
+        return answer
 
 
-def user_origin() -> Origin | None:
-    """The code and instruction of the innermost frame outside this package, or None."""
-    frame = sys._getframe(1)
+_internal = _Internal()
+
+
+def user_origin(depth: int = 1) -> Origin | None:
+    """The code and instruction of the innermost frame outside this package, or None.
+
+    `depth` says how many frames up to begin: callers on a hot path know a few that are internal.
+    """
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
-        filename = code.co_filename
-        internal = _internal.get(filename)
-        if internal is None:
-            internal = _is_internal(filename)
-        if not internal:
+        if not _internal[code.co_filename]:
             return code, frame.f_lasti
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

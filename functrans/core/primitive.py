@@ -85,12 +85,10 @@ Partial = Callable[..., Any] | float | None
 
 
 class Term(NamedTuple):
-    """One operand's part of a derivative: `factor` is a constant, or a function of saved values."""
+    """One operand's part of a derivative: `factor` is a number, or a function of the saved values and parameters."""
 
     position: int
     factor: Any
-    arguments: tuple[int, ...]
-    params: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +158,13 @@ class Elementwise(Primitive):
         terms = tuple(
             Term(
                 position,
-                partial,
-                tuple(needed.index(slots[name]) for name in names if name in slots),
-                tuple(name for name in names if name not in slots),
+                bound(
+                    partial,
+                    tuple(needed.index(slots[name]) for name in names if name in slots),
+                    tuple(name for name in names if name not in slots),
+                )
+                if callable(partial)
+                else partial,
             )
             for position, partial, names in wanted
         )
@@ -172,6 +174,16 @@ class Elementwise(Primitive):
             only = needed[0]
             return Plan(lambda values: (values[only],), terms)
         return Plan(itemgetter(*needed), terms)
+
+
+def bound(partial: Callable[..., Any], places: tuple[int, ...], names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
+    """`partial` as a function of the saved values, at `places`, and of the parameters, by name."""
+    if names:
+        return lambda saved, params: partial(*[saved[place] for place in places], **{name: params[name] for name in names})
+    if len(places) == 1:
+        (only,) = places
+        return lambda saved, params: partial(saved[only])
+    return lambda saved, params: partial(*[saved[place] for place in places])
 
 
 @lru_cache(maxsize=4096)

@@ -35,7 +35,7 @@ class StagedTracer(Tracer):
     def __init__(self, trace: Trace, variable: Variable) -> None:
         self.owner = trace
         self.variable = variable
-        self.origin = user_origin()
+        self.origin = user_origin(3)
         self.cell = None
 
     @property

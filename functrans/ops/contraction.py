@@ -45,7 +45,6 @@ def evaluation_plan(subscripts: str) -> Plan:
     order_y = tuple(map(y.index, batch + summed + columns))
     order_out = tuple(map((batch + rows + columns).index, out))
     counts = len(batch), len(rows), len(summed)
-    single = len(rows) == 1 and len(columns) == 1 and len(summed) == 1
 
     def plain(a: Any, b: Any) -> Any:
         return np.matmul(a.transpose(order_x), b.transpose(order_y)).transpose(order_out)
@@ -58,7 +57,7 @@ def evaluation_plan(subscripts: str) -> Plan:
         product = np.matmul(a.reshape((*lead, math.prod(left), k)), b.reshape((*lead, k, math.prod(right))))
         return product.reshape((*lead, *left, *right)).transpose(order_out)[()]
 
-    return plain if single else general
+    return plain if len(rows) == len(columns) == len(summed) == 1 else general
 
 
 contract = Contraction(

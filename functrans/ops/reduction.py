@@ -33,9 +33,9 @@ def share_of_ties(x: Any, out: Any) -> Any:
     return np.where(chosen, 1.0, 0.0) / np.sum(chosen, axis=axes, keepdims=True)
 
 
-sum = Reduction("sum", lambda x, axes: np.sum(x, axis=axes), 1, dtype=sum_dtype, samples=over(0, 2))
-max = Reduction("max", lambda x, axes: np.max(x, axis=axes), share_of_ties, selects=True, samples=over(1))
-min = Reduction("min", lambda x, axes: np.min(x, axis=axes), share_of_ties, selects=True, samples=over(1))
+sum = Reduction("sum", lambda x, axes: np.add.reduce(x, axis=axes), 1, dtype=sum_dtype, samples=over(0, 2))
+max = Reduction("max", lambda x, axes: np.maximum.reduce(x, axis=axes), share_of_ties, selects=True, samples=over(1))
+min = Reduction("min", lambda x, axes: np.minimum.reduce(x, axis=axes), share_of_ties, selects=True, samples=over(1))
 all = Reduction("all", lambda x, axes: np.all(x, axis=axes), dtype=lambda dtype: np.bool_, samples=over(1))
 any = Reduction("any", lambda x, axes: np.any(x, axis=axes), dtype=lambda dtype: np.bool_, samples=over(1))
 argmax = Reduction("argmax", lambda x, axes: np.argmax(x, axis=axes[0]), dtype=lambda dtype: np.intp, samples=over(1))

@@ -39,7 +39,7 @@ class BatchTracer(Tracer):
         self.owner = trace
         self.value = value
         self.batched = batched
-        self.origin = user_origin()
+        self.origin = user_origin(3)
         self.cell = None
 
     @property

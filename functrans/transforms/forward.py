@@ -39,7 +39,7 @@ class ForwardTracer(Tracer):
         self.value = value
         self.tangent = tangent
         self.selected = selected
-        self.origin = user_origin()
+        self.origin = user_origin(3)
         self.cell = None
 
     @property
@@ -119,9 +119,9 @@ def push_elementwise(
     if type(out) in PYTHON_SCALARS:
         saved = tuple(np.asarray(value)[()] for value in saved)
     total = None
-    for position, factor, arguments, names in plan.terms:
+    for position, factor in plan.terms:
         if callable(factor):
-            factor = factor(*[saved[i] for i in arguments], **{name: params[name] for name in names})
+            factor = factor(saved, params)
         term = scale(tangents[position], factor, flag)
         total = term if total is None else total + term
     return total

@@ -37,7 +37,7 @@ from functrans.errors import DifferentiationError, StructureError, UnsupportedEr
 from functrans.ops.arithmetic import masked_multiply, where
 from functrans.ops.contraction import contract, split
 from functrans.ops.indexing import getitem, index_add, index_set, winners
-from functrans.ops.structure import unbroadcast
+from functrans.ops.structure import broadcast_to, reshape, unbroadcast
 from functrans.transforms.arguments import check_argnums, split_arguments, wraps
 
 __all__ = ["grad", "value_and_grad", "vjp"]
@@ -53,7 +53,7 @@ class ReverseTracer(Tracer):
         self.owner = trace
         self.value = value
         self.node = node
-        self.origin = user_origin()
+        self.origin = user_origin(3)
         self.cell = None
 
     @property
@@ -137,34 +137,33 @@ class ReverseTrace(Trace):
         if primitive.multiple:
             return self._record_multiple(primitive, params, values, places, active, out)
         node = -1
-        if active and is_differentiable(dtype_of(out)):
+        if active:
             node = self._record(primitive, params, values, places, active, out)
         return ReverseTracer(self, out, node)
 
     def _record(
         self, primitive: Primitive, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any
     ) -> int:
-        wanted = None
-        if isinstance(primitive, Elementwise):
+        """The place of a new entry; -1 if the result has no derivative."""
+        if type(primitive) is Elementwise:
             if not primitive.differentiable:
                 return -1
-            if type(out) is not np.float64 or not all(type(value) in _SCALARS for value in values):
-                wanted = _wanted(values, places, out)
-            save = primitive.plan(active).save
+            plan = primitive.plans.get(active) or primitive.plan(active)
+            wanted = _wanted(values, places, out)
             values.append(out)
-            saved = save(values)
+            saved = plan.save(values)
             if type(out) in PYTHON_SCALARS:
                 saved = tuple(np.asarray(value)[()] for value in saved)
-            self.tape.append((primitive, active, saved, places, wanted, params))
         else:
-            saved = SAVERS[type(primitive)](primitive, values, active, out, params)
+            dtype = dtype_of(out)
+            saved = SAVERS[type(primitive)](primitive, values, active, out, params) if is_differentiable(dtype) else None
             if saved is None:
                 return -1
-            dtype = dtype_of(out)
+            wanted = None
             for value, node in zip(values, places):
-                if node >= 0 and dtype_of(value) != dtype:
+                if node >= 0 and dtype_of(value) is not dtype:
                     wanted = _types(values, places)
-            self.tape.append((primitive, active, saved, places, wanted, params))
+        self.tape.append((primitive, active, saved, places, wanted, params))
         return len(self.tape) - 1
 
     def _record_multiple(
@@ -184,15 +183,22 @@ class ReverseTrace(Trace):
         return tuple(results)
 
 
-_SCALARS = frozenset({np.float64, float, int})
+# Scalars of one of these classes are of one type.
+_SCALARS = frozenset({float, complex, np.float64, np.float32, np.complex128, np.complex64})
 
 
 def _wanted(values: list[Any], places: list[int], out: Any) -> Any:
     """Types of active operands whose shape or dtype is not the result's; None if there are none."""
-    shape, dtype = shape_of(out), dtype_of(out)
+    kind = type(out)
     for value, node in zip(values, places):
-        if node >= 0 and (shape_of(value) != shape or dtype_of(value) != dtype):
-            return _types(values, places)
+        if node < 0:
+            continue
+        if type(value) is kind:
+            if kind in _SCALARS:
+                continue
+            if value.dtype is out.dtype and value.shape == out.shape:
+                continue
+        return _types(values, places)
     return None
 
 
@@ -214,9 +220,10 @@ def project(value: Any, dtype: Any) -> Any:
 
 def scale(ct: Any, factor: Any, selected: bool) -> Any:
     """``ct * factor``, with 0 winning where the cotangent comes from a selection."""
-    if type(factor) is int or type(factor) is float:
+    kind = type(factor)
+    if kind is int or kind is float:
         return ct if factor == 1 else -ct if factor == -1 else ct * factor
-    if dtype_of(factor).kind == "b":
+    if kind is not np.float64 and dtype_of(factor).kind == "b":
         return where(factor, ct, dtype_of(ct).type(0))
     return masked_multiply(ct, factor) if selected else ct * factor
 
@@ -266,7 +273,7 @@ def pull_structural(primitive: Any, active: int, saved: Any, params: dict[str, A
 
 def keep_axes(value: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     """A reduced value with its axes back, of length 1."""
-    return np.reshape(value, tuple(1 if axis in axes else n for axis, n in enumerate(shape)))
+    return reshape(value, shape=tuple([1 if axis in axes else n for axis, n in enumerate(shape)])) if shape else value
 
 
 def pull_reduction(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
@@ -275,7 +282,7 @@ def pull_reduction(primitive: Any, active: int, saved: Any, params: dict[str, An
     axes = params["axes"]
     ct = keep_axes(ct, shape, axes)
     if primitive.partial == 1:
-        return (np.broadcast_to(ct, shape),)
+        return (broadcast_to(ct, shape=shape),)
     inputs = {}
     if primitive.needs_x:
         inputs["x"] = x
@@ -355,10 +362,10 @@ def backward(tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, 
             cotangents[position] = None
             flag = selected[position] or primitive.selects
         if type(primitive) is Elementwise:
-            for place, factor, arguments_, names in primitive.plan(active).terms:
+            for place, factor in primitive.plans[active].terms:
                 node = places[place]
                 if callable(factor):
-                    factor = factor(*[saved[i] for i in arguments_], **{name: params[name] for name in names})
+                    factor = factor(saved, params)
                 contribution = scale(ct, factor, flag)
                 if wanted is not None:
                     contribution = fit(contribution, wanted[place])

@@ -1,0 +1,189 @@
+"""Runs functrans beside its peers and writes a table, a JSON file and a chart of ratios.
+
+    python benchmarks/run.py [--quick] [--out DIRECTORY]
+
+Only ratios of one run count: contenders take turns and each one's minimum is kept. A ratio below 1
+means that functrans is faster, and one within 1.1 either way is a tie.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from measure import assert_agreement, in_new_process, interleaved_minima
+from workloads import WORKLOADS, Workload
+
+IMPORT_TIME = """
+import json, sys, numpy, time
+start = time.perf_counter()
+import functrans
+took = time.perf_counter() - start
+print(json.dumps([took, sorted({"numba", "scipy", "jax", "torch"} & set(sys.modules))]))
+"""
+
+# The highest resident memory of a process beyond what it was after imports and a small run. Read from
+# /proc, since getrusage hands a new process its parent's maximum.
+PEAK_MEMORY = """
+import json
+import numpy as np
+{setup}
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+gradient(1000)
+before = peak()
+gradient(1_000_000)
+print(json.dumps(peak() - before))
+"""
+MEMORY_SETUP = {
+    "functrans": """
+import functrans as ft
+def chain(x):
+    for _ in range(50):
+        x = np.sin(x)
+    return np.sum(x)
+gradient = lambda n: ft.grad(chain)(np.linspace(0.1, 1.0, n))
+""",
+    "torch": """
+import torch
+def gradient(n):
+    x = y = torch.linspace(0.1, 1.0, n, dtype=torch.float64, requires_grad=True)
+    for _ in range(50):
+        y = torch.sin(y)
+    y.sum().backward()
+""",
+}
+
+
+def run_workload(workload: Workload, seconds: float) -> dict[str, Any]:
+    """Times, in seconds, and ratios of one row; libraries that are missing are named."""
+    contenders, missing = {}, []
+    for name, make in workload.make.items():
+        try:
+            contenders[name] = make()
+        except ModuleNotFoundError as error:
+            missing.append(f"{name} ({error})")
+    assert_agreement({name: call() for name, call in contenders.items()}, workload.rtol)
+    times = interleaved_minima(contenders, seconds)
+    return row(workload.name, times, workload.bars, missing, workload.limit, "s")
+
+
+def row(
+    name: str, figures: dict[str, float], bars: dict[str, float], missing: list[str], limit: str, unit: str
+) -> dict[str, Any]:
+    """A row of the report."""
+    ratios = {peer: figures["functrans"] / figure for peer, figure in figures.items() if peer != "functrans"}
+    met = {peer: ratios[peer] <= bar for peer, bar in bars.items() if peer in ratios}
+    return dict(name=name, figures=figures, unit=unit, ratios=ratios, bars=bars, met=met, missing=missing, limit=limit)
+
+
+def run_import(repeats: int) -> dict[str, Any]:
+    """The time `import functrans` takes once NumPy is there, against a bar of 60 ms."""
+    runs = [in_new_process(IMPORT_TIME) for _ in range(repeats)]
+    if loaded := runs[0][1]:
+        raise AssertionError(f"import functrans loads {', '.join(loaded)}")
+    figures = {"functrans": min(took for took, _ in runs), "bar": 0.060}
+    return row("import functrans, beyond NumPy", figures, {"bar": 1.0}, [], "bytecode of the package and optree", "s")
+
+
+def run_memory() -> dict[str, Any]:
+    """Peak memory of the gradient of a long elementwise chain."""
+    figures, missing = {}, []
+    for name, setup in MEMORY_SETUP.items():
+        try:
+            if name != "functrans":
+                version(name)
+            figures[name] = in_new_process(PEAK_MEMORY.format(setup=setup))
+        except PackageNotFoundError as error:
+            missing.append(f"{name} ({error})")
+    name = "peak memory of eager grad of 50 x sin on 10^6 float64"
+    return row(name, figures, {"torch": 1.0}, missing, "the 50 saved operands of sin", "B")
+
+
+def text_of(figure: float, unit: str) -> str:
+    """A figure for people: ``2.55 ms``, ``389 MiB``."""
+    if unit == "B":
+        return f"{figure / 2**20:.0f} MiB"
+    return f"{figure * 1e6:.0f} us" if figure < 1e-3 else f"{figure * 1e3:.2f} ms"
+
+
+def table(rows: list[dict[str, Any]], machine: dict[str, str]) -> str:
+    """The Markdown report."""
+    lines = ["# functrans beside its peers", "", ", ".join(f"{key} {value}" for key, value in machine.items()), ""]
+    lines += ["| workload | figures | ratio (bar) | limited by |", "|---|---|---|---|"]
+    for item in rows:
+        figures = ", ".join(f"{name} {text_of(figure, item['unit'])}" for name, figure in item["figures"].items())
+        figures += "".join(f", {name} missing" for name in item["missing"])
+        ratios = ", ".join(
+            f"{peer} {ratio:.2f}"
+            + (f" ({item['bars'][peer]}{'' if item['met'][peer] else ', missed'})" if peer in item["bars"] else "")
+            for peer, ratio in item["ratios"].items()
+        )
+        lines.append(f"| {item['name']} | {figures} | {ratios} | {item['limit']} |")
+    lines += [
+        "",
+        "A ratio is functrans / peer: below 1 is faster, or less memory. Minima of interleaved repeats in one run.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def chart(rows: list[dict[str, Any]], path: Path) -> None:
+    """Bars of the ratios on a logarithmic scale, with the bars to meet as marks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    entries = [(item, peer, ratio) for item in rows for peer, ratio in item["ratios"].items()]
+    figure, axes = plt.subplots(figsize=(9, 0.45 * len(entries) + 1.2))
+    for place, (item, peer, ratio) in enumerate(reversed(entries)):
+        axes.barh(place, ratio, color="tab:blue" if ratio <= 1 else "tab:red")
+        if peer in item["bars"]:
+            axes.plot([item["bars"][peer]], [place], "k|", markersize=14)
+    axes.set_yticks(
+        range(len(entries)), [f"{item['name'].replace('`', '')} / {peer}" for item, peer, _ in reversed(entries)], fontsize=7
+    )
+    axes.set_xscale("log")
+    axes.axvline(1, color="grey", linewidth=0.8)
+    axes.set_xlabel("functrans / peer (marks: the bar to meet)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def installed(name: str) -> str:
+    """A library's version, or that it is missing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def machine() -> dict[str, str]:
+    """Where and with what this ran."""
+    libraries = {name: installed(name) for name in ("numpy", "torch", "autograd", "jax")}
+    return {"Python": platform.python_version(), "on": platform.machine(), **libraries}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats: under five minutes")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where to write")
+    options = parser.parse_args()
+    rows = [run_workload(workload, 5.0 if options.quick else 20.0) for workload in WORKLOADS]
+    rows += [run_import(5 if options.quick else 15), run_memory()]
+    options.out.mkdir(parents=True, exist_ok=True)
+    report = table(rows, machine())
+    (options.out / "results.md").write_text(report)
+    (options.out / "results.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    chart(rows, options.out / "ratios.png")
+    print(report)
+
+
+if __name__ == "__main__":
+    main()
