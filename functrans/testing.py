@@ -1,4 +1,4 @@
-"""Checks of derivatives against finite differences and against each other."""
+"""Checks of derivatives against finite differences, and of an op's declaration by its samples."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.primitive import Composite, Elementwise, Primitive, Reduction, Structural
+from functrans.core.program import check
+from functrans.core.staging import stage
 from functrans.core.tracer import operand
-from functrans.core.types import dtype_of, is_differentiable, shape_of
+from functrans.core.types import dtype_of, is_differentiable, shape_of, type_of
+from functrans.transforms.batch import vmap
 from functrans.transforms.forward import jvp
-from functrans.transforms.reverse import vjp
+from functrans.transforms.reverse import grad, vjp
 
-__all__ = ["check_grads"]
+__all__ = [
+    "check_batching",
+    "check_declaration",
+    "check_derivatives",
+    "check_grads",
+    "check_types",
+    "complex_samples",
+]
+
+Operands = Sequence[Any]
 
 
 def random_like(value: Any, generator: np.random.Generator) -> Any:
@@ -82,45 +95,152 @@ def _check(
     tangents = tree.map(lambda leaf: random_like(operand(leaf), generator), args)
     ahead = function(*tree.map(lambda x, t: x + step * t, args, tangents))
     behind = function(*tree.map(lambda x, t: x - step * t, args, tangents))
-    outputs = [leaf for leaf in tree.leaves(ahead)]
     cotangents = tree.map(lambda leaf: random_like(operand(leaf), generator), ahead)
-    if not all(is_differentiable(dtype_of(operand(leaf))) for leaf in outputs):
+    if not all(is_differentiable(dtype_of(operand(leaf))) for leaf in tree.leaves(ahead)):
         raise AssertionError(f"check_grads{path}: the output is not floating")
     difference = pairing(cotangents, tree.map(lambda a, b: (a - b) / (2 * step), ahead, behind))
-    _, pushed = jvp(function, args, tangents)
-    forward = pairing(cotangents, pushed)
+
+    def compare(mode: str, derivative: float) -> None:
+        message = f"check_grads: {mode} mode{path}, order {order} left"
+        np.testing.assert_allclose(derivative, difference, rtol, atol, err_msg=message)
+
+    def descend(mode: str, derivative: Callable[..., Any]) -> None:
+        if order > 1:
+            _check(derivative, args, order - 1, modes, rtol, atol, step, generator, f"{path} of {mode}")
+
     if "fwd" in modes:
-        np.testing.assert_allclose(
-            forward, difference, rtol, atol, err_msg=f"check_grads: forward mode{path}, order {order} left"
-        )
+        compare("forward", pairing(cotangents, jvp(function, args, tangents)[1]))
+        descend("forward", lambda *primals: jvp(function, primals, tangents)[1])
     if "rev" in modes:
-        _, pullback = vjp(function, *args)
-        reverse = pairing(pullback(cotangents), tangents)
-        np.testing.assert_allclose(
-            reverse, difference, rtol, atol, err_msg=f"check_grads: reverse mode{path}, order {order} left"
+        compare("reverse", pairing(vjp(function, *args)[1](cotangents), tangents))
+        descend("reverse", lambda *primals: vjp(function, *primals)[1](cotangents))
+
+
+def check_declaration(primitive: Primitive, samples: Any = None, *, order: int = 2) -> None:
+    """Raise unless every rule that follows from the declaration of `primitive` holds on its samples.
+
+    It runs `check_types`, `check_derivatives` and `check_batching` on each sample.
+
+    Args:
+        primitive: what is tested.
+        samples: pairs ``(operands, params)``; those of the declaration by default.
+        order: the highest order of derivative.
+
+    Raises:
+        AssertionError: a rule gives something else than evaluation does.
+
+    Example:
+        >>> from functrans.core.primitive import PRIMITIVES
+        >>> from functrans.testing import check_declaration
+        >>> check_declaration(PRIMITIVES["tanh"])
+    """
+    samples = primitive.samples() if samples is None and primitive.samples is not None else samples
+    if not samples:
+        raise ValueError(f"check_declaration: {primitive} has no samples; declare some, or pass them")
+    for operands, params in samples:
+        check_types(primitive, operands, params)
+        check_derivatives(primitive, operands, params, order=order)
+        check_batching(primitive, operands, params)
+
+
+def complex_samples(primitive: Primitive) -> list[tuple[Operands, dict[str, Any]]]:
+    """The samples of `primitive` with an imaginary part, where it takes complex numbers; else none."""
+    samples = []
+    for operands, params in primitive.samples() if primitive.samples is not None else ():
+        turned = tuple(
+            value + 0.2j * np.sin(1.0 + np.arange(value.size)).reshape(value.shape) if dtype_of(value).kind == "f" else value
+            for value in operands
         )
-    if order > 1:
-        if "fwd" in modes:
-            _check(
-                lambda *primals: jvp(function, primals, tangents)[1],
-                args,
-                order - 1,
-                modes,
-                rtol,
-                atol,
-                step,
-                generator,
-                f"{path} of forward",
-            )
-        if "rev" in modes:
-            _check(
-                lambda *primals: vjp(function, *primals)[1](cotangents),
-                args,
-                order - 1,
-                modes,
-                rtol,
-                atol,
-                step,
-                generator,
-                f"{path} of reverse",
-            )
+        if any(dtype_of(value).kind == "c" for value in turned) and _accepts(primitive, turned, params):
+            samples.append((turned, params))
+    return samples
+
+
+def _accepts(primitive: Primitive, operands: Operands, params: dict[str, Any]) -> bool:
+    try:
+        primitive(*operands, **params)
+    except TypeError:
+        return False
+    return True
+
+
+def assert_same(actual: Any, expected: Any, message: str) -> None:
+    """Raise unless values, shape and dtype are the same."""
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12, err_msg=message)
+    got, wanted = type_of(np.asarray(actual)), type_of(np.asarray(expected))
+    if got != wanted:
+        raise AssertionError(f"{message}: the type is {got} where {wanted} was expected")
+
+
+def check_types(primitive: Primitive, operands: Operands, params: dict[str, Any]) -> None:
+    """Raise unless the type rule and the staged program agree with evaluation."""
+    expected = primitive(*operands, **params)
+    declared = primitive.result_type([type_of(value) for value in operands], params)
+    if declared != type_of(np.asarray(expected)):
+        raise AssertionError(f"{primitive}: the type rule gives {declared}, evaluation {type_of(np.asarray(expected))}")
+    program = check(stage(lambda *values: primitive(*values, **params), tuple(operands), transform="check_types"))
+    assert_same(program(*operands), expected, f"{primitive}, staged")
+
+
+def differentiable_places(primitive: Primitive, operands: Operands, params: dict[str, Any]) -> list[int]:
+    """The operands `primitive` is declared to have a derivative with respect to."""
+    if not is_differentiable(dtype_of(primitive(*operands, **params))):
+        return []
+    if isinstance(primitive, Reduction) and primitive.partial is None:
+        return []
+    places = [place for place, value in enumerate(operands) if is_differentiable(dtype_of(value))]
+    if isinstance(primitive, Elementwise):
+        return [place for place in places if primitive.differentiable and primitive.partials[place] is not None]
+    return places
+
+
+def _closed(primitive: Primitive, operands: Operands, params: dict[str, Any], places: Sequence[int]) -> Callable[..., Any]:
+    """`primitive` as a function of the operands at `places`."""
+
+    def function(*chosen: Any) -> Any:
+        complete = list(operands)
+        for place, value in zip(places, chosen):
+            complete[place] = value
+        return primitive(*complete, **params)
+
+    return function
+
+
+def check_derivatives(primitive: Primitive, operands: Operands, params: dict[str, Any], *, order: int = 2) -> None:
+    """Raise unless both modes agree with finite differences; where there is no derivative, unless it is 0."""
+    places = differentiable_places(primitive, operands, params)
+    if places:
+        function = _closed(primitive, operands, params, places)
+        check_grads(function, tuple(operands[place] for place in places), order, rtol=2e-5, atol=2e-6)
+        return
+    floating = [place for place, value in enumerate(operands) if is_differentiable(dtype_of(value))]
+    chosen = tuple(operands[place] for place in floating)
+    flat = _closed(primitive, operands, params, floating)
+    _, tangent = jvp(lambda *values: (flat(*values) + 0.0).sum(), chosen, chosen)
+    _, pullback = vjp(lambda *values: (flat(*values) + 0.0).sum(), *chosen)
+    for derivative in (tangent, *pullback(tangent)):
+        assert_same(derivative, np.zeros_like(derivative), f"{primitive}, which has no derivative")
+
+
+def check_batching(primitive: Primitive, operands: Operands, params: dict[str, Any]) -> None:
+    """Raise unless `vmap` of the op, and of its gradient, agrees with a loop: all operands batched, and each alone."""
+    count = len(operands)
+    for mask in [(True,) * count, *(tuple(i == j for i in range(count)) for j in range(count))]:
+        axes = tuple(0 if own else None for own in mask)
+        stacked = [_two(primitive, value) if own else value for value, own in zip(operands, mask)]
+        loop = [primitive(*(value[item] if own else value for value, own in zip(stacked, mask)), **params) for item in range(2)]
+        batched = vmap(lambda *values: primitive(*values, **params), axes)(*stacked)
+        assert_same(batched, np.stack(loop), f"{primitive}, batched over {axes}")
+    places = differentiable_places(primitive, operands, params)
+    if places:
+        function = _closed(primitive, operands, params, places)
+        gradient = grad(lambda *values: np.sum(np.abs(function(*values)) ** 2), tuple(range(len(places))))
+        chosen = [operands[place] for place in places]
+        for batch, one in zip(vmap(gradient)(*[np.stack([value, value]) for value in chosen]), gradient(*chosen)):
+            np.testing.assert_allclose(batch, np.stack([one, one]), 1e-10, 1e-10, err_msg=f"{primitive}, batched gradient")
+
+
+def _two(primitive: Primitive, value: Any) -> Any:
+    """Two different operands, where any values will do."""
+    free = np.ndim(value) and isinstance(primitive, (Elementwise, Reduction, Structural, Composite))
+    return np.stack([value, value[..., ::-1] if free else value])

@@ -14,7 +14,7 @@ import numpy as np
 
 from functrans.core.primitive import Elementwise
 from functrans.core.tracer import UFUNCS, install_method, install_operator, operand
-from functrans.core.types import dtype_of, result_dtype
+from functrans.core.types import dtype_of, result_dtype, type_of
 
 LOG_2 = 0.6931471805599453
 LOG_10 = 2.302585092994046
@@ -177,12 +177,17 @@ rad2deg = Elementwise("rad2deg", np.rad2deg, [180 / np.pi], samples=ONE)
 
 def chosen(x: Any, y: Any, wins: Any) -> Any:
     """1 where `x` was chosen over `y`, 1/2 at a tie; a nan is always chosen."""
-    return np.where(x == y, 0.5, np.where(wins | (x != x), 1.0, 0.0))
+    return np.where(x == y, half(x, y), wins | (x != x))
 
 
 def chosen_number(x: Any, y: Any, wins: Any) -> Any:
     """1 where `x` was chosen over `y`, 1/2 at a tie; a number is chosen over a nan."""
-    return np.where(x == y, 0.5, np.where(wins | (y != y), 1.0, 0.0))
+    return np.where(x == y, half(x, y), wins | (y != y))
+
+
+def half(x: Any, y: Any) -> Any:
+    """1/2 in the dtype of ``x + y``."""
+    return result_dtype(type_of(x).promoting, type_of(y).promoting).type(0.5)
 
 
 maximum = Elementwise(

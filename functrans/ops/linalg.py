@@ -85,9 +85,9 @@ def adjoint(x: Any) -> Any:
 
 
 def cholesky_jvp(primals: Any, tangents: Any, out: Any, active: int) -> Any:
-    """L Phi(L^-1 S L^-H), where S mirrors the lower triangle of the tangent: NumPy reads only that of `a`."""
-    symmetric = np.tril(tangents[0]) + adjoint(np.tril(tangents[0], -1))
-    left = solve(out, symmetric)
+    """L Phi(L^-1 S L^-H), where S is what NumPy reads of the tangent: the lower triangle, and a real diagonal."""
+    lower = half_lower(tangents[0])
+    left = solve(out, lower + adjoint(lower))
     inner = adjoint(solve(out, adjoint(left)))
     return out @ half_lower(inner)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from functrans.core.primitive import Composite, Reduction
+from functrans.core.types import dtype_of
 from functrans.ops.arithmetic import multiply, reals
 from functrans.ops.structure import concatenate, shifted
 
@@ -30,7 +31,8 @@ def share_of_ties(x: Any, out: Any) -> Any:
     """1 divided by the number of elements equal to the extremum, at those elements; 0 elsewhere."""
     axes = tuple(axis for axis, length in enumerate(out.shape) if length == 1)
     chosen = (x == out) | (x != x) & (out != out)
-    return np.where(chosen, 1.0, 0.0) / np.sum(chosen, axis=axes, keepdims=True)
+    one, zero = dtype_of(x).type(1), dtype_of(x).type(0)
+    return np.where(chosen, one / np.sum(chosen, axis=axes, keepdims=True, dtype=one.dtype), zero)
 
 
 sum = Reduction("sum", lambda x, axes: np.add.reduce(x, axis=axes), 1, dtype=sum_dtype, samples=over(0, 2))

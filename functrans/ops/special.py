@@ -7,12 +7,15 @@ SciPy. Formulas are those of the NIST Digital Library of Mathematical Functions,
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy.special as special
 
 from functrans.core.primitive import Elementwise
 from functrans.core.tracer import UFUNCS
+from functrans.core.types import dtype_of, type_of
+from functrans.errors import UnsupportedError, at_user_line
 from functrans.ops.arithmetic import ONE, POSITIVE, TWO_POSITIVE, LikeUfunc, reals
 
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
@@ -34,7 +37,19 @@ zeta = Elementwise(
     [None, lambda x, y: -x * zeta(x + 1.0, y)],
     samples=lambda: [((np.full((2, 3), 2.0), POSITIVE()[0][0][0]), {})],
 )
-digamma = Elementwise("digamma", special.digamma, [lambda x: zeta(2.0, x)], samples=POSITIVE)
+
+
+def trigamma(x: Any) -> Any:
+    """The derivative of digamma, for real arguments."""
+    if dtype_of(x).kind == "c":
+        raise UnsupportedError(
+            f"digamma: no derivative for a complex argument, got {type_of(x)}"
+            f"\n  Remedy: give it a rule with ft.custom_jvp.{at_user_line()}"
+        )
+    return zeta(2.0, x)
+
+
+digamma = Elementwise("digamma", special.digamma, [trigamma], samples=POSITIVE)
 gammaln = Elementwise("gammaln", special.gammaln, [lambda x: digamma(x)], samples=POSITIVE)
 
 for _primitive in (erf, erfc, expit, logit, ndtr, log_ndtr, xlogy, digamma, gammaln):

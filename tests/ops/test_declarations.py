@@ -2,115 +2,98 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import functrans as ft
 import functrans.ops.special  # noqa: F401  (declared when SciPy's ufuncs are first met)
 from functrans.core.primitive import PRIMITIVES, Composite, Elementwise, General, Reduction, Structural
-from functrans.core.program import check
-from functrans.core.staging import stage
-from functrans.core.types import dtype_of, is_differentiable, type_of
-from functrans.testing import check_grads
+from functrans.core.types import type_of
+from functrans.testing import check_declaration, check_derivatives, check_types, complex_samples
 
-CASES = [
-    pytest.param(primitive, operands, params, id=f"{name}-{number}")
-    for name, primitive in sorted(PRIMITIVES.items())
-    if primitive.samples is not None
-    for number, (operands, params) in enumerate(primitive.samples())
-]
 # Rules of calls are tested through the functions that make them.
 WITHOUT_SAMPLES = {"axis_sum", "custom_call", "stop_gradient"}
-
-
-def differentiable(primitive, operands):
-    """The places of the operands the primitive can be differentiated with respect to."""
-    if isinstance(primitive, Elementwise):
-        return [i for i, partial in enumerate(primitive.partials) if partial is not None]
-    if isinstance(primitive, Reduction) and primitive.partial is None or primitive.name == "argsort":
-        return []
-    return [i for i, value in enumerate(operands) if is_differentiable(dtype_of(value))]
-
-
-def closed(primitive, operands, params, places):
-    """The primitive as a function of the operands at `places`."""
-
-    def function(*chosen):
-        complete = list(operands)
-        for place, value in zip(places, chosen):
-            complete[place] = value
-        return primitive(*complete, **params)
-
-    return function, tuple(operands[place] for place in places)
-
-
-def assert_same(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
-    assert np.shape(actual) == np.shape(expected)
-    assert np.asarray(actual).dtype == np.asarray(expected).dtype
+SAMPLED = [primitive for name, primitive in sorted(PRIMITIVES.items()) if primitive.samples is not None]
 
 
 def test_every_primitive_has_samples():
     assert {name for name, primitive in PRIMITIVES.items() if primitive.samples is None} == WITHOUT_SAMPLES
 
 
-@pytest.mark.parametrize("primitive, operands, params", CASES)
-def test_type_rule_and_staging(primitive, operands, params):
-    expected = primitive(*operands, **params)
-    type_ = primitive.result_type([type_of(value) for value in operands], params)
-    assert (type_.shape, type_.dtype) == (np.shape(expected), np.asarray(expected).dtype)
-    program = check(stage(lambda *values: primitive(*values, **params), operands, transform="test"))
-    assert_same(program(*operands), expected)
+@pytest.mark.parametrize("primitive", SAMPLED, ids=str)
+def test_declaration(primitive):
+    check_declaration(primitive)
 
 
-@pytest.mark.parametrize("primitive, operands, params", CASES)
-def test_derivatives(primitive, operands, params):
-    places = differentiable(primitive, operands)
-    if not places:
-        tangents = (
-            ft.jvp(lambda x: np.sum(1.0 * primitive(x, *operands[1:], **params)), operands[:1], operands[:1])[1]
-            if (is_differentiable(dtype_of(operands[0])))
-            else 0.0
-        )
-        assert np.all(tangents == 0)
+COMPLEX = [item for item in SAMPLED if item.name != "digamma" and complex_samples(item)]
+
+
+@pytest.mark.parametrize("primitive", COMPLEX, ids=str)
+def test_complex(primitive):
+    for operands, params in complex_samples(primitive):
+        check_types(primitive, operands, params)
+        check_derivatives(primitive, operands, params)
+
+
+@pytest.mark.parametrize("primitive", SAMPLED, ids=str)
+def test_float32(primitive):
+    """Types and gradients stay float32."""
+    for operands, params in primitive.samples():
+        single = tuple(value.astype(np.float32) if value.dtype == np.float64 else value for value in operands)
+        check_types(primitive, single, params)
+        for place, value in enumerate(single):
+            if value.dtype == np.float32 and primitive(*single, **params).dtype.kind == "f":
+                _, pullback = ft.vjp(lambda x: primitive(*single[:place], x, *single[place + 1 :], **params), value)
+                (gradient,) = pullback(np.ones_like(primitive(*single, **params)))
+                assert type_of(gradient) == type_of(value)
+
+
+SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+DTYPES = st.sampled_from([np.bool_, np.int8, np.uint16, np.int64, np.float16, np.float32, np.float64, np.complex64])
+ELEMENTWISE = [item for item in SAMPLED if isinstance(item, Elementwise) and isinstance(item.ufunc, np.ufunc)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(ELEMENTWISE), SHAPES, st.data())
+def test_elementwise_types_for_any_shape_and_dtype(primitive, shape, data):
+    """The type rule gives what NumPy gives, or raises where NumPy raises, broadcasting included."""
+    operands = []
+    for _ in range(primitive.ufunc.nin if primitive.name != "integer_power" else 1):
+        own = tuple(data.draw(st.sampled_from([1, length])) for length in shape[data.draw(st.integers(0, len(shape))) :])
+        operands.append(np.ones(own, data.draw(DTYPES)))
+    params = {"exponent": 2} if primitive.name == "integer_power" else {}
+    try:
+        with np.errstate(all="ignore"):
+            expected = type_of(np.asarray(primitive.evaluate(*operands, **params)))
+    except TypeError:
+        with pytest.raises(TypeError):
+            primitive.result_type(list(map(type_of, operands)), params)
         return
-    check_grads(*closed(primitive, operands, params, places), order=2, rtol=2e-5, atol=2e-6)
+    assert primitive.result_type(list(map(type_of, operands)), params) == expected
 
 
-@pytest.mark.parametrize("primitive, operands, params", CASES)
-def test_batching(primitive, operands, params):
-    """Against a loop, with every operand batched, and each alone."""
-    for axes in [
-        (0,) * len(operands),
-        *(tuple(0 if i == j else None for i in range(len(operands))) for j in range(len(operands))),
-    ]:
-        stacked = [
-            np.stack(
-                [
-                    value,
-                    value[..., ::-1]
-                    if value.ndim and isinstance(primitive, (Elementwise, Reduction, Structural, Composite))
-                    else value * 1,
-                ]
-            )
-            if axis == 0
-            else value
-            for value, axis in zip(operands, axes)
-        ]
-        results = [
-            primitive(*(value[k] if axis == 0 else value for value, axis in zip(stacked, axes)), **params) for k in range(2)
-        ]
-        assert_same(ft.vmap(lambda *values: primitive(*values, **params), in_axes=axes)(*stacked), np.stack(results))
+LINEAR = [item for item in SAMPLED if isinstance(item, (Structural, Reduction, Composite))]
 
 
-@pytest.mark.parametrize("primitive, operands, params", CASES)
-def test_batched_gradient(primitive, operands, params):
-    places = differentiable(primitive, operands)
-    if not places:
-        pytest.skip("not differentiable")
-    function, chosen = closed(primitive, operands, params, places)
-    gradient = ft.grad(lambda *values: np.sum(np.abs(function(*values)) ** 2), argnums=tuple(range(len(chosen))))
-    batched = ft.vmap(gradient)(*(np.stack([value, value]) for value in chosen))
-    for both, one in zip(batched, gradient(*chosen)):
-        np.testing.assert_allclose(both, np.stack([one, one]), rtol=1e-10, atol=1e-10)
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(LINEAR), st.integers(0, 2**32 - 1))
+def test_other_values(primitive, seed):
+    """The samples' shapes with other numbers."""
+    generator = np.random.default_rng(seed)
+    samples = [
+        (tuple(generator.uniform(0.5, 2.0, value.shape).astype(value.dtype) for value in operands), params)
+        for operands, params in primitive.samples()
+    ]
+    check_declaration(primitive, samples)
+
+
+def test_a_wrong_declaration_is_found():
+    wrong = Elementwise("wrong_sine", np.sin, [lambda x: np.sin(x)], samples=PRIMITIVES["sin"].samples)
+    try:
+        with pytest.raises(AssertionError, match="forward mode"):
+            check_declaration(wrong)
+    finally:
+        del PRIMITIVES["wrong_sine"]
 
 
 def test_general_primitives_are_few():

@@ -8,6 +8,7 @@ import pytest
 from scipy import special
 
 import functrans as ft
+from functrans.errors import UnsupportedError
 from functrans.testing import check_grads
 
 X = np.array([0.2, 0.45, 0.8])
@@ -37,3 +38,8 @@ def test_an_unknown_ufunc_raises_by_name():
 def test_importing_functrans_imports_neither_scipy_nor_numba():
     code = "import sys, functrans; sys.exit(any(name in sys.modules for name in ('scipy', 'numba')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_digamma_has_no_complex_derivative():
+    with pytest.raises(UnsupportedError, match=r"digamma.*complex128\[\](.|\n)*test_special.py"):
+        ft.jvp(special.digamma, (1.0 + 1.0j,), (1.0,))
