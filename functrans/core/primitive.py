@@ -30,9 +30,12 @@ __all__ = [
     "Primitive",
     "Reduction",
     "Structural",
+    "UFUNCS",
 ]
 
 PRIMITIVES: dict[str, Primitive] = {}
+# What a ufunc does on traced values: the primitive of its name, unless `ops/` or `numpy/` say otherwise.
+UFUNCS: dict[np.ufunc, Any] = {}
 
 
 class Primitive:
@@ -107,7 +110,8 @@ class Elementwise(Primitive):
     """A function of corresponding elements, broadcast as NumPy broadcasts.
 
     Attributes:
-        ufunc: gives the result's dtype, and the result where `operator` is None.
+        ufunc: gives the result's dtype, and the result where `operator` is None; one of the same name
+            means this primitive when it is called on traced values.
         partials: one per operand: a function whose argument names say what it needs (``x``, ``y``,
             ``z`` the operands, ``out`` the result, else a parameter), a constant, or None where the
             function is flat or the operand is not differentiated. All None: not differentiable.
@@ -126,6 +130,8 @@ class Elementwise(Primitive):
     ) -> None:
         super().__init__(name, operator or ufunc, selects=selects, samples=samples)
         self.ufunc = ufunc
+        if getattr(ufunc, "__name__", None) == name:
+            UFUNCS[ufunc] = self
         self.operator = operator
         self.partials = tuple(partials) if partials else ()
         self.differentiable = bool(partials) and any(partial is not None for partial in self.partials)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from functrans.core.primitive import Elementwise, Primitive
+from functrans.core.primitive import UFUNCS, Elementwise, Primitive
 from functrans.core.trace import TracedValue, current
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe
 from functrans.errors import ConcretizationError, UnsupportedError, at_user_line
@@ -32,7 +32,6 @@ __all__ = [
     "operand",
 ]
 
-UFUNCS: dict[np.ufunc, Any] = {}
 UFUNC_METHODS: dict[tuple[np.ufunc, str], Callable[..., Any]] = {}
 ARRAY_FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 ALTERNATIVES: dict[Any, str] = {}

@@ -289,16 +289,6 @@ where = Elementwise(
     samples=lambda: [((np.array([True, False, True]), *reals((2, 3), (3,))()[0][0]), {})],
 )
 
-for _primitive in [
-    add, subtract, multiply, divide, negative, positive, floor_divide, remainder, fmod, absolute, fabs, sign,
-    sqrt, cbrt, square, reciprocal, exp, exp2, expm1, log, log2, log10, log1p, logaddexp, logaddexp2,
-    sin, cos, tan, arcsin, arccos, arctan, arctan2, hypot, sinh, cosh, tanh, arcsinh, arccosh, arctanh,
-    deg2rad, rad2deg, maximum, minimum, fmax, fmin, floor, ceil, trunc, rint, copysign, heaviside, nextafter, signbit,
-    isfinite, isinf, isnan, equal, not_equal, less, less_equal, greater, greater_equal,
-    logical_and, logical_or, logical_xor, logical_not,
-    bitwise_and, bitwise_or, bitwise_xor, invert, left_shift, right_shift, gcd, lcm,
-]:  # fmt: skip
-    UFUNCS[_primitive.ufunc] = _primitive
 UFUNCS[np.radians] = deg2rad
 UFUNCS[np.degrees] = rad2deg
 

@@ -52,5 +52,4 @@ def trigamma(x: Any) -> Any:
 digamma = Elementwise("digamma", special.digamma, [trigamma], samples=POSITIVE)
 gammaln = Elementwise("gammaln", special.gammaln, [lambda x: digamma(x)], samples=POSITIVE)
 
-for _primitive in (erf, erfc, expit, logit, ndtr, log_ndtr, xlogy, digamma, gammaln):
-    UFUNCS[_primitive.ufunc] = _primitive
+UFUNCS[special.digamma] = digamma  # SciPy calls it psi
