@@ -12,6 +12,9 @@ import os
 import sys
 from types import CodeType, FrameType
 
+import numpy as np
+import optree
+
 __all__ = [
     "FunctransError",
     "TracerLeakError",
@@ -146,14 +149,15 @@ class ProgramError(FunctransError, AssertionError):
 
 Origin = tuple[CodeType, int]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# Files whose frames are never the user's: this package, and the libraries that call it back.
+_INTERNAL = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, np.__file__, optree.__file__))
 
 
 class _Internal(dict[str, bool]):
-    """Whether a file belongs to this package, by its name."""
+    """Whether a file's frames are not the user's, by its name."""
 
     def __missing__(self, filename: str) -> bool:
-        answer = self[filename] = filename.startswith(_PACKAGE)
+        answer = self[filename] = filename.startswith(_INTERNAL)
         return answer
 
 

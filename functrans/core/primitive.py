@@ -47,10 +47,12 @@ class Primitive:
         selects: cotangents it sends back may belong to values that were not chosen, or stem from an
             infinite slope, so they are multiplied with 0 winning (see `masked_multiply`).
         multiple: whether the result is a tuple.
+        runs_user_code: whether errors in its evaluation may be the user's own.
         samples: argument tuples, ``(operands, params)``, that the tests run every rule on.
     """
 
     multiple = False
+    runs_user_code = False
 
     def __init__(
         self, name: str, evaluate: Callable[..., Any], *, selects: bool = False, samples: Callable[[], Any] | None = None
@@ -365,6 +367,7 @@ class General(Primitive):
         pullback: Callable[..., Any] | None,
         batch: Callable[..., Any],
         multiple: bool = False,
+        runs_user_code: bool = False,
         selects: bool = False,
         samples: Callable[[], Any] | None = None,
     ) -> None:
@@ -374,6 +377,7 @@ class General(Primitive):
         self.pullback = pullback
         self.batch = batch
         self.multiple = multiple
+        self.runs_user_code = runs_user_code
 
     def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> Any:
         return self.types(*types, **params)

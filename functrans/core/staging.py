@@ -18,7 +18,7 @@ from functrans.config import settings
 from functrans.core.mutation import ARGUMENT
 from functrans.core.primitive import PRIMITIVES, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, check
-from functrans.core.trace import Trace, TracedValue, current
+from functrans.core.trace import NUMPY_ERRORS, Trace, TracedValue, current, explain
 from functrans.core.tracer import Tracer, not_concrete, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of
 from functrans.errors import GlobalRandomError, describe_origin, user_origin
@@ -80,7 +80,11 @@ class StagingTrace(Trace):
     def record(self, primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]) -> Any:
         """The tracers of the results of a new equation."""
         atoms = tuple(map(self.atom, operands))
-        types = primitive.result_type([atom.array_type for atom in atoms], params)
+        try:
+            types = primitive.result_type([atom.array_type for atom in atoms], params)
+        except NUMPY_ERRORS as error:
+            explain(error, primitive, operands)
+            raise
         results = [StagedTracer(self, Variable(type_)) for type_ in (types if primitive.multiple else (types,))]
         outputs = tuple(result.variable for result in results)
         self.equations.append(Equation(outputs, primitive, atoms, params, results[0].origin if results else None))

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
+
+from functrans.core.types import describe
 from functrans.errors import TracerLeakError, at_user_line, describe_origin
 
-__all__ = ["EVALUATION", "Trace", "TracedValue", "current", "running"]
+__all__ = ["EVALUATION", "NUMPY_ERRORS", "Trace", "TracedValue", "current", "explain", "running"]
 
 
 class TracedValue:
@@ -83,9 +86,33 @@ def leaked(value: TracedValue) -> TracerLeakError:
     return TracerLeakError(
         f"a value traced by {value.owner.transform}, of type {value.array_type}, was used after or outside "  # type: ignore[attr-defined]
         f"its transform, which {state}\n  made at {describe_origin(value.origin)}"
-        "\n  Return it from the function instead (with has_aux=True if it is not part of the result), "
+        "\n  Remedy: return it from the function instead (with has_aux=True if it is not part of the result), "
         f"or keep a copy of its numbers with .item() or ft.stop_gradient.{at_user_line()}"
     )
+
+
+# What NumPy raises for operands that do not suit it, and what helps.
+REMEDIES = {
+    IndexError: "indices along an axis of length n run from -n to n - 1",
+    ValueError: "make the shapes fit: axes must be equal, or of length 1 to be broadcast",
+    TypeError: "convert the operands with .astype to dtypes the operation takes",
+    np.linalg.LinAlgError: "the matrix has no such result: look at its eigenvalues or np.linalg.cond before",
+}
+NUMPY_ERRORS = tuple(REMEDIES)
+
+
+def explain(error: Exception, primitive: Any, operands: Sequence[Any]) -> None:
+    """Raise NumPy's `error` again with the transform, the types, the user's line and a remedy.
+
+    Only errors of NumPy's own: what user code raises in a call with rules of its own passes as it is.
+    """
+    remedy = REMEDIES.get(type(error))
+    if remedy is None or primitive.runs_user_code:
+        return
+    raise type(error)(
+        f"{current.get().transform}: {primitive.name} of {', '.join(map(describe, operands))}: {error}"
+        f"\n  Remedy: {remedy}.{at_user_line()}"
+    ) from error
 
 
 class Evaluation(Trace):
@@ -101,7 +128,11 @@ class Evaluation(Trace):
         for operand in operands:
             if isinstance(operand, TracedValue):
                 raise operand.owner.misuse(operand)
-        return primitive.evaluate(*operands, **params)
+        try:
+            return primitive.evaluate(*operands, **params)
+        except NUMPY_ERRORS as error:
+            explain(error, primitive, operands)
+            raise
 
     def as_tracer(self, value: Any) -> Any:
         return value

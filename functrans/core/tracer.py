@@ -157,7 +157,7 @@ class Tracer(TracedValue):
     def __reduce__(self) -> Any:
         raise ConcretizationError(
             f"cannot pickle or copy a value traced by {self.owner.transform}, of type {self.array_type}"
-            f"\n  Return it from the function and pickle the result.{at_user_line()}"
+            f"\n  Remedy: return it from the function and pickle the result.{at_user_line()}"
         )
 
     def __copy__(self) -> Any:
@@ -201,33 +201,46 @@ def strengthen(value: Any) -> Any:
     return HOOKS["astype"](value, value.dtype) if value.weak else value
 
 
-def operand(value: Any) -> Any:
-    """`value` as primitives take it: a tracer, a plain array or a scalar. Raises for what is no array."""
+def operand(value: Any, transform: str | None = None) -> Any:
+    """`value` as primitives take it: a tracer, a plain array or a scalar.
+
+    Raises for what is no array, in the name of `transform`, or of the one that is running.
+    """
     kind = type(value)
     if kind in _PLAIN_OPERANDS:
         return value
     if isinstance(value, np.ndarray):
         if kind is not np.ndarray:
             if isinstance(value, (np.matrix, np.ma.MaskedArray)):
-                raise _refused(f"a {kind.__name__}", "pass a plain ndarray (np.asarray, or .filled())")
+                remedy = "pass a plain ndarray (np.asarray, or .filled())"
+                raise _refused(transform, f"a {kind.__name__}, {describe(value)}", remedy)
             value = value.view(np.ndarray)
-        dtype = value.dtype
-        if dtype.kind not in NUMERIC_KINDS:
-            kinds = {"O": "an object array", "V": "a structured array", "U": "an array of strings", "S": "an array of bytes"}
-            what = kinds.get(dtype.kind, f"an array of dtype {dtype}")
-            raise _refused(what, "convert it to a numeric dtype first, for example x.astype(float)")
-        if not dtype.isnative:
-            raise _refused(
-                f"a big-endian or byte-swapped array ({dtype.str})", "convert it with x.astype(x.dtype.newbyteorder('='))"
-            )
+        _check_dtype(value, transform)
         return value
     if isinstance(value, (list, tuple)):
         if any(isinstance(leaf, Tracer) for leaf in _nested(value)):
             return HOOKS["stack"](value)
-        return operand(np.asarray(value))
+        return operand(np.asarray(value), transform)
     if hasattr(value, "__array__") and not hasattr(value, "__array_ufunc__"):
-        return operand(np.asarray(value))
-    raise _refused(f"a value of type {kind.__module__}.{kind.__qualname__}", "pass a NumPy array or a number")
+        return operand(np.asarray(value), transform)
+    raise _refused(
+        transform,
+        f"a value of type {kind.__module__}.{kind.__qualname__}",
+        "pass a NumPy array, a number or a registered pytree",
+    )
+
+
+def _check_dtype(value: np.ndarray[Any, Any], transform: str | None) -> None:
+    """Raise unless the elements of `value` are native numbers."""
+    dtype = value.dtype
+    if dtype.kind not in NUMERIC_KINDS:
+        kinds = {"O": "an object array", "V": "a structured array", "U": "an array of strings", "S": "an array of bytes"}
+        what = kinds.get(dtype.kind, f"an array of dtype {dtype}")
+        remedy = "convert it to a numeric dtype first, for example x.astype(float)"
+        raise _refused(transform, f"{what}, {describe(value)}", remedy)
+    if not dtype.isnative:
+        what = f"a big-endian or byte-swapped array, {describe(value)} as {dtype.str}"
+        raise _refused(transform, what, "convert it with x.astype(x.dtype.newbyteorder('='))")
 
 
 def _nested(value: Any) -> Iterator[Any]:
@@ -238,8 +251,8 @@ def _nested(value: Any) -> Iterator[Any]:
             yield item
 
 
-def _refused(what: str, remedy: str) -> UnsupportedError:
-    transform = current.get().transform
+def _refused(transform: str | None, what: str, remedy: str) -> UnsupportedError:
+    transform = transform or current.get().transform
     return UnsupportedError(f"{transform}: cannot compute with {what}\n  Remedy: {remedy}.{at_user_line()}")
 
 

@@ -62,7 +62,10 @@ def check_argnums(transform: str, argnums: Any) -> None:
     try:
         list(map(operator.index, numbers))
     except TypeError:
-        raise TypeError(f"{transform}: argnums must be an int or a sequence of ints, got {argnums!r}{at_user_line()}") from None
+        raise TypeError(
+            f"{transform}: argnums must be an int or a sequence of ints, got {argnums!r}"
+            f"\n  Remedy: pass the positions of the arguments, counted from 0.{at_user_line()}"
+        ) from None
 
 
 def split_arguments(
@@ -74,12 +77,15 @@ def split_arguments(
     for number in numbers:
         if not -len(args) <= number < len(args):
             raise ValueError(
-                f"{transform} of {function_title(function)}: argnums={argnums} names argument {number}, but there are "
-                f"{len(args)} positional arguments\n  Remedy: pass the argument by position, or change argnums.{at_user_line()}"
+                f"{transform} of {function_title(function)}: argnums={argnums} names argument {number}, but the call has "
+                f"{len(args)} positional\n  Remedy: pass the argument by position, or change argnums.{at_user_line()}"
             )
     places = [number % len(args) for number in numbers]
     if len(set(places)) < len(places):
-        raise ValueError(f"{transform}: argnums={argnums} names an argument twice{at_user_line()}")
+        raise ValueError(
+            f"{transform} of {function_title(function)}: argnums={argnums} names an argument twice"
+            f"\n  Remedy: name each argument once.{at_user_line()}"
+        )
 
     def rebuild(chosen: Any) -> list[Any]:
         complete = list(args)

@@ -312,7 +312,7 @@ def vmap(
             )
         leaves, structure = tree.flatten((args, keywords))
         places = _prefix(title, "in_axes", (tuple(axes), {name: 0 for name in keywords}), (args, keywords))
-        leaves = [operand(leaf) for leaf in leaves]
+        leaves = [operand(leaf, "vmap") for leaf in leaves]
         moved = [_in_front(title, leaf, place) for leaf, place in zip(leaves, places)]
         size = _batch_size(title, leaves, moved, places, axis_size)
         trace = BatchTrace(current.get(), size, axis_name)

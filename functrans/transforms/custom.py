@@ -244,6 +244,7 @@ custom_call = General(
     pullback=pull_call,
     batch=batch_call,
     multiple=True,
+    runs_user_code=True,
 )
 
 

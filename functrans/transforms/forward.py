@@ -253,7 +253,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
 
 def _checked_pair(title: str, leaf: Any, tangent: Any) -> tuple[Any, Any]:
-    leaf, tangent = operand(leaf), operand(tangent)
+    leaf, tangent = operand(leaf, "jvp"), operand(tangent, "jvp")
     if not is_differentiable(dtype_of(leaf)):
         raise DifferentiationError(
             f"jvp of {title}: an argument is {describe(leaf)}, and only floating and complex arrays have derivatives"

@@ -30,7 +30,7 @@ from functrans.core.primitive import (
     Structural,
 )
 from functrans.core.staging import function_title
-from functrans.core.trace import EVALUATION, Trace, TracedValue, current, running
+from functrans.core.trace import EVALUATION, NUMPY_ERRORS, Trace, TracedValue, current, explain, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
 from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line, user_origin
@@ -131,7 +131,11 @@ class ReverseTrace(Trace):
         if not own:
             return self.parent.process(primitive, values, params)
         if self.parent is EVALUATION and not foreign:
-            out = primitive.evaluate(*values, **params)
+            try:
+                out = primitive.evaluate(*values, **params)
+            except NUMPY_ERRORS as error:
+                explain(error, primitive, values)
+                raise
         else:
             out = self.parent.process(primitive, values, params)
         if primitive.multiple:
@@ -490,13 +494,13 @@ def _match_cotangents(function: Callable[..., Any], cotangent: Any, structure: A
 
 def _checked_primal(transform: str, function: Callable[..., Any], args: Any, position: int, leaf: Any) -> Any:
     """`leaf`, if it can be differentiated with respect to."""
-    leaf = operand(leaf)
+    leaf = operand(leaf, transform)
     if is_differentiable(dtype_of(leaf)):
         return leaf
     path = tree.paths(args)[position]
     raise DifferentiationError(
-        f"{transform} of {function_title(function)}: argument {path} is {describe(leaf)}, and only floating and complex "
-        "arrays have derivatives"
+        f"{transform} of {function_title(function)}: the argument{path and f' leaf {path}'} is {describe(leaf)}, and only "
+        "floating and complex arrays have derivatives"
         "\n  Remedy: pass a float (x.astype(float), 3.0 for 3), or differentiate with respect to other arguments "
         f"(argnums).{at_user_line()}"
     )

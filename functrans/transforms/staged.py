@@ -61,7 +61,7 @@ def jit(
         dynamic = tuple(value for place, value in enumerate(args) if place not in fixed)
         dynamic_keywords = {name: value for name, value in keywords.items() if name not in names}
         leaves, structure = tree.flatten((dynamic, dynamic_keywords))
-        leaves = [operand(leaf) for leaf in leaves]
+        leaves = [operand(leaf, "jit") for leaf in leaves]
 
         def run(*values: Any, **more: Any) -> Any:
             complete = list(values)

@@ -94,3 +94,13 @@ def test_stop_gradient():
     assert ft.grad(lambda x: x * ft.stop_gradient(x))(3.0) == 3.0
     assert ft.jvp(lambda x: x * ft.stop_gradient(x), (3.0,), (1.0,))[1] == 3.0
     np.testing.assert_array_equal(ft.vmap(ft.grad(lambda x: x * ft.stop_gradient(x)))(X), X)
+
+
+def test_errors_of_user_code_pass_as_they_are():
+    def failing(x):
+        raise ValueError("mine")
+
+    function = ft.custom_vjp(failing)
+    function.defvjp(lambda x: (x, None), lambda residuals, ct: (ct,))
+    with pytest.raises(ValueError, match="^mine$"):
+        ft.grad(function)(1.0)
