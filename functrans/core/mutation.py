@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from functrans.core.trace import Trace, current
+from functrans.core.trace import Owner, current
 from functrans.core.tracer import HOOKS, Tracer
 from functrans.core.types import describe
 from functrans.errors import MutationError, UnsupportedError, at_user_line
@@ -55,14 +55,10 @@ ARGUMENT = Cell(frozen="it is an argument of the transformed function")
 READ_ONLY = Cell(frozen="np.broadcast_to returns a read-only view")
 
 
-class Stale(Trace):
+class Stale(Owner):
     """The owner of a tracer whose contents NumPy's memory layout decides: using it raises."""
 
     __slots__ = ()
-
-    def __init__(self) -> None:
-        self.transform = "a view"
-        self.alive = False
 
     def misuse(self, value: Any) -> Exception:
         return MutationError(
@@ -72,7 +68,7 @@ class Stale(Trace):
         )
 
 
-STALE = Stale()
+STALE = Stale("a view", alive=False)
 
 
 def freeze(tracer: Any) -> Any:

@@ -9,6 +9,7 @@ once. Functions in declarations are plain NumPy code: transforms run them on tra
 from __future__ import annotations
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,9 +75,9 @@ class Primitive:
     def __reduce__(self) -> Any:
         return PRIMITIVES.__getitem__, (self.name,)
 
+    @abstractmethod
     def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> Any:
         """The `ArrayType` of the result (a tuple of them if `multiple`)."""
-        raise NotImplementedError
 
 
 def stand_in(type_: ArrayType) -> Any:

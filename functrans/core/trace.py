@@ -7,6 +7,7 @@ it has leaked out of its transform.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ import numpy as np
 from functrans.core.types import describe
 from functrans.errors import TracerLeakError, at_user_line, describe_origin
 
-__all__ = ["EVALUATION", "NUMPY_ERRORS", "Trace", "TracedValue", "current", "explain", "running"]
+__all__ = ["EVALUATION", "NUMPY_ERRORS", "Owner", "Trace", "TracedValue", "current", "explain", "running"]
 
 
 class TracedValue:
@@ -25,36 +26,52 @@ class TracedValue:
 
     __slots__ = ("cell", "origin", "owner", "__weakref__")
 
-    owner: Trace
+    owner: Owner
     origin: Any
     cell: Any
 
 
-class Trace:
-    """An interpretation of primitives that is under way.
+class Owner:
+    """What a traced value belongs to.
 
     Attributes:
         transform: the name of the transform, for messages.
-        parent: the trace that was current when this one began; None for the root.
         alive: whether the transformed function is still running.
     """
 
-    __slots__ = ("alive", "parent", "transform")
+    __slots__ = ("alive", "transform")
+
+    def __init__(self, transform: str, alive: bool) -> None:
+        self.transform = transform
+        self.alive = alive
+
+    def misuse(self, value: TracedValue) -> Exception:
+        """The error for a value of this owner met where it has no meaning."""
+        return leaked(value)
+
+
+class Trace(Owner):
+    """An interpretation of primitives that is under way.
+
+    Attributes:
+        parent: the trace that was current when this one began; the root has none.
+    """
+
+    __slots__ = ("parent",)
 
     parent: Trace
 
     def __init__(self, transform: str, parent: Trace) -> None:
-        self.transform = transform
+        super().__init__(transform, alive=True)
         self.parent = parent
-        self.alive = True
 
+    @abstractmethod
     def process(self, primitive: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
         """The result of `primitive` on operands, some of which may be this trace's tracers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def as_tracer(self, value: Any) -> Any:
         """`value`, a constant to this trace, as a tracer of this trace that may be written into."""
-        raise NotImplementedError
 
     def admit(self, value: TracedValue) -> None:
         """Raise unless `value` belongs to this trace or to a live ancestor."""
@@ -65,10 +82,6 @@ class Trace:
                 return
             trace = getattr(trace, "parent", None)
         raise owner.misuse(value)
-
-    def misuse(self, value: TracedValue) -> Exception:
-        """The error for a tracer of this trace met where the trace is not running."""
-        return leaked(value)
 
     def begin(self) -> Any:
         """Make this trace current; returns what `end` needs."""
@@ -121,8 +134,7 @@ class Evaluation(Trace):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.transform = "evaluation"
-        self.alive = True
+        Owner.__init__(self, "evaluation", alive=True)
 
     def process(self, primitive: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
         for operand in operands:

@@ -8,6 +8,7 @@ raises, and whatever would drop a derivative raises.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -61,17 +62,17 @@ class Tracer(TracedValue):
         _PLAIN_OPERANDS.add(cls)
 
     @property
+    @abstractmethod
     def array_type(self) -> ArrayType:
         """Shape, dtype and weakness."""
-        raise NotImplementedError
 
+    @abstractmethod
     def peek(self, asker: str) -> Any:
         """The concrete value behind the tracer, derivative or not; raises where there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def constant(self, asker: str) -> Any:
         """The concrete value, if nothing is lost by taking it out; raises otherwise."""
-        raise NotImplementedError
 
     def become(self, other: Tracer) -> None:
         """Take on the contents of `other`, of the same trace: how in-place code rewrites a value."""

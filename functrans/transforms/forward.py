@@ -23,7 +23,7 @@ from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, 
 from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line, user_origin
 from functrans.numpy.structure import broadcast_values
 from functrans.ops.contraction import contract
-from functrans.transforms.reverse import keep_axes, project, scale, zeros
+from functrans.transforms.tape import keep_axes, project, scale, zeros
 
 __all__ = ["jvp"]
 
