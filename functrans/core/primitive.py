@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from functrans.core.trace import current
-from functrans.core.types import ArrayType, Shape, result_dtype, ufunc_dtype
+from functrans.core.types import ArrayType, Shape, result_dtype, ufunc_dtype, uniform
 
 __all__ = [
     "Composite",
@@ -81,10 +81,8 @@ class Primitive:
 
 
 def stand_in(type_: ArrayType) -> Any:
-    """An array of this type that takes no memory: every element is the same 1."""
-    if type_.weak:
-        return {"i": 1, "f": 1.0, "c": 1.0 + 0j}[type_.dtype.kind]
-    return np.broadcast_to(np.ones((), type_.dtype), type_.shape)
+    """An array of this shape to find out the shape of a result with, at next to no cost."""
+    return uniform(1, np.dtype(np.int8), type_.shape)
 
 
 Partial = Callable[..., Any] | float | None
@@ -234,8 +232,7 @@ class Structural(Primitive):
         if self.shape is not None:
             shape = self.shape(*(type_.shape for type_ in types), **params)
         else:
-            small = [ArrayType(type_.shape, np.dtype(np.int8)) for type_ in types]
-            shape = self.evaluate(*map(stand_in, small), **params).shape
+            shape = self.evaluate(*map(stand_in, types), **params).shape
         if self.dtype is not None:
             dtype = np.dtype(self.dtype(*(type_.dtype for type_ in types), **params))
         else:
@@ -310,9 +307,8 @@ class Indexing(Primitive):
     def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> ArrayType:
         data = types[: self.differentiated]
         if self.differentiated == 1:
-            small = ArrayType(types[0].shape, np.dtype(np.int8))
             indices = [np.zeros(type_.shape, type_.dtype) for type_ in types[1:]]
-            result = self.evaluate(stand_in(small), *indices, **params)
+            result = self.evaluate(stand_in(types[0]), *indices, **params)
             return ArrayType(result.shape, types[0].dtype)
         return ArrayType(data[0].shape, data[0].dtype)
 

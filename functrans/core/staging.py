@@ -20,7 +20,7 @@ from functrans.core.primitive import PRIMITIVES, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, check
 from functrans.core.trace import NUMPY_ERRORS, Trace, TracedValue, current, explain
 from functrans.core.tracer import Tracer, not_concrete, operand
-from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of
+from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of, uniform_element
 from functrans.errors import GlobalRandomError, describe_origin, user_origin
 
 __all__ = ["StagedTracer", "StagingTrace", "function_title", "stage"]
@@ -99,9 +99,9 @@ class StagingTrace(Trace):
         if isinstance(value, TracedValue):
             self.admit(value)
         elif value.ndim:
-            uniform = _uniform_element(value)
-            if uniform is not None:
-                spread: StagedTracer = self.record(PRIMITIVES["broadcast_to"], (uniform,), {"shape": value.shape})
+            element = uniform_element(value)
+            if element is not None:
+                spread: StagedTracer = self.record(PRIMITIVES["broadcast_to"], (element,), {"shape": value.shape})
                 return spread.variable
         variable = self.captured.get(id(value))
         if variable is None:
@@ -109,6 +109,28 @@ class StagingTrace(Trace):
             self.values.append(_contents(value))
             self._keep(value)
         return variable
+
+    def program(
+        self,
+        name: str,
+        inputs: Sequence[StagedTracer],
+        outputs: Sequence[Any],
+        input_structure: Any = None,
+        output_structure: Any = None,
+    ) -> Program:
+        """What was recorded, as a program from `inputs` to `outputs`."""
+        atoms = tuple(map(self.atom, outputs))
+        program = Program(
+            name,
+            tuple(tracer.variable for tracer in inputs),
+            tuple(self.equations),
+            atoms,
+            tuple(self.captured.values()),
+            tuple(self.values[::2]),
+            input_structure,
+            output_structure,
+        )
+        return check(program) if settings.check_programs else program
 
     def _keep(self, value: Any) -> None:
         """Hold on to `value` while staging, so that its id stays its own."""
@@ -118,13 +140,6 @@ class StagingTrace(Trace):
         if isinstance(value, StagedTracer) and value.owner is self:
             return StagedTracer(self, value.variable)
         return self.record(PRIMITIVES["copy"], (value,), {})
-
-
-def _uniform_element(value: Any) -> Any:
-    """The scalar all elements of a zero-stride array share, or None."""
-    if isinstance(value, np.ndarray) and value.size and not any(value.strides):
-        return value[(0,) * value.ndim]
-    return None
 
 
 def _contents(value: Any) -> Any:
@@ -151,29 +166,19 @@ def stage(
     leaves, input_structure = tree.flatten((args, keywords))
     trace = StagingTrace(transform, current.get())
     tracers = [trace.argument(leaf if isinstance(leaf, ArrayType) else type_of(operand(leaf))) for leaf in leaves]
-    inputs = tuple(tracer.variable for tracer in tracers)
     state = _random_state()
     token = trace.begin()
     try:
         staged_args, staged_keywords = tree.unflatten(input_structure, tracers)
-        result = function(*staged_args, **staged_keywords)
-        result_leaves, output_structure = tree.flatten(result)
-        outputs = tuple(trace.atom(operand(leaf)) for leaf in result_leaves)
+        results, output_structure = tree.flatten(function(*staged_args, **staged_keywords))
+        program = trace.program(
+            function_title(function), tracers, list(map(operand, results)), input_structure, output_structure
+        )
     finally:
         trace.end(token)
     if _random_state() != state:
         raise _drew_random_numbers(function, args, keywords, transform)
-    program = Program(
-        function_title(function),
-        inputs,
-        tuple(trace.equations),
-        outputs,
-        tuple(trace.captured.values()),
-        tuple(trace.values[::2]),
-        input_structure,
-        output_structure,
-    )
-    return check(program) if settings.check_programs else program
+    return program
 
 
 def _random_state() -> Any:

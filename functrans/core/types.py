@@ -22,6 +22,8 @@ __all__ = [
     "shape_of",
     "type_of",
     "ufunc_dtype",
+    "uniform",
+    "uniform_element",
 ]
 
 Shape = tuple[int, ...]
@@ -85,6 +87,23 @@ def describe(value: Any) -> str:
 def is_differentiable(dtype: np.dtype[Any]) -> bool:
     """Whether values of `dtype` have derivatives: floating and complex ones do."""
     return dtype.kind in "fc"
+
+
+def uniform(value: Any, dtype: np.dtype[Any], shape: Shape) -> Any:
+    """A read-only array of `shape` that takes no memory: every element is the same `value`."""
+    element = np.asarray(value).astype(dtype)
+    element.flags.writeable = False
+    return np.broadcast_to(element, shape)
+
+
+def uniform_element(array: Any) -> Any:
+    """The scalar all elements of a `uniform` array share; None of any other array."""
+    if not isinstance(array, np.ndarray) or not array.size or any(array.strides):
+        return None
+    root = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    return None if root.flags.writeable else array[(0,) * array.ndim]
 
 
 @lru_cache(maxsize=4096)

@@ -17,6 +17,7 @@ from functrans.errors import DifferentiationError, StructureError, at_user_line
 from functrans.transforms.arguments import wraps
 from functrans.transforms.forward import jvp
 from functrans.transforms.reverse import vjp
+from functrans.transforms.tape import zeros
 
 __all__ = ["linear_transpose", "linearize", "make_program"]
 
@@ -71,22 +72,13 @@ def linearize(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callabl
     leaves = [operand(leaf) for leaf in leaves]
     types = [type_of(leaf) for leaf in leaves]
     tangents = [trace.argument(ArrayType(type_.shape, type_.dtype)) for type_ in types]
-    inputs = tuple(tangent.variable for tangent in tangents)
     token = trace.begin()
     try:
         output, tangent = jvp(function, primals, tree.unflatten(structure, tangents))
         tangent_leaves, out_structure = tree.flatten(tangent)
-        outputs = tuple(trace.atom(leaf) for leaf in tangent_leaves)
+        program = without_dead_code(trace.program(function_title(function), tangents, tangent_leaves))
     finally:
         trace.end(token)
-    program = Program(
-        function_title(function),
-        inputs,
-        tuple(trace.equations),
-        outputs,
-        tuple(trace.captured.values()),
-        tuple(trace.values[::2]),
-    )
 
     def tangent_function(*directions: Any) -> Any:
         direction_leaves, direction_structure = tree.flatten(directions)
@@ -139,7 +131,7 @@ def linear_transpose(function: Callable[..., Any], *primals: Any) -> Callable[..
             f"linear_transpose of {function_title(function)}: the function is not linear in its arguments of type "
             f"{', '.join(map(str, tree.leaves(types)))}\n  Remedy: linearize it first with ft.linearize.{at_user_line()}"
         )
-    blanks = [np.broadcast_to(np.zeros((), type_.dtype), type_.shape) for type_ in tree.leaves(types)]
+    blanks = [zeros(type_) for type_ in tree.leaves(types)]
 
     def transposed(cotangent: Any) -> Any:
         leaves, structure = tree.flatten(cotangent)

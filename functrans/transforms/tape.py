@@ -20,7 +20,7 @@ from functrans.core.mutation import ARGUMENT
 from functrans.core.primitive import Composite, Contraction, Elementwise, General, Indexing, Primitive, Reduction, Structural
 from functrans.core.trace import EVALUATION, NUMPY_ERRORS, Trace, TracedValue, current, explain, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
-from functrans.core.types import PYTHON_SCALARS, ArrayType, dtype_of, is_differentiable, shape_of, type_of
+from functrans.core.types import PYTHON_SCALARS, ArrayType, dtype_of, is_differentiable, shape_of, type_of, uniform
 from functrans.errors import UnsupportedError, at_user_line, user_origin
 from functrans.ops.arithmetic import masked_multiply, where
 from functrans.ops.contraction import contract, split
@@ -294,7 +294,7 @@ def pull_contraction(primitive: Any, active: int, saved: Any, params: dict[str, 
 
 def zeros(type_: ArrayType) -> Any:
     """Zeros of a type, without memory of their own."""
-    return np.broadcast_to(np.zeros((), type_.dtype), type_.shape)
+    return uniform(0, type_.dtype, type_.shape)
 
 
 def pull_indexing(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:

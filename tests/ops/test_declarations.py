@@ -50,7 +50,7 @@ def test_float32(primitive):
 
 SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 DTYPES = st.sampled_from([np.bool_, np.int8, np.uint16, np.int64, np.float16, np.float32, np.float64, np.complex64])
-ELEMENTWISE = [item for item in SAMPLED if isinstance(item, Elementwise) and isinstance(item.ufunc, np.ufunc)]
+ELEMENTWISE = [item for item in SAMPLED if isinstance(item, Elementwise) and getattr(item.ufunc, "__name__", "") == item.name]
 
 
 @settings(max_examples=200, deadline=None)
@@ -58,18 +58,17 @@ ELEMENTWISE = [item for item in SAMPLED if isinstance(item, Elementwise) and isi
 def test_elementwise_types_for_any_shape_and_dtype(primitive, shape, data):
     """The type rule gives what NumPy gives, or raises where NumPy raises, broadcasting included."""
     operands = []
-    for _ in range(primitive.ufunc.nin if primitive.name != "integer_power" else 1):
+    for _ in range(primitive.ufunc.nin):
         own = tuple(data.draw(st.sampled_from([1, length])) for length in shape[data.draw(st.integers(0, len(shape))) :])
         operands.append(np.ones(own, data.draw(DTYPES)))
-    params = {"exponent": 2} if primitive.name == "integer_power" else {}
     try:
         with np.errstate(all="ignore"):
-            expected = type_of(np.asarray(primitive.evaluate(*operands, **params)))
+            expected = type_of(np.asarray(primitive.evaluate(*operands)))
     except TypeError:
         with pytest.raises(TypeError):
-            primitive.result_type(list(map(type_of, operands)), params)
+            primitive.result_type(list(map(type_of, operands)), {})
         return
-    assert primitive.result_type(list(map(type_of, operands)), params) == expected
+    assert primitive.result_type(list(map(type_of, operands)), {}) == expected
 
 
 LINEAR = [item for item in SAMPLED if isinstance(item, (Structural, Reduction, Composite))]

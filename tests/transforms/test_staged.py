@@ -42,6 +42,14 @@ def test_captured_arrays_are_read_at_each_call():
     assert staged(X) == 3.0
 
 
+def test_captured_views_of_one_element_are_read_at_each_call():
+    w = np.ones(())
+    staged = ft.jit(lambda x: np.sum(np.broadcast_to(w, (3,)) * x))
+    assert staged(X) == 1.5
+    w[()] = 2.0
+    assert staged(X) == 3.0
+
+
 def test_closing_over_a_differentiated_value_keeps_its_gradient():
     assert ft.grad(lambda y: ft.jit(lambda x: x * y)(3.0))(2.0) == 3.0
 
