@@ -77,17 +77,24 @@ negative = Elementwise("negative", np.negative, [-1], operator=operator.neg, sam
 positive = Elementwise("positive", np.positive, [1], operator=operator.pos, samples=ONE)
 
 
+def common_dtype(x: Any, y: Any) -> np.dtype[Any]:
+    """The dtype of ``x + y``: partials must not be wider."""
+    return result_dtype(type_of(x).promoting, type_of(y).promoting)
+
+
 def power_by_base(x: Any, y: Any) -> Any:
     """d/dx x**y: y * x**(y-1), and 0 where y is 0."""
-    return masked_multiply(y, np.power(x, np.where(y == 0, 1, y - 1)))
+    exponent = np.where(y == 0, 1, y - 1).astype(common_dtype(x, y))
+    return masked_multiply(y, np.power(x, exponent))
 
 
 def power_by_exponent(x: Any, y: Any, out: Any) -> Any:
     """d/dy x**y: out * log(x), and 0 where the base is 0 and the exponent is not negative."""
-    if dtype_of(x).kind != "c":
-        zero = (x == 0) & (y >= 0)
-        return np.where(zero, 0.0, out * np.log(np.where(zero, 1.0, x)))
-    return out * np.log(x)
+    dtype = common_dtype(x, y)
+    if dtype.kind == "c":
+        return out * np.log(x + dtype.type(0))
+    zero = (x == 0) & (y >= 0)
+    return np.where(zero, 0.0, out * np.log(np.where(zero, 1.0, x).astype(dtype)))
 
 
 power = Elementwise(
@@ -177,17 +184,12 @@ rad2deg = Elementwise("rad2deg", np.rad2deg, [180 / np.pi], samples=ONE)
 
 def chosen(x: Any, y: Any, wins: Any) -> Any:
     """1 where `x` was chosen over `y`, 1/2 at a tie; a nan is always chosen."""
-    return np.where(x == y, half(x, y), wins | (x != x))
+    return np.where(x == y, common_dtype(x, y).type(0.5), wins | (x != x))
 
 
 def chosen_number(x: Any, y: Any, wins: Any) -> Any:
     """1 where `x` was chosen over `y`, 1/2 at a tie; a number is chosen over a nan."""
-    return np.where(x == y, half(x, y), wins | (y != y))
-
-
-def half(x: Any, y: Any) -> Any:
-    """1/2 in the dtype of ``x + y``."""
-    return result_dtype(type_of(x).promoting, type_of(y).promoting).type(0.5)
+    return np.where(x == y, common_dtype(x, y).type(0.5), wins | (y != y))
 
 
 maximum = Elementwise(
@@ -226,7 +228,7 @@ floor = Elementwise("floor", np.floor, samples=ONE)
 ceil = Elementwise("ceil", np.ceil, samples=ONE)
 trunc = Elementwise("trunc", np.trunc, samples=ONE)
 rint = Elementwise("rint", np.rint, samples=ONE)
-copysign = Elementwise("copysign", np.copysign, [lambda x, y: np.copysign(1.0, y) * np.sign(x), None], samples=TWO)
+copysign = Elementwise("copysign", np.copysign, [lambda x, out: np.copysign(1.0, out) * np.sign(x), None], samples=TWO)
 heaviside = Elementwise("heaviside", np.heaviside, samples=TWO)
 nextafter = Elementwise("nextafter", np.nextafter, samples=TWO)
 signbit = Elementwise("signbit", np.signbit, samples=ONE)
@@ -300,10 +302,12 @@ for _name, _primitive in {
     install_operator(_name, _primitive)
 
 UFUNCS[np.power] = lambda x, y: python_power(operand(x), y)
-UFUNCS[np.float_power] = lambda x, y: power(1.0 * operand(x), operand(y))
 install_method("__pow__", python_power)
 install_method("__rpow__", lambda self, base: power(operand(base), self))
 install_method("__neg__", lambda self: negative(self))
 install_method("__pos__", lambda self: positive(self))
 install_method("__abs__", lambda self: absolute(self))
+install_method("__divmod__", lambda self, other: (self // other, self % other))
+install_method("__rdivmod__", lambda self, other: (other // self, other % self))
+install_method("__round__", lambda self, ndigits=0: np.round(self, ndigits))
 install_method("__invert__", lambda self: invert(self))

@@ -123,6 +123,28 @@ logabsdet = General(
     samples=lambda: [((WELL_CONDITIONED,), {})],
 )
 
+
+def det_sign_pullback(ct: Any, operands: Any, out: Any, active: int) -> tuple[Any]:
+    """The transpose of ``out * i Im tr(a^-1 da)``."""
+    imaginary = np.real(1j * ct * out)
+    return (-1j * imaginary[..., None, None] * swap(inv(operands[0])),)
+
+
+# det a / |det a|, without overflow: flat for real a, and of modulus 1 for complex a.
+det_sign = General(
+    "det_sign",
+    lambda a: np.linalg.slogdet(a)[0],
+    types=lambda a: ArrayType(a.shape[:-2], square_type(a).dtype),
+    jvp=lambda primals, tangents, out, active: (
+        out * (1j * np.imag(np.trace(solve(primals[0], tangents[0]), axis1=-2, axis2=-1)) if dtype_of(out).kind == "c" else 0)
+    ),
+    pullback=lambda ct, operands, out, active: (
+        det_sign_pullback(ct, operands, out, active) if dtype_of(out).kind == "c" else (np.zeros_like(operands[0]),)
+    ),
+    batch=lambda operands, batched, size: det_sign(*operands),
+    samples=lambda: [((WELL_CONDITIONED,), {})],
+)
+
 # d det(a) = det(a) tr(a^-1 da): for invertible a, as IEEE gives it for singular ones.
 det = General(
     "det",

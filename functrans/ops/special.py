@@ -16,7 +16,7 @@ from functrans.core.primitive import Elementwise
 from functrans.core.tracer import UFUNCS
 from functrans.core.types import dtype_of, type_of
 from functrans.errors import UnsupportedError, at_user_line
-from functrans.ops.arithmetic import ONE, POSITIVE, TWO_POSITIVE, LikeUfunc, reals
+from functrans.ops.arithmetic import ONE, POSITIVE, TWO_POSITIVE, LikeUfunc, common_dtype, reals
 
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
@@ -28,7 +28,10 @@ logit = Elementwise("logit", special.logit, [lambda x: 1 / (x * (1 - x))], sampl
 ndtr = Elementwise("ndtr", special.ndtr, [lambda x: np.exp(-x * x / 2) / ROOT_TWO_PI], samples=ONE)
 log_ndtr = Elementwise("log_ndtr", special.log_ndtr, [lambda x, out: np.exp(-x * x / 2 - out) / ROOT_TWO_PI], samples=ONE)
 xlogy = Elementwise(
-    "xlogy", special.xlogy, [lambda x, y: np.log(np.where(x == 0, 1.0, y)), lambda x, y: x / y], samples=TWO_POSITIVE
+    "xlogy",
+    special.xlogy,
+    [lambda x, y: np.log(np.where(x == 0, 1.0, y).astype(common_dtype(x, y))), lambda x, y: x / y],
+    samples=TWO_POSITIVE,
 )
 # zeta(s, x) with s >= 2: the derivatives of digamma. With respect to s there is no closed form.
 zeta = Elementwise(

@@ -18,9 +18,14 @@ from functrans.core.tracer import operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
 from functrans.errors import DifferentiationError, StructureError, at_user_line
 from functrans.transforms.arguments import check_argnums, split_arguments, wraps
-from functrans.transforms.tape import backward, fit, record, release
+from functrans.transforms.tape import ReverseTrace, backward, fit, record, release
 
 __all__ = ["grad", "value_and_grad", "vjp"]
+
+
+def released_auxiliary(trace: ReverseTrace, aux: Any) -> Any:
+    """Auxiliary data outside the trace: values of any kind."""
+    return tree.map(lambda leaf: release(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
 
 
 def zero_cotangent(value: Any) -> Any:
@@ -40,6 +45,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     Returns:
         ``(output, pullback)``, and the auxiliary data third with `has_aux`. ``pullback(ct)`` takes a
         tree like the output and returns a tuple, one cotangent tree per argument; it may be called often.
+        It reads the plain arrays the function used, so do not write into them before.
 
     Raises:
         DifferentiationError: an argument is not floating or complex.
@@ -75,7 +81,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
 
     output = tree.unflatten(out_structure, [value for value, _ in released])
     if has_aux:
-        return output, pullback, tree.map(lambda leaf: release(trace, leaf)[0], aux)
+        return output, pullback, released_auxiliary(trace, aux)
     return output, pullback
 
 
@@ -196,7 +202,7 @@ def _gradient(
     aux: Any = None
     if has_aux:
         result, aux = _pair(transform, function, result)
-        aux = tree.map(lambda leaf: release(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
+        aux = released_auxiliary(trace, aux)
     value, node = release(trace, _scalar(transform, function, result))
     seeds = [(node, dtype_of(value).type(1))] if node >= 0 else []
     with np.errstate(all="ignore"):

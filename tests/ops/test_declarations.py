@@ -48,6 +48,25 @@ def test_float32(primitive):
                 assert type_of(gradient) == type_of(value)
 
 
+BESIDE_A_SCALAR = [
+    (item, place)
+    for item in SAMPLED
+    if isinstance(item, Elementwise) and len(item.partials) == 2
+    for place in (0, 1)
+    if item.partials[place] is not None
+]
+
+
+@pytest.mark.parametrize("primitive, place", BESIDE_A_SCALAR, ids=str)
+def test_python_scalars_do_not_widen(primitive, place):
+    """The other operand a float: results and derivatives stay float32."""
+    value = np.float32([0.5, 1.5])
+    function = (lambda x: primitive(x, 2.75)) if place == 0 else (lambda y: primitive(2.75, y))
+    out, pullback = ft.vjp(function, value)
+    _, tangent = ft.jvp(function, (value,), (value,))
+    assert (tangent.dtype, pullback(out)[0].dtype) == (out.dtype, np.float32)
+
+
 SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 DTYPES = st.sampled_from([np.bool_, np.int8, np.uint16, np.int64, np.float16, np.float32, np.float64, np.complex64])
 ELEMENTWISE = [item for item in SAMPLED if isinstance(item, Elementwise) and getattr(item.ufunc, "__name__", "") == item.name]

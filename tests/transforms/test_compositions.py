@@ -199,3 +199,34 @@ def test_methods_signatures_and_docstrings():
     assert Model.slope.__doc__ == "The slope."
     assert list(inspect.signature(Model.slope).parameters) == ["x", "scale"]
     assert Model.slope(1.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    "function, slope",
+    [
+        (lambda x: abs(x) * pow(x, 2) + divmod(x, 2.0)[1], 3 * 2.4**2 + 1),
+        (lambda x: divmod(5.0, x)[1], -2.0),
+        (lambda x: round(x) * x, 2.0),
+        (lambda x: round(x, 1) * x, 2.4),
+        (lambda x: max(x, 1.0) + min(x, 1.0), 1.0),
+        (lambda x: sum([x, x, 2.0]), 2.0),
+        (lambda x: +x // 1.0 + -x % 5.0, -1.0),
+        (lambda x: 2**x / (1 - x), 2**2.4 * (np.log(2) / (1 - 2.4) + 1 / (1 - 2.4) ** 2)),
+    ],
+)
+def test_python_operators_and_built_ins(function, slope):
+    value, gradient = ft.value_and_grad(function)(2.4)
+    assert value == function(2.4)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-12)
+
+
+def test_auxiliary_results_may_be_of_any_kind():
+    def function(x):
+        return x**2, {"twice": 2 * x, "name": "square", "nothing": None}
+
+    for aux in (
+        ft.grad(function, has_aux=True)(3.0)[1],
+        ft.vjp(function, 3.0, has_aux=True)[2],
+        ft.jvp(function, (3.0,), (1.0,), has_aux=True)[2],
+    ):
+        assert aux == {"twice": 6.0, "name": "square", "nothing": None}
