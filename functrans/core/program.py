@@ -147,7 +147,7 @@ class Program:
             return f"{names[variable]}: {variable.array_type}{'*' if variable.array_type.weak else ''}"
 
         def show(atom: Atom) -> str:
-            return literal_text(atom.value) if isinstance(atom, Literal) else names[atom]
+            return literal_text(atom.value) if isinstance(atom, Literal) else names.get(atom, "undefined")
 
         arguments = ", ".join(map(define, self.inputs))
         captured = "; " + ", ".join(map(define, self.captured)) if self.captured else ""

@@ -279,6 +279,9 @@ def unsupported(function: Any, args: Any) -> UnsupportedError:
 
 def not_concrete(tracer: Tracer, asker: str, why: str, remedy: str) -> ConcretizationError:
     """The error for Python code that asks a tracer for its value."""
+    if tracer.dtype.kind in "iub" and asker in {"an index", "__array__"}:
+        asker = "an index into a plain array"
+        remedy = f"write ft.numpy.asarray(a)[i] for a[i] of a plain array a; otherwise {remedy}"
     return ConcretizationError(
         f"{tracer.owner.transform}: {asker} was asked of a traced {tracer.array_type}, {why}\n  Remedy: {remedy}.{at_user_line()}"
     )

@@ -185,6 +185,16 @@ CASES = {
         errors.StructureError,
         ["vmap", "2 entries for 1"],
     ),
+    "plain array indexed by a batched value": (
+        lambda: ft.vmap(lambda i: X[i])(np.array([0, 2])),
+        errors.ConcretizationError,
+        ["vmap", "index", "int64[]", "ft.numpy.asarray(a)[i]"],
+    ),
+    "plain array indexed by a staged value": (
+        lambda: ft.jit(lambda i: X[i])(1),
+        errors.ConcretizationError,
+        ["jit", "index", "int64[]", "ft.numpy.asarray(a)[i]"],
+    ),
     "index out of bounds": (lambda: ft.grad(lambda x: x[7])(X), IndexError, ["grad", "float64[3]", "index 7"]),
     "staged index out of bounds": (lambda: ft.jit(lambda x: x[7])(X), IndexError, ["jit", "float64[3]", "index 7"]),
     "indices out of bounds": (

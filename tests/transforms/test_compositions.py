@@ -185,22 +185,6 @@ def test_pullback_may_be_called_often():
     np.testing.assert_array_equal(pullback(np.ones(3))[0], pullback(np.ones(3))[0])
 
 
-def test_methods_signatures_and_docstrings():
-    import inspect
-
-    class Model:
-        scale = 3.0
-
-        @ft.grad
-        def slope(x, scale=2.0):
-            """The slope."""
-            return scale * x
-
-    assert Model.slope.__doc__ == "The slope."
-    assert list(inspect.signature(Model.slope).parameters) == ["x", "scale"]
-    assert Model.slope(1.0) == 2.0
-
-
 @pytest.mark.parametrize(
     "function, slope",
     [
