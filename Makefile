@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types doctest peers bench bench-quick check clean
+.PHONY: demo test lint types doctest coverage peers bench bench-quick check clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,10 @@ types: $(VENV)/.lint
 doctest: $(VENV)/.test
 	$(BIN)/python -m pytest -q --doctest-modules functrans
 
+# Fails if docs/coverage.md does not say what the tests' cases show; `python docs/coverage.py` writes it.
+coverage: $(VENV)/.test
+	$(BIN)/python docs/coverage.py --check
+
 peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -q -m peers tests/peers
 
@@ -49,7 +53,7 @@ bench: $(VENV)/.peers
 bench-quick: $(VENV)/.peers
 	$(BIN)/python benchmarks/run.py --quick
 
-check: lint types doctest test
+check: lint types doctest coverage test
 
 clean:
 	rm -rf $(VENV)

@@ -19,7 +19,7 @@ from functrans.core.tracer import HOOKS, Tracer
 from functrans.core.types import describe
 from functrans.errors import MutationError, UnsupportedError, at_user_line
 
-__all__ = ["ARGUMENT", "Cell", "assign", "assign_out", "freeze", "maybe_view", "view"]
+__all__ = ["ARGUMENT", "Cell", "assign", "assign_out", "check_traced", "freeze", "maybe_view", "view"]
 
 
 class Cell:
@@ -180,13 +180,18 @@ def _spoil(node: Tracer | None, besides: Tracer) -> None:
 
 def assign_out(out: Any, result: Any, name: str) -> Any:
     """Write `result` into ``out=``, with NumPy's checks of shape and casting; returns `out`."""
+    check_traced(out, result, name)
+    assign(out, lambda target: cast_into(target, result, name))
+    return out
+
+
+def check_traced(out: Any, result: Any, name: str) -> None:
+    """Raise unless `out`, which a traced `result` is to be written into, is traced as well."""
     if not isinstance(out, Tracer):
         raise MutationError(
             f"{current.get().transform}: np.{name} cannot write a traced {describe(result)} into a plain array (out={describe(out)})"
             f"\n  Remedy: make the array with np.zeros_like(x, shape=...) or ft.numpy.zeros.{at_user_line()}"
         )
-    assign(out, lambda target: cast_into(target, result, name))
-    return out
 
 
 def cast_into(target: Tracer, result: Any, name: str) -> Any:

@@ -8,6 +8,7 @@ raises, and whatever would drop a derivative raises.
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -322,14 +323,14 @@ def _ufunc_with_keywords(self: Tracer, ufunc: np.ufunc, method: str, inputs: tup
     for name, default in (("casting", "same_kind"), ("order", "K"), ("subok", True)):
         if keywords.pop(name, default) != default:
             raise UnsupportedError(f"np.{ufunc.__name__}: {name}= is not supported on traced values{at_user_line()}")
-    if keywords:
-        raise UnsupportedError(f"np.{ufunc.__name__}: {', '.join(keywords)}= is not supported on traced values{at_user_line()}")
-    if dtype is not None:
-        inputs = tuple(HOOKS["astype"](operand(value), dtype) for value in inputs)
     implementation = UFUNCS.get(ufunc)
     if implementation is None:
         raise unsupported(ufunc, inputs)
-    result = implementation(*map(operand, inputs))
+    if keywords and (isinstance(implementation, Elementwise) or not _takes(implementation, keywords)):
+        raise UnsupportedError(f"np.{ufunc.__name__}: {', '.join(keywords)}= is not supported on traced values{at_user_line()}")
+    if dtype is not None:
+        inputs = tuple(HOOKS["astype"](operand(value), dtype) for value in inputs)
+    result = implementation(*map(operand, inputs), **keywords)
     if where is not True:
         if out[0] is None:
             raise UnsupportedError(
@@ -339,6 +340,11 @@ def _ufunc_with_keywords(self: Tracer, ufunc: np.ufunc, method: str, inputs: tup
     if len(out) == 1:
         return result if out[0] is None else HOOKS["out"](out[0], result, ufunc.__name__)
     return tuple(part if target is None else HOOKS["out"](target, part, ufunc.__name__) for target, part in zip(out, result))
+
+
+def _takes(function: Callable[..., Any], keywords: dict[str, Any]) -> bool:
+    """Whether `function` has parameters of these names."""
+    return keywords.keys() <= inspect.signature(function).parameters.keys()
 
 
 def install_operator(name: str, primitive: Primitive) -> None:

@@ -15,8 +15,25 @@ import numpy as np
 
 from functrans.core.trace import current
 from functrans.core.tracer import HOOKS, UFUNCS, Tracer, operand
-from functrans.numpy import contraction, indexing, linalg, reduction, structure  # noqa: F401  (they register themselves)
-from functrans.numpy.structure import astype, filled
+from functrans.numpy import (  # noqa: F401  (they register themselves)
+    application,
+    assignment,
+    calculus,
+    contraction,
+    creation,
+    elementwise,
+    indexing,
+    joining,
+    linalg,
+    nan_functions,
+    reduction,
+    sorting,
+    statistics,
+    structure,
+    ufunc_methods,
+)
+from functrans.numpy.creation import filled
+from functrans.numpy.structure import astype
 
 
 def _late_ufunc(ufunc: np.ufunc) -> Any:
@@ -98,10 +115,8 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype:
         >>> float(ft.grad(lambda x: np.sum(ft.numpy.linspace(0.0, x, 3)))(1.0))
         1.5
     """
-    fraction = np.linspace(0.0, 1.0, num, endpoint)
-    result = operand(start) + fraction * (operand(stop) - operand(start))
-    result = result if isinstance(result, Tracer) else _made(result)
-    return result if dtype is None else astype(result, dtype)
+    result = creation.linspace(start, stop, num, endpoint, dtype=dtype)
+    return result if isinstance(result, Tracer) else _made(result)
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 from functrans.core.tracer import UFUNCS, install_method, operand
 from functrans.core.types import dtype_of, shape_of
 from functrans.errors import UnsupportedError, at_user_line
-from functrans.numpy.registry import implements
-from functrans.numpy.structure import conjugate, diagonal, moveaxis, ravel, reshape
+from functrans.numpy.registry import delivered, implements
+from functrans.numpy.structure import conjugate, diagonal, expand_dims, moveaxis, ravel, reshape
 from functrans.ops.arithmetic import multiply
 from functrans.ops.contraction import contract
 
@@ -20,7 +20,7 @@ def mismatch(name: str, a: Any, b: Any) -> ValueError:
     return ValueError(f"np.{name}: shapes {shape_of(a)} and {shape_of(b)} are not aligned{at_user_line()}")
 
 
-@implements()
+@implements(np.linalg.matmul)
 def matmul(x1: Any, x2: Any) -> Any:
     a, b = operand(x1), operand(x2)
     a_shape, b_shape = shape_of(a), shape_of(b)
@@ -63,11 +63,11 @@ install_method("__rmatmul__", lambda self, other: matmul(other, self))
 def dot(a: Any, b: Any, out: Any = None) -> Any:
     a, b = operand(a), operand(b)
     if not shape_of(a) or not shape_of(b):
-        return multiply(a, b)
-    return tensordot(a, b, ((-1,), (-2 if len(shape_of(b)) > 1 else -1,)))
+        return delivered(multiply(a, b), out, "dot")
+    return delivered(tensordot(a, b, ((-1,), (-2 if len(shape_of(b)) > 1 else -1,))), out, "dot")
 
 
-@implements(np.tensordot)
+@implements(np.tensordot, np.linalg.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a, b = operand(a), operand(b)
     a_rank, b_rank = len(shape_of(a)), len(shape_of(b))
@@ -92,7 +92,7 @@ def inner(a: Any, b: Any, /) -> Any:
 
 @implements(np.outer)
 def outer(a: Any, b: Any, out: Any = None) -> Any:
-    return contract(ravel(a), ravel(b), subscripts="i,j->ij")
+    return delivered(contract(ravel(a), ravel(b), subscripts="i,j->ij"), out, "outer")
 
 
 @implements(np.vdot)
@@ -100,12 +100,25 @@ def vdot(a: Any, b: Any, /) -> Any:
     return contract(conjugate(ravel(a)), ravel(b), subscripts="i,i->")
 
 
-@implements(np.vecdot)
+@implements(np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, /, axis: int = -1) -> Any:
     return np.sum(conjugate(operand(x1)) * operand(x2), axis=axis)
 
 
 UFUNCS[np.vecdot] = vecdot
+if hasattr(np, "matvec"):  # since NumPy 2.2
+    UFUNCS[np.matvec] = lambda x1, x2: matmul(x1, expand_dims(x2, -1))[..., 0]
+    UFUNCS[np.vecmat] = lambda x1, x2: matmul(expand_dims(conjugate(operand(x1)), -2), x2)[..., 0, :]
+
+
+@implements(np.linalg.outer)
+def outer_of_vectors(x1: Any, x2: Any, /) -> Any:
+    return outer(x1, x2)
+
+
+@implements(np.linalg.cross)
+def cross_along(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    return cross(x1, x2, axis=axis)
 
 
 @implements(np.kron)
@@ -132,12 +145,12 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
 @implements(np.einsum)
 def einsum(*operands: Any, out: Any = None, optimize: Any = True, **keywords: Any) -> Any:
     if not isinstance(operands[0], str):
-        raise UnsupportedError(f"np.einsum: give the subscripts as a string on traced values{at_user_line()}")
+        operands = with_letters(operands)
     subscripts, arrays = operands[0].replace(" ", ""), [operand(item) for item in operands[1:]]
     terms, result_letters = explicit(subscripts, arrays)
     remaining = list(zip(terms, arrays))
     if len(remaining) == 1:
-        return single(*remaining[0], result_letters)
+        return delivered(single(*remaining[0], result_letters), out, "einsum")
     path = np.einsum_path(subscripts, *(np.broadcast_to(0.0, shape_of(a)) for a in arrays), optimize="greedy")[0][1:]
     for places in path:
         chosen = [remaining.pop(place) for place in sorted(places, reverse=True)]
@@ -146,7 +159,19 @@ def einsum(*operands: Any, out: Any = None, optimize: Any = True, **keywords: An
             later = needed.union(*(letters for letters, _ in chosen[2:]))
             chosen = [pair(chosen[1], chosen[0], later), *chosen[2:]]
         remaining.append(chosen[0])
-    return single(*remaining[0], result_letters)
+    return delivered(single(*remaining[0], result_letters), out, "einsum")
+
+
+def with_letters(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands each followed by its list of integers, as the string of subscripts and the operands."""
+    result = [operands[-1]] if len(operands) % 2 else []
+    pairs = operands[: len(operands) - len(result)]
+    terms = [
+        "".join("..." if number is Ellipsis else ascii_letters[number] for number in numbers)
+        for numbers in (*pairs[1::2], *result)
+    ]
+    inputs = ",".join(terms[: len(pairs) // 2])
+    return f"{inputs}->{terms[-1]}" if result else inputs, *pairs[::2]
 
 
 def explicit(subscripts: str, arrays: list[Any]) -> tuple[list[str], str]:
@@ -222,7 +247,7 @@ def multi_dot(arrays: Any, *, out: Any = None) -> Any:
     result = arrays[0]
     for array in arrays[1:]:
         result = dot(result, array)
-    return result
+    return delivered(result, out, "multi_dot")
 
 
 @implements(np.linalg.matrix_power)
@@ -252,3 +277,12 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
         return full
     length, start = (n, (k - 1) // 2) if mode == "same" else (n - k + 1, k - 1)
     return full[start : start + length]
+
+
+@implements(np.correlate)
+def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    a, v = operand(a), operand(v)
+    # Which middle "same" cuts out follows the longer operand.
+    if shape_of(a)[0] < shape_of(v)[0]:
+        return conjugate(convolve(v, conjugate(a)[::-1], mode))[::-1]
+    return convolve(a, conjugate(v)[::-1], mode)

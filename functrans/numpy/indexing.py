@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -158,6 +159,14 @@ for _name, _function in {
     install_in_place(_name, _function)
 
 
+def extremes(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The least and the greatest number of a dtype."""
+    if dtype.kind == "b":
+        return False, True
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+    return (-np.inf, np.inf) if limits is None else (limits.min, limits.max)
+
+
 class At:
     """``x.at[index]``: updates that return a new array, ``set add multiply divide min max get apply``."""
 
@@ -190,20 +199,36 @@ class AtIndex:
         return ops.index_add(self.array, value, *self.arrays, index=self.template)
 
     def multiply(self, value: Any) -> Any:
-        """The array with the elements multiplied by `value`; of equal indices the last counts."""
+        """The array with the elements multiplied by `value`, once for each time an index occurs."""
+        value = self.combined(value, np.multiply, 1)
         return self.apply(lambda old: old * value)
 
     def divide(self, value: Any) -> Any:
-        """The array with the elements divided by `value`; of equal indices the last counts."""
+        """The array with the elements divided by `value`, once for each time an index occurs."""
+        value = self.combined(value, np.multiply, 1)
         return self.apply(lambda old: old / value)
 
     def min(self, value: Any) -> Any:
-        """The array with the lesser of the elements and `value`."""
-        return self.apply(lambda old: arithmetic.minimum(old, operand(value)))
+        """The array with the least of the elements and every `value` for them."""
+        value = self.combined(value, np.minimum, extremes(dtype_of(self.array))[1])
+        return self.apply(lambda old: arithmetic.minimum(old, value))
 
     def max(self, value: Any) -> Any:
-        """The array with the greater of the elements and `value`."""
-        return self.apply(lambda old: arithmetic.maximum(old, operand(value)))
+        """The array with the greatest of the elements and every `value` for them."""
+        value = self.combined(value, np.maximum, extremes(dtype_of(self.array))[0])
+        return self.apply(lambda old: arithmetic.maximum(old, value))
+
+    def combined(self, value: Any, ufunc: np.ufunc, neutral: Any) -> Any:
+        """`value` for each place, those of one element reduced by `ufunc`: pairs are compared where indices may repeat."""
+        value = fitted(self.array, value, self.template, self.arrays)
+        shape = shape_of(self.array)
+        elements = read(np.arange(math.prod(shape)).reshape(shape), self.template, self.arrays)
+        if not isinstance(elements, Tracer) and np.unique(elements).size == np.size(elements):
+            return value
+        elements, flat = np.reshape(elements, -1), np.reshape(value, -1)
+        same = elements[:, None] == elements[None, :]
+        neutral = dtype_of(self.array).type(neutral)
+        return np.reshape(ufunc.reduce(arithmetic.where(same, flat[None, :], neutral), axis=1), shape_of(value))
 
     def apply(self, function: Callable[[Any], Any]) -> Any:
         """The array with `function` of the elements at the places."""

@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from functrans.core.tracer import ARRAY_FUNCTIONS, install_method
+from functrans.core.tracer import ARRAY_FUNCTIONS, HOOKS, install_method
 
-__all__ = ["implements"]
+__all__ = ["NO_VALUE", "delivered", "implements", "normalize_axes", "normalize_axis"]
+
+NO_VALUE = np._NoValue  # type: ignore[attr-defined]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,3 +45,8 @@ def normalize_axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     if len(set(axes)) < len(axes):
         raise ValueError(f"np.{name}: duplicate value in axis {axis}")
     return tuple(sorted(axes))
+
+
+def delivered(result: Any, out: Any, name: str) -> Any:
+    """`result`, written into ``out=`` if that is given."""
+    return result if out is None else HOOKS["out"](out, result, name)

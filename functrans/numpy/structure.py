@@ -1,9 +1,8 @@
-"""NumPy's functions that rearrange, join, split, repeat and pad arrays."""
+"""NumPy's functions that rearrange, view, broadcast and convert arrays."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,8 @@ from functrans.core.trace import current
 from functrans.core.tracer import HOOKS, Tracer, install_method, operand, strengthen
 from functrans.core.types import dtype_of, shape_of
 from functrans.errors import UnsupportedError, at_user_line
-from functrans.numpy.registry import implements, normalize_axes, normalize_axis
+from functrans.numpy.registry import delivered, implements, normalize_axes, normalize_axis
 from functrans.ops import structure as ops
-from functrans.ops.arithmetic import where as where_op
 
 
 @implements(np.copy, methods=("copy",))
@@ -39,6 +37,8 @@ def astype(a: Any, dtype: Any, order: str = "K", casting: str = "unsafe", subok:
 
 
 HOOKS["astype"] = astype
+
+
 if hasattr(np, "astype"):
     implements(np.astype)(lambda x, dtype, /, *, copy=True, device=None: astype(x, dtype, copy=copy))
 
@@ -48,7 +48,8 @@ def fill_in(target: Any, value: Any) -> Any:
     value = operand(value)
     if dtype_of(value) != target.dtype or type(value) in (bool, int, float, complex):
         value = astype(value, target.dtype)
-    return broadcast_values(value, target.shape)
+    value = broadcast_values(value, target.shape)
+    return value if isinstance(value, Tracer) else current.get().as_tracer(value)
 
 
 HOOKS["fill"] = fill_in
@@ -127,6 +128,8 @@ def transpose_method(self: Any, *axes: Any) -> Any:
 
 
 install_method("transpose", transpose_method)
+
+
 install_method("T", property(transpose))  # type: ignore[arg-type]
 
 
@@ -139,7 +142,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     return transpose(a, order)
 
 
-@implements(np.matrix_transpose)
+@implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def matrix_transpose(x: Any, /) -> Any:
     return swapaxes(x, -1, -2)
 
@@ -227,93 +230,6 @@ def atleast_3d(*arys: Any) -> Any:
     return one(arys[0]) if len(arys) == 1 else tuple(map(one, arys))
 
 
-def common_dtype(arrays: Sequence[Any]) -> np.dtype[Any]:
-    """The dtype arrays are joined in; scalars count by their own."""
-    return np.result_type(*map(dtype_of, arrays))
-
-
-@implements(np.concatenate, np.concat)
-def concatenate(arrays: Any, /, axis: int | None = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    arrays = [operand(a) for a in arrays]
-    if axis is None:
-        arrays, axis = [ravel(a) for a in arrays], 0
-    ndim = len(shape_of(arrays[0]))
-    if ndim == 0:
-        raise ValueError(f"zero-dimensional arrays cannot be concatenated{at_user_line()}")
-    axis = normalize_axis(axis, ndim, "concatenate")
-    expected = shape_of(arrays[0])
-    for a in arrays:
-        shape = shape_of(a)
-        if len(shape) != ndim or any(n != m for i, (n, m) in enumerate(zip(shape, expected)) if i != axis):
-            raise ValueError(
-                f"np.concatenate: shapes {', '.join(str(shape_of(a)) for a in arrays)} differ outside axis {axis}{at_user_line()}"
-            )
-    dtype = common_dtype(arrays) if dtype is None else np.dtype(dtype)
-    result = ops.concatenate(*(a if dtype_of(a) == dtype else astype(a, dtype) for a in arrays), axis=axis)
-    return result if out is None else HOOKS["out"](out, result, "concatenate")
-
-
-@implements(np.stack)
-def stack(arrays: Any, axis: int = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    arrays = [operand(a) for a in arrays]
-    if len({shape_of(a) for a in arrays}) > 1:
-        raise ValueError(
-            f"all input arrays must have the same shape, got {', '.join(str(shape_of(a)) for a in arrays)}{at_user_line()}"
-        )
-    axis = normalize_axis(axis, len(shape_of(arrays[0])) + 1, "stack")
-    return concatenate([expand_dims(strengthen(a), axis) for a in arrays], axis, out, dtype=dtype)
-
-
-HOOKS["stack"] = stack
-
-
-@implements(np.vstack)
-def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    return concatenate([atleast_2d(a) for a in tup], 0, dtype=dtype)
-
-
-@implements(np.hstack)
-def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    arrays = [atleast_1d(a) for a in tup]
-    return concatenate(arrays, 0 if len(shape_of(arrays[0])) == 1 else 1, dtype=dtype)
-
-
-@implements(np.dstack)
-def dstack(tup: Any) -> Any:
-    return concatenate([atleast_3d(a) for a in tup], 2)
-
-
-@implements(np.column_stack)
-def column_stack(tup: Any) -> Any:
-    return concatenate([a if len(shape_of(operand(a))) > 1 else reshape(a, (-1, 1)) for a in tup], 1)
-
-
-@implements(np.split)
-def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    if not hasattr(indices_or_sections, "__len__") and shape_of(ary)[axis] % indices_or_sections:
-        raise ValueError(f"array split does not result in an equal division{at_user_line()}")
-    return array_split(ary, indices_or_sections, axis)
-
-
-@implements(np.array_split)
-def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    length = shape_of(ary)[axis]
-    axis = normalize_axis(axis, len(shape_of(ary)), "array_split")
-    if hasattr(indices_or_sections, "__len__"):
-        bounds = [0, *indices_or_sections, length]
-    else:
-        each, extra = divmod(length, indices_or_sections)
-        bounds = [0]
-        for part in range(indices_or_sections):
-            bounds.append(bounds[-1] + each + (part < extra))
-    return [ary[(slice(None),) * axis + (slice(start, stop),)] for start, stop in zip(bounds, bounds[1:])]
-
-
-implements(np.vsplit)(lambda ary, indices_or_sections: split(ary, indices_or_sections, 0))
-implements(np.hsplit)(lambda ary, indices_or_sections: split(ary, indices_or_sections, 0 if ary.ndim == 1 else 1))
-implements(np.dsplit)(lambda ary, indices_or_sections: split(ary, indices_or_sections, 2))
-
-
 @implements(np.flip)
 def flip(m: Any, axis: Any = None) -> Any:
     m = operand(m)
@@ -324,6 +240,8 @@ def flip(m: Any, axis: Any = None) -> Any:
 
 
 implements(np.flipud)(lambda m: flip(m, 0))
+
+
 implements(np.fliplr)(lambda m: flip(m, 1))
 
 
@@ -335,70 +253,6 @@ def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
     if k == 2:
         return flip(m, axes)
     return flip(swapaxes(m, *axes), axes[0]) if k == 1 else swapaxes(flip(m, axes[0]), *axes)
-
-
-@implements(np.roll)
-def roll(a: Any, shift: Any, axis: Any = None) -> Any:
-    a = operand(a)
-    if axis is None:
-        return reshape(roll(ravel(a), shift, 0), shape_of(a))
-    shifts, axes = np.broadcast_arrays(shift, axis)
-    for amount, place in zip(shifts.ravel().tolist(), axes.ravel().tolist()):
-        place = normalize_axis(place, len(shape_of(a)), "roll")
-        length = shape_of(a)[place]
-        cut = -amount % length if length else 0
-        if cut:
-            lead = (slice(None),) * place
-            a = concatenate([a[(*lead, slice(cut, None))], a[(*lead, slice(None, cut))]], place)
-    return a
-
-
-@implements(np.repeat, methods=("repeat",))
-def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
-    a = operand(a)
-    if axis is None:
-        a, axis = ravel(a), 0
-    axis = normalize_axis(axis, len(shape_of(a)), "repeat")
-    return take(a, np.repeat(np.arange(shape_of(a)[axis]), np.asarray(repeats)), axis)
-
-
-@implements(np.tile)
-def tile(A: Any, reps: Any) -> Any:
-    a = operand(A)
-    counts = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
-    shape = shape_of(a)
-    ndim = max(len(counts), len(shape))
-    counts = (1,) * (ndim - len(counts)) + counts
-    shape = (1,) * (ndim - len(shape)) + shape
-    spread = ops.reshape(a, shape=tuple(n for length in shape for n in (1, length)))
-    spread = ops.broadcast_to(spread, shape=tuple(n for pair in zip(counts, shape) for n in pair))
-    return ops.reshape(spread, shape=tuple(c * n for c, n in zip(counts, shape)))
-
-
-@implements(np.pad)
-def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0, **keywords: Any) -> Any:
-    array = operand(array)
-    ndim = len(shape_of(array))
-    if isinstance(pad_width, dict):
-        pad_width = [pad_width.get(axis, pad_width.get(axis - ndim, (0, 0))) for axis in range(ndim)]
-        pad_width = [(width, width) if isinstance(width, int) else width for width in pad_width]
-    widths = np.broadcast_to(pad_width, (ndim, 2)).tolist()
-    if mode == "constant":
-        low, high = (tuple(side) for side in zip(*widths)) if ndim else ((), ())
-        padded = ops.pad(array, low=low, high=high, interior=(0,) * ndim)
-        if not isinstance(constant_values, Tracer) and np.ndim(constant_values) == 0:
-            if constant_values == 0:
-                return padded
-            inside = np.pad(np.ones(shape_of(array), bool), widths)
-            return where_op(inside, padded, astype(constant_values, dtype_of(array)))
-        raise UnsupportedError(f"np.pad: constant_values must be one plain number on traced values{at_user_line()}")
-    if mode in {"edge", "reflect", "symmetric", "wrap"} and not keywords:
-        for axis, width in enumerate(widths):
-            array = take(array, np.pad(np.arange(shape_of(array)[axis]), width, mode), axis)  # type: ignore[call-overload]
-        return array
-    raise UnsupportedError(
-        f"np.pad: mode={mode!r} is not supported on traced values\n  Remedy: use constant, edge, reflect, symmetric or wrap.{at_user_line()}"
-    )
 
 
 @implements(np.take, methods=("take",))
@@ -416,17 +270,23 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     elif mode == "clip":
         indices = np.clip(indices, 0, length - 1)
     result = HOOKS["getitem"](a, (slice(None),) * axis + (indices,))
-    return result if out is None else HOOKS["out"](out, result, "take")
+    return delivered(result, out, "take")
 
 
 @implements(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
-    return ops.triangle(operand(m), offset=k, lower=True)
+    return ops.triangle(matrix_of(m), offset=k, lower=True)
+
+
+def matrix_of(m: Any) -> Any:
+    """`m`, or the square matrix whose every row is the vector `m`."""
+    m = operand(m)
+    return broadcast_values(m, shape_of(m) * 2) if len(shape_of(m)) == 1 else m
 
 
 @implements(np.triu)
 def triu(m: Any, k: int = 0) -> Any:
-    return ops.triangle(operand(m), offset=k, lower=False)
+    return ops.triangle(matrix_of(m), offset=k, lower=False)
 
 
 @implements(np.diagonal, methods=("diagonal",))
@@ -439,69 +299,14 @@ def matrix_diagonal(x: Any, /, *, offset: int = 0) -> Any:
     return diagonal(x, offset, -2, -1)
 
 
-@implements(np.diag)
-def diag(v: Any, k: int = 0) -> Any:
-    v = operand(v)
-    if v.ndim == 2:
-        return diagonal(v, k)
-    length = v.shape[0] + abs(k)
-    return ops.diagonal_embed(v, offset=k, shape=(length, length))
-
-
-implements(np.diagflat)(lambda v, k=0: diag(ravel(v), k))
-
-
 @implements(np.trace, methods=("trace",))
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
-    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
+    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype, out=out)
 
 
 @implements(np.linalg.trace)
 def matrix_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
     return trace(x, offset, -2, -1, dtype)
-
-
-@implements(np.meshgrid)
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
-    arrays = [ravel(x) for x in xi]
-    count = len(arrays)
-    spread = [reshape(x, (1,) * i + (-1,) + (1,) * (count - 1 - i)) for i, x in enumerate(arrays)]
-    if indexing == "xy" and count > 1:
-        spread = [swapaxes(x, 0, 1) for x in spread]
-    return tuple(spread) if sparse else broadcast_arrays(*spread)
-
-
-@implements(np.append)
-def append(arr: Any, values: Any, axis: int | None = None) -> Any:
-    if axis is None:
-        return concatenate([ravel(arr), ravel(values)])
-    return concatenate([arr, values], axis)
-
-
-@implements(np.delete)
-def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
-    if axis is None:
-        arr, axis = ravel(arr), 0
-    return take(arr, np.delete(np.arange(shape_of(arr)[axis]), obj), axis)
-
-
-@implements(np.insert)
-def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
-    if axis is None:
-        arr, axis = ravel(arr), 0
-    if np.ndim(obj) != 0:
-        raise UnsupportedError(
-            f"np.insert: several positions are not supported on traced values; use np.concatenate{at_user_line()}"
-        )
-    axis = normalize_axis(axis, len(shape_of(arr)), "insert")
-    lead = (slice(None),) * axis
-    place = range(shape_of(arr)[axis] + 1)[obj]
-    head, tail = arr[(*lead, slice(None, place))], arr[(*lead, slice(place, None))]
-    values = operand(values)
-    rest = shape_of(arr)[:axis] + shape_of(arr)[axis + 1 :]
-    if len(shape_of(values)) < len(shape_of(arr)):
-        values = expand_dims(broadcast_values(astype(values, dtype_of(arr)), rest), axis)
-    return concatenate([head, values, tail], axis)
 
 
 @implements(np.real, methods=())
@@ -517,6 +322,8 @@ def imag(val: Any) -> Any:
 
 
 install_method("real", property(real))  # type: ignore[arg-type]
+
+
 install_method("imag", property(imag))  # type: ignore[arg-type]
 
 
@@ -556,38 +363,25 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
     return np.result_type(*(np.empty((), dtype_of(item)) if isinstance(item, Tracer) else item for item in arrays_and_dtypes))
 
 
-@implements(np.zeros_like)
-def zeros_like(
-    a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
-) -> Any:
-    return full_like(a, 0, dtype, order, subok, shape)
+# Methods that cannot do on values without memory what they are for, with what to write instead.
+REFUSED_METHODS = {
+    "flat": "read x.ravel(), and write with x.put(indices, values) or x[index] = value",
+    "resize": "use np.resize(x, shape), which returns a new array",
+    "view": "use x.astype(dtype), or x.real and x.imag",
+    "tobytes": "take the values out with np.asarray(ft.stop_gradient(x))",
+    "byteswap": "convert arrays before they are traced",
+    "setflags": "leave it out: arguments are read-only, and what is made inside may be written into",
+}
 
 
-@implements(np.ones_like)
-def ones_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None) -> Any:
-    return full_like(a, 1, dtype, order, subok, shape)
+def refuse_method(name: str, remedy: str) -> None:
+    """Let the attribute `name` of tracers raise."""
+
+    def refused(self: Any) -> Any:
+        raise UnsupportedError(f"ndarray.{name} is not supported on traced values\n  Remedy: {remedy}.{at_user_line()}")
+
+    install_method(name, property(refused))  # type: ignore[arg-type]
 
 
-@implements(np.empty_like)
-def empty_like(
-    prototype: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
-) -> Any:
-    return full_like(prototype, 0, dtype, order, subok, shape)
-
-
-@implements(np.full_like)
-def full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
-) -> Any:
-    a = operand(a)
-    shape = shape_of(a) if shape is None else tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    return filled(shape, fill_value, dtype_of(a) if dtype is None else np.dtype(dtype))
-
-
-def filled(shape: tuple[int, ...], value: Any, dtype: np.dtype[Any]) -> Any:
-    """An array of the current trace that holds `value` everywhere and may be written into."""
-    value = operand(value)
-    if isinstance(value, Tracer):
-        return current.get().as_tracer(broadcast_values(astype(value, dtype), shape))
-    full = current.get().as_tracer(np.broadcast_to(np.asarray(value).astype(dtype), shape))
-    return full if isinstance(full, Tracer) else np.array(full)
+for _name, _remedy in REFUSED_METHODS.items():
+    refuse_method(_name, _remedy)

@@ -102,6 +102,10 @@ def test_at():
         "min": lambda x: x.at[:2].min(0.0),
         "max": lambda x: x.at[:2].max(0.0),
         "apply": lambda x: x.at[::2].apply(np.sin),
+        "multiply repeatedly": lambda x: x.at[np.array([0, 0, 1])].multiply(x[1:]),
+        "divide repeatedly": lambda x: x.at[[2, 2]].divide(np.array([2.0, 4.0])),
+        "max repeatedly": lambda x: x.at[[1, 1, 1]].max(np.array([0.0, 7.0, 3.0])),
+        "min repeatedly": lambda x: x.at[[1, 1, 1]].min(np.array([0.0, -7.0, 3.0])),
     }
     expected = {
         "set": [0.5, 5, 5, 1.5],
@@ -111,6 +115,10 @@ def test_at():
         "min": [0, -1, 2, 1.5],
         "max": [0.5, 0, 2, 1.5],
         "apply": [np.sin(0.5), -1, np.sin(2.0), 1.5],
+        "multiply repeatedly": [0.5 * -1 * 2, -1 * 1.5, 2, 1.5],
+        "divide repeatedly": [0.5, -1, 0.25, 1.5],
+        "max repeatedly": [0.5, 7, 2, 1.5],
+        "min repeatedly": [0.5, -7, 2, 1.5],
     }
     for name, update in updates.items():
         np.testing.assert_allclose(ft.vjp(update, X)[0], expected[name])
