@@ -20,6 +20,10 @@ def mismatch(name: str, a: Any, b: Any) -> ValueError:
     return ValueError(f"np.{name}: shapes {shape_of(a)} and {shape_of(b)} are not aligned{at_user_line()}")
 
 
+# By the ranks of the operands: products of vectors and matrices.
+PRODUCTS = {(1, 1): "j,j->", (1, 2): "j,jk->k", (2, 1): "ij,j->i", (2, 2): "ij,jk->ik"}
+
+
 @implements(np.linalg.matmul)
 def matmul(x1: Any, x2: Any) -> Any:
     a, b = operand(x1), operand(x2)
@@ -28,10 +32,9 @@ def matmul(x1: Any, x2: Any) -> Any:
         raise ValueError(f"matmul: a 0-d operand is not allowed; use *{at_user_line()}")
     if a_shape[-1] != b_shape[max(len(b_shape) - 2, 0)]:
         raise mismatch("matmul", a, b)
-    if len(a_shape) <= 2 and len(b_shape) <= 2:
-        rows = "i" if len(a_shape) == 2 else ""
-        columns = "k" if len(b_shape) == 2 else ""
-        return contract(a, b, subscripts=f"{rows}j,j{columns}->{rows}{columns}")
+    subscripts = PRODUCTS.get((len(a_shape), len(b_shape)))
+    if subscripts is not None:
+        return contract(a, b, subscripts=subscripts)
     if len(a_shape) == 1 or len(b_shape) == 1:
         return tensordot(a, b, ((-1,), (-2 if len(b_shape) > 1 else -1,))) if len(a_shape) == 1 else tensordot(a, b, 1)
     lead = np.broadcast_shapes(a_shape[:-2], b_shape[:-2])

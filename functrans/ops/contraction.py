@@ -28,6 +28,13 @@ def split(subscripts: str) -> tuple[str, str, str]:
     return x, y, out
 
 
+@lru_cache(maxsize=4096)
+def adjoints(subscripts: str) -> tuple[str, str]:
+    """The contractions that give the cotangents: of the result's with the second operand, and of the first with it."""
+    x, y, out = split(subscripts)
+    return f"{out},{y}->{x}", f"{x},{out}->{y}"
+
+
 @lru_cache(maxsize=1024)
 def evaluation_plan(subscripts: str) -> Plan:
     """A function of two arrays that carries out the contraction by one matmul."""

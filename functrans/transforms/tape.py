@@ -23,7 +23,7 @@ from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, dtype_of, is_differentiable, shape_of, type_of, uniform
 from functrans.errors import UnsupportedError, at_user_line, user_origin
 from functrans.ops.arithmetic import masked_multiply, where
-from functrans.ops.contraction import contract, split
+from functrans.ops.contraction import adjoints, contract
 from functrans.ops.indexing import getitem, index_add, index_set, winners
 from functrans.ops.structure import broadcast_to, reshape, unbroadcast
 
@@ -285,10 +285,10 @@ def pull_reduction(primitive: Any, active: int, saved: Any, params: dict[str, An
 def pull_contraction(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
     """The cotangent contracted with the other operand."""
     x, y = saved
-    x_letters, y_letters, out = split(params["subscripts"])
+    to_x, to_y = adjoints(params["subscripts"])
     return (
-        contract(ct, y, subscripts=f"{out},{y_letters}->{x_letters}") if active & 1 else None,
-        contract(x, ct, subscripts=f"{x_letters},{out}->{y_letters}") if active & 2 else None,
+        contract(ct, y, subscripts=to_x) if active & 1 else None,
+        contract(x, ct, subscripts=to_y) if active & 2 else None,
     )
 
 
