@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -167,7 +168,10 @@ def installed(name: str) -> str:
 def machine() -> dict[str, str]:
     """Where and with what this ran."""
     libraries = {name: installed(name) for name in ("numpy", "torch", "autograd", "jax")}
-    return {"Python": platform.python_version(), "on": platform.machine(), **libraries}
+    with open("/proc/cpuinfo") as lines:
+        models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    processor = f"{os.cpu_count()} cores of {models[0]}" if models else f"{os.cpu_count()} cores, {platform.machine()}"
+    return {"Python": platform.python_version(), **libraries, "on": processor}
 
 
 def main() -> None:

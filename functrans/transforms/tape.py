@@ -256,6 +256,14 @@ SAVERS: dict[type, Callable[..., Any]] = {
 }
 
 
+def pull_elementwise(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
+    """The cotangent times each partial."""
+    cotangents = [None] * len(primitive.partials)
+    for place, factor in primitive.plans[active].terms:
+        cotangents[place] = scale(ct, factor(saved, params) if callable(factor) else factor, selected)
+    return cotangents
+
+
 def pull_structural(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
     """The declared adjoint."""
     cotangents = primitive.adjoint(ct, *saved, **params)
@@ -319,6 +327,7 @@ def pull_general(primitive: Any, active: int, saved: Any, params: dict[str, Any]
 
 
 PULLBACKS: dict[type, Callable[..., Any]] = {
+    Elementwise: pull_elementwise,
     Structural: pull_structural,
     Reduction: pull_reduction,
     Contraction: pull_contraction,
@@ -352,26 +361,13 @@ def backward(tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, 
                 continue
             cotangents[position] = None
             flag = selected[position] or primitive.selects
-        if type(primitive) is Elementwise:
-            for place, factor in primitive.plans[active].terms:
-                node = places[place]
-                if callable(factor):
-                    factor = factor(saved, params)
-                contribution = scale(ct, factor, flag)
-                if wanted is not None:
-                    contribution = fit(contribution, wanted[place])
-                previous = cotangents[node]
-                cotangents[node] = contribution if previous is None else previous + contribution
-                if flag:
-                    selected[node] = True
-            continue
         results = PULLBACKS[type(primitive)](primitive, active, saved, params, ct, flag)
-        for operand_place, contribution in enumerate(results):
-            node = places[operand_place]
+        for place, contribution in enumerate(results):
+            node = places[place]
             if node < 0 or contribution is None:
                 continue
             if wanted is not None:
-                contribution = fit(contribution, wanted[operand_place])
+                contribution = fit(contribution, wanted[place])
             previous = cotangents[node]
             cotangents[node] = contribution if previous is None else previous + contribution
             if flag:
