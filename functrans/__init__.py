@@ -1,13 +1,13 @@
 """functrans: derivatives, batching and staging of plain NumPy functions."""
 
 from functrans import config, errors, nn, numpy, testing, tree
+from functrans.compile.jit import jit
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
 from functrans.transforms.derived import hessian, hvp, jacfwd, jacobian, jacrev
 from functrans.transforms.forward import jvp
 from functrans.transforms.linear import linear_transpose, linearize, make_program
 from functrans.transforms.reverse import grad, value_and_grad, vjp
-from functrans.transforms.staged import jit
 
 __version__ = "0.1.0.dev0"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from functrans.core.primitive import Structural
-from functrans.core.types import ArrayType
+from functrans.core.types import ArrayType, uniform
 from functrans.ops.arithmetic import reals
 
 Shape = tuple[int, ...]
@@ -112,7 +112,7 @@ def unbroadcast(ct: Any, shape: Shape) -> Any:
 
 broadcast_to = Structural(
     "broadcast_to",
-    lambda x, shape: np.broadcast_to(x, shape),
+    lambda x, shape: np.broadcast_to(x, shape) if isinstance(x, np.ndarray) else uniform(x, np.asarray(x).dtype, shape),
     shape=lambda old, shape: shape,
     adjoint=lambda ct, x, shape: unbroadcast(ct, x.shape),
     batch=None,  # type: ignore[arg-type]  # the batch trace aligns ranks itself: see transforms/batch.py

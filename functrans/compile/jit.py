@@ -1,10 +1,13 @@
-"""`jit`: stages a function once for each types of arguments, and runs the program."""
+"""`jit`: stages and compiles a function once for each types of arguments.
+
+Under another transform the program is evaluated operation by operation, so that the transform sees it.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 
 from functrans import tree
@@ -24,7 +27,7 @@ CACHE_SIZE = 256
 def jit(
     function: Callable[..., Any], static_argnums: int | Sequence[int] = (), static_argnames: str | Sequence[str] = ()
 ) -> Callable[..., Any]:
-    """`function` staged into a `Program`, once for each structure, shapes and dtypes of its arguments.
+    """`function` compiled to machine code, once for each structure, shapes and dtypes of its arguments.
 
     Args:
         function: of pytrees of arrays; Python in it runs only while it is staged. Of a method, ``self`` may be a
@@ -48,7 +51,7 @@ def jit(
     """
     numbers = normalized("static_argnums", static_argnums, int)
     names = normalized("static_argnames", static_argnames, str)
-    programs: OrderedDict[Hashable, Program] = OrderedDict()
+    specializations: OrderedDict[Hashable, Specialization] = OrderedDict()
     lock = RLock()
 
     @wraps(jit, function, static_argnums, static_argnames)
@@ -76,19 +79,50 @@ def jit(
             tuple((name, static_key(function, staged, value)) for name, value in static_keywords.items()),
         )
         with lock:
-            program = programs.get(key)
-            if program is not None:
-                programs.move_to_end(key)
-        if program is None:
-            program = without_dead_code(stage(run, dynamic, dynamic_keywords, transform="jit"))
-            if not any(isinstance(value, TracedValue) for value in program.values):
+            specialization = specializations.get(key)
+            if specialization is not None:
+                specializations.move_to_end(key)
+        if specialization is None:
+            specialization = Specialization(without_dead_code(stage(run, dynamic, dynamic_keywords, transform="jit")))
+            if not specialization.is_inner:
                 with lock:
-                    programs[key] = program
-                    if len(programs) > CACHE_SIZE:
-                        programs.popitem(last=False)
-        return tree.unflatten(program.output_structure, program.evaluate(leaves))
+                    specializations[key] = specialization
+                    if len(specializations) > CACHE_SIZE:
+                        specializations.popitem(last=False)
+        return tree.unflatten(specialization.program.output_structure, specialization(leaves))
 
     return staged
+
+
+class Specialization:
+    """A program for one key, compiled when it is first called on plain arrays.
+
+    Attributes:
+        is_inner: whether it closes over values of enclosing transforms, so that it serves one call only.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.is_inner = any(isinstance(value, TracedValue) for value in program.values)
+        self.executable: Callable[[Sequence[Any]], list[Any]] | None = None
+        self.lock = Lock()
+
+    def __call__(self, leaves: Sequence[Any]) -> list[Any]:
+        """The flat results, by compiled code if the arguments are plain."""
+        if self.is_inner or any(isinstance(leaf, TracedValue) for leaf in leaves):
+            return self.program.evaluate(leaves)
+        if self.executable is None:
+            with self.lock:
+                if self.executable is None:
+                    self.executable = compiled(self.program)
+        return self.executable(leaves)
+
+
+def compiled(program: Program) -> Callable[[Sequence[Any]], list[Any]]:
+    """The compiled program; the compiler is loaded at its first use, so that importing this package stays quick."""
+    from functrans.compile.execute import Executable
+
+    return Executable(program)
 
 
 def normalized(name: str, given: Any, kind: type) -> frozenset[Any]:

@@ -1,0 +1,51 @@
+"""Machine code through Numba's code generator.
+
+Numba supplies the target machine, the optimisation passes and the symbols of its run time; its Python
+front end takes no part. None of this is Numba's public interface, so all of it is here, and tested for
+each Numba version.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+__all__ = ["Library", "build"]
+
+_numbers = itertools.count()
+
+
+class Library:
+    """Compiled functions; they live as long as this object.
+
+    Attributes:
+        entry: the function ``entry(table)`` of the address of a table of pointers; it releases the GIL.
+    """
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self.entry: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.get_pointer_to_function("entry"))
+
+    def llvm(self) -> str:
+        """The optimised LLVM IR."""
+        return str(self._library.get_llvm_str())
+
+    def asm(self) -> str:
+        """The machine code, as text."""
+        return str(self._library.get_asm_str())
+
+
+def build(module: ir.Module) -> Library:
+    """The compiled functions of a module that has a function ``entry``."""
+    from numba.core.compiler_lock import global_compiler_lock
+    from numba.core.registry import cpu_target
+
+    with global_compiler_lock:
+        library = cpu_target.target_context.codegen().create_library(f"functrans{next(_numbers)}")
+        library.add_ir_module(module)
+        library.finalize()
+    return Library(library)

@@ -1,0 +1,148 @@
+"""The loop representation as LLVM IR.
+
+Each kernel is an internal function that is not inlined, whose pointers do not alias: LLVM vectorises
+its loops without run-time checks, and the time it takes grows linearly with the number of kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from functrans.compile.loops import (
+    Affine,
+    Bind,
+    Buffer,
+    Compute,
+    Constant,
+    Kernel,
+    Load,
+    Loop,
+    Operand,
+    Position,
+    Scalar,
+    Statement,
+    Store,
+)
+from functrans.compile.scalars import OPERATIONS, convert, llvm_type, number
+
+__all__ = ["BYTES", "WORD", "emit_kernel"]
+
+WORD = ir.IntType(64)
+BYTES = ir.IntType(8).as_pointer()
+
+
+def memory_type(dtype: np.dtype[Any]) -> ir.Type:
+    """The type of an element in memory: a byte for a boolean."""
+    return ir.IntType(8) if dtype.kind == "b" else llvm_type(dtype)
+
+
+def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
+    """The function of `kernel`: of one pointer per buffer."""
+    buffers = [*kernel.inputs, *kernel.outputs]
+    kind = ir.FunctionType(ir.VoidType(), [memory_type(buffer.dtype).as_pointer() for buffer in buffers])
+    function = ir.Function(module, kind, kernel.name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    for argument in function.args:
+        argument.add_attribute("noalias")
+    builder = ir.IRBuilder(function.append_basic_block())
+    Emitter(builder, dict(zip(buffers, function.args))).block(kernel.body)
+    builder.ret_void()
+    return function
+
+
+class Emitter:
+    """Emits statements at the place of its builder, in order."""
+
+    def __init__(self, builder: ir.IRBuilder, pointers: dict[Buffer, ir.Value]) -> None:
+        self.b = builder
+        self.values: dict[Any, ir.Value] = dict(pointers)
+        self.sums: set[Scalar] = set()  # additions that may be taken in any order
+
+    def block(self, body: list[Statement]) -> None:
+        """Emit statements."""
+        for statement in body:
+            match statement:
+                case Compute(target, operation, operands):
+                    self.values[target] = self.compute(target, operation, operands)
+                case Position(target, offset):
+                    self.values[target] = self.address(offset)
+                case Bind(index, value):
+                    self.values[index] = self.of(value)
+                case Load(target, buffer, offset):
+                    value = self.b.load(self.element(buffer, offset))
+                    self.values[target] = self.b.trunc(value, ir.IntType(1)) if buffer.dtype.kind == "b" else value
+                case Store(buffer, offset, value):
+                    stored = self.of(value)
+                    if buffer.dtype.kind == "b":
+                        stored = self.b.zext(stored, ir.IntType(8))
+                    self.b.store(stored, self.element(buffer, offset))
+                case Loop():
+                    self.loop(statement)
+
+    def of(self, operand: Operand) -> ir.Value:
+        """The value of an operand."""
+        return number(operand.value, operand.dtype) if isinstance(operand, Constant) else self.values[operand]
+
+    def address(self, offset: Affine) -> ir.Value:
+        """An address as a number."""
+        total: ir.Value | None = None
+        for index, coefficient in offset.terms:
+            value = self.values[index]
+            term = value if coefficient == 1 else self.b.mul(value, WORD(coefficient), flags=("nsw",))
+            total = term if total is None else self.b.add(total, term, flags=("nsw",))
+        if total is None:
+            return WORD(offset.constant)
+        return self.b.add(total, WORD(offset.constant), flags=("nsw",)) if offset.constant else total
+
+    def element(self, buffer: Buffer, offset: Affine) -> ir.Value:
+        """A pointer to an element."""
+        return self.b.gep(self.values[buffer], [self.address(offset)], inbounds=True)
+
+    def compute(self, target: Scalar, operation: str, operands: tuple[Operand, ...]) -> ir.Value:
+        """The value of an operation."""
+        values = list(map(self.of, operands))
+        if operation == "where":
+            return self.b.select(*values)
+        if operation == "convert":
+            return convert(self.b, values[0], operands[0].dtype, target.dtype)
+        if target in self.sums:
+            return self.b.fadd(*values, flags=("reassoc",))
+        return OPERATIONS[operation][1](self.b, operands[0].dtype, *values)
+
+    def loop(self, loop: Loop) -> None:
+        """Emit a loop; one without rounds leaves the carried scalars at their first values."""
+        b = self.b
+        first = [self.of(item.first) for item in loop.carried]
+        if loop.index.extent == 0:
+            self.values.update(zip(loop.results, first))
+            return
+        before, head = b.block, b.append_basic_block("loop")
+        after = b.append_basic_block("done")
+        b.branch(head)
+        b.position_at_end(head)
+        counter = b.phi(WORD)
+        counter.add_incoming(WORD(0), before)
+        self.values[loop.index] = counter
+        phis = []
+        for item, value in zip(loop.carried, first):
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            self.values[item.inside] = phi
+            phis.append(phi)
+        if loop.reorder:
+            following = [item.following for item in loop.carried]
+            self.sums.update(item for item in following if isinstance(item, Scalar) and item.dtype.kind == "f")
+        self.block(loop.body)
+        following = b.add(counter, WORD(1), flags=("nsw", "nuw"))
+        counter.add_incoming(following, b.block)
+        for phi, item, result in zip(phis, loop.carried, loop.results):
+            value = self.of(item.following)
+            phi.add_incoming(value, b.block)
+            self.values[result] = value
+        b.cbranch(b.icmp_unsigned("<", following, WORD(loop.index.extent)), head, after)
+        b.position_at_end(after)
