@@ -20,15 +20,15 @@ _numbers = itertools.count()
 
 
 class Library:
-    """Compiled functions; they live as long as this object.
-
-    Attributes:
-        entry: the function ``entry(table)`` of the address of a table of pointers; it releases the GIL.
-    """
+    """Compiled functions; they live as long as this object."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
-        self.entry: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.get_pointer_to_function("entry"))
+
+    def function(self, name: str) -> Callable[[Any], None]:
+        """A function of the address of a table of pointers; a call releases the GIL."""
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        return kind(self._library.get_pointer_to_function(name))
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""
@@ -40,7 +40,7 @@ class Library:
 
 
 def build(module: ir.Module) -> Library:
-    """The compiled functions of a module that has a function ``entry``."""
+    """The compiled functions of a module."""
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
 

@@ -2,87 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-from functrans.compile.codegen import Library, build
-from functrans.compile.fuse import HostCall, KernelCall, Step, steps
-from functrans.compile.llvm import WORD, emit_kernel
+from functrans.compile.codegen import build
+from functrans.compile.fuse import HostCall, KernelCall, Step, steps, written_by
+from functrans.compile.llvm import BYTES, WORD, emit_kernel
 from functrans.compile.loops import check
+from functrans.compile.memory import plan
 from functrans.compile.python_text import python_text, run
 from functrans.config import settings
-from functrans.core.program import Atom, Equation, Literal, Program, Variable
+from functrans.core.program import Equation, Literal, Program, Variable
 from functrans.core.trace import NUMPY_ERRORS, explain
 
 __all__ = ["Executable"]
 
 
+# Where an array object holds the address of its elements: native code finds it there.
+def _data_offset() -> int:
+    array = np.empty(1)
+    words = (ctypes.c_size_t * 12).from_address(id(array))
+    return 8 * list(words).index(array.ctypes.data)
+
+
+DATA_OFFSET = _data_offset()
+
+
+@dataclass(frozen=True)
 class Stretch:
-    """Kernels that run one after the other in one native call.
+    """Kernels that run one after the other in one native call."""
 
-    Attributes:
-        variables: whose arrays' addresses fill the table, in order.
-    """
-
-    def __init__(self, calls: Sequence[KernelCall]) -> None:
-        self.calls = list(calls)
-        self.variables: list[Variable] = list(dict.fromkeys(v for call in calls for v in (*call.inputs, *call.outputs)))
-        self.library: Library = build(stretch_module(calls, self.variables))
-        self.written = [variable for call in calls for variable in written_by(call)]
-
-
-def stretch_module(calls: Sequence[KernelCall], variables: Sequence[Variable]) -> ir.Module:
-    """The kernels, and ``entry``, which calls them with pointers of a table."""
-    module = ir.Module("functrans")
-    byte_pointer = ir.IntType(8).as_pointer()
-    entry = ir.Function(module, ir.FunctionType(ir.VoidType(), [byte_pointer.as_pointer()]), "entry")
-    b = ir.IRBuilder(entry.append_basic_block())
-    place = {variable: number for number, variable in enumerate(variables)}
-    for call in calls:
-        kernel = emit_kernel(module, check(call.kernel) if settings.check_programs else call.kernel)
-        pointers = [b.load(b.gep(entry.args[0], [WORD(place[variable])])) for variable in (*call.inputs, *call.outputs)]
-        b.call(kernel, [b.bitcast(pointer, argument.type) for pointer, argument in zip(pointers, kernel.args)])
-    b.ret_void()
-    return module
+    calls: list[KernelCall]
+    run: Callable[[Any], None]
 
 
 class Executable:
     """A compiled program: a function of the flat arguments.
 
-    Each value has a slot, in a list that is made anew for each call, so that threads may call at once.
+    Each value outside the workspace has a slot in a list that is made anew for each call, so that threads
+    may call at once; native code gets a table of the addresses of these array objects.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.steps: list[Step] = steps(program)
-        variables = [*program.captured, *program.inputs, *(v for step in self.steps for v in written_by(step))]
+        outside = [v for step in self.steps for v in written_by(step) if isinstance(step, HostCall) or v in program.outputs]
+        variables = [*program.captured, *program.inputs, *outside]
         self.slots = {variable: slot for slot, variable in enumerate(variables)}
-        self.parts: list[Stretch | HostCall] = []
-        waiting: list[KernelCall] = []
-        for step in [*self.steps, None]:
-            if isinstance(step, KernelCall):
-                waiting.append(step)
-                continue
-            if waiting:
-                self.parts.append(Stretch(waiting))
-                waiting = []
-            if step is not None:
-                self.parts.append(step)
-        self.freed = self.last_uses()
+        written = [v for step in self.steps if isinstance(step, KernelCall) for v in step.outputs]
+        self.results = [(self.slots[v], v.array_type.shape, v.array_type.dtype) for v in written if v in self.slots]
+        self.plan = plan(self.steps, [v for v in written if v not in self.slots])
+        self.table_type = ctypes.c_void_p * (len(variables) + 1)
+        self.free: list[np.ndarray[Any, Any]] = []
+        self.parts = self.compiled()
+        self.outputs = [(atom, self.slots[atom] if isinstance(atom, Variable) else -1) for atom in program.outputs]
 
-    def last_uses(self) -> list[list[int]]:
-        """For each part, the slots nothing after it reads."""
-        kept = {*self.program.outputs, *self.program.inputs, *self.program.captured}
-        freed: list[list[int]] = []
-        for part in reversed(self.parts):
-            touched = part.variables if isinstance(part, Stretch) else [*part.equation.inputs, *part.equation.outputs]
-            ending = [atom for atom in dict.fromkeys(touched) if isinstance(atom, Variable) and atom not in kept]
-            kept.update(ending)
-            freed.append([self.slots[variable] for variable in ending])
-        return freed[::-1]
+    def compiled(self) -> list[Stretch | HostCall]:
+        """The steps, with kernels between host calls compiled into one function each."""
+        module = ir.Module("functrans")
+        groups: list[list[KernelCall] | HostCall] = []
+        for step in self.steps:
+            if isinstance(step, HostCall):
+                groups.append(step)
+            elif groups and isinstance(groups[-1], list):
+                groups[-1].append(step)
+            else:
+                groups.append([step])
+        names = []
+        for number, group in enumerate(groups):
+            if isinstance(group, list):
+                names.append(f"stretch{number}")
+                self.emit(module, names[-1], group)
+        if not names:
+            return [group for group in groups if isinstance(group, HostCall)]
+        self.library = build(module)
+        return [
+            Stretch(group, self.library.function(f"stretch{number}")) if isinstance(group, list) else group
+            for number, group in enumerate(groups)
+        ]
+
+    def emit(self, module: ir.Module, name: str, calls: Sequence[KernelCall]) -> None:
+        """A function that calls kernels with pointers of a table of array objects, whose last is the workspace."""
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer()]), name)
+        b = ir.IRBuilder(function.append_basic_block())
+        known: dict[Variable | None, ir.Value] = {}
+
+        def elements(slot: int) -> ir.Value:
+            array = b.load(b.gep(function.args[0], [WORD(slot)]))
+            return b.load(b.bitcast(b.gep(array, [WORD(DATA_OFFSET)]), BYTES.as_pointer()))
+
+        def pointer(variable: Variable) -> ir.Value:
+            if variable not in known:
+                if variable in self.slots:
+                    known[variable] = elements(self.slots[variable])
+                else:
+                    if None not in known:
+                        known[None] = elements(len(self.slots))
+                    known[variable] = b.gep(known[None], [WORD(self.plan.offsets[variable])])
+            return known[variable]
+
+        for call in calls:
+            kernel = emit_kernel(module, check(call.kernel) if settings.check_programs else call.kernel)
+            pointers = [pointer(variable) for variable in (*call.inputs, *call.outputs)]
+            b.call(kernel, [b.bitcast(value, argument.type) for value, argument in zip(pointers, kernel.args)])
+        b.ret_void()
 
     def kernels(self) -> str:
         """The text of every kernel, and what NumPy is called for."""
@@ -93,33 +121,40 @@ class Executable:
 
     def __call__(self, leaves: Sequence[Any], *, interpret: bool = False) -> list[Any]:
         """The flat results; with `interpret` from the text of the kernels, run as Python."""
-        values: list[Any] = [*self.program.values, *leaves]
+        values: list[Any] = [native(value) for value in (*self.program.values, *leaves)]
         values += [None] * (len(self.slots) - len(values))
-        for part, freed in zip(self.parts, self.freed):
-            if isinstance(part, Stretch):
-                self.run_stretch(part, values, interpret)
+        for slot, shape, dtype in self.results:
+            values[slot] = np.empty(shape, dtype)
+        workspace = self.free.pop() if self.free else np.empty(self.plan.size, np.uint8)
+        table = None
+        for part in self.parts:
+            if isinstance(part, HostCall):
+                self.run_host_call(part.equation, values, workspace)
+                table = None
+            elif interpret:
+                for call in part.calls:
+                    arrays = [self.array(variable, values, workspace) for variable in (*call.inputs, *call.outputs)]
+                    run(call.kernel, *(array.reshape(-1) for array in arrays))
             else:
-                self.run_host_call(part.equation, values)
-            for slot in freed:
-                values[slot] = None
-        return [self.delivered(atom, values) for atom in self.program.outputs]
+                if table is None:
+                    table = self.table_type(*map(id, values), id(workspace))
+                part.run(table)
+        self.free.append(workspace)
+        return [delivered(values[slot], atom) if isinstance(atom, Variable) else atom.value for atom, slot in self.outputs]
 
-    def run_stretch(self, stretch: Stretch, values: list[Any], interpret: bool) -> None:
-        """Run kernels on the arrays of their variables; results get new arrays."""
-        for variable in stretch.written:
-            values[self.slots[variable]] = np.empty(variable.array_type.shape, variable.array_type.dtype)
-        held = [native(values[self.slots[variable]], variable) for variable in stretch.variables]
-        if interpret:
-            arrays = dict(zip(stretch.variables, held))
-            for call in stretch.calls:
-                run(call.kernel, *(arrays[variable].reshape(-1) for variable in (*call.inputs, *call.outputs)))
-            return
-        table = np.array([array.ctypes.data for array in held], np.uintp)
-        stretch.library.entry(table.ctypes.data)
+    def array(self, variable: Variable, values: list[Any], workspace: np.ndarray[Any, Any]) -> Any:
+        """The array of a value, in its slot or in the workspace."""
+        if variable in self.slots:
+            return values[self.slots[variable]]
+        type_ = variable.array_type
+        return np.ndarray(type_.shape, type_.dtype, workspace, self.plan.offsets[variable])
 
-    def run_host_call(self, equation: Equation, values: list[Any]) -> None:
+    def run_host_call(self, equation: Equation, values: list[Any], workspace: np.ndarray[Any, Any]) -> None:
         """Evaluate one equation with NumPy."""
-        operands = [atom.value if isinstance(atom, Literal) else values[self.slots[atom]] for atom in equation.inputs]
+        operands = [
+            atom.value if isinstance(atom, Literal) else scalar_or_array(self.array(atom, values, workspace))
+            for atom in equation.inputs
+        ]
         with np.errstate(all="ignore"):
             try:
                 result = equation.primitive.evaluate(*operands, **equation.params)
@@ -127,26 +162,28 @@ class Executable:
                 explain(error, equation.primitive, operands)
                 raise
         for variable, value in zip(equation.outputs, result if equation.primitive.multiple else (result,)):
-            values[self.slots[variable]] = value
-
-    def delivered(self, atom: Atom, values: list[Any]) -> Any:
-        """A result as NumPy would give it: an array of its own, a scalar if 0-d, a Python scalar if weak."""
-        if isinstance(atom, Literal):
-            return atom.value
-        value = values[self.slots[atom]]
-        if not isinstance(value, np.ndarray):
-            return value
-        if value.ndim == 0:
-            return value.item() if atom.array_type.weak else value[()]
-        owned = value.base is None or atom in self.program.inputs
-        return value if owned else value.copy()
+            values[self.slots[variable]] = owned(native(value), workspace)
 
 
-def written_by(step: Step) -> tuple[Variable, ...]:
-    """The variables a step defines."""
-    return step.outputs if isinstance(step, KernelCall) else step.equation.outputs
+def native(value: Any) -> np.ndarray[Any, Any]:
+    """A C-contiguous array of a value."""
+    if type(value) is np.ndarray and value.flags.c_contiguous:
+        return value
+    return np.asarray(value, order="C")
 
 
-def native(value: Any, variable: Variable) -> np.ndarray[Any, Any]:
-    """A C-contiguous array of the variable's type."""
-    return np.ascontiguousarray(value, variable.array_type.dtype)
+def scalar_or_array(value: np.ndarray[Any, Any]) -> Any:
+    """An operand as NumPy's functions get it: a scalar if 0-d."""
+    return value if value.ndim else value[()]
+
+
+def owned(value: np.ndarray[Any, Any], workspace: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`value`, copied if it is a view of the workspace, which the next kernels write into."""
+    return value.copy() if value.base is not None and np.shares_memory(value, workspace) else value
+
+
+def delivered(value: np.ndarray[Any, Any], variable: Variable) -> Any:
+    """A result as NumPy would give it: an array of its own, a scalar if 0-d, a Python scalar if weak."""
+    if value.ndim == 0:
+        return value.item() if variable.array_type.weak else value[()]
+    return value if value.base is None else value.copy()

@@ -40,7 +40,7 @@ from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.errors import describe_origin
 from functrans.ops import arithmetic, indexing, reduction, structure
 
-__all__ = ["HostCall", "KernelCall", "Step", "steps"]
+__all__ = ["HostCall", "KernelCall", "Step", "read_by", "steps", "written_by"]
 
 Indices = tuple[Affine, ...]
 BOOLEAN, INTEGER = np.dtype(np.bool_), np.dtype(np.int64)
@@ -64,6 +64,18 @@ class HostCall:
 
 
 Step = KernelCall | HostCall
+
+
+def written_by(step: Step) -> tuple[Variable, ...]:
+    """The variables a step defines."""
+    return step.outputs if isinstance(step, KernelCall) else step.equation.outputs
+
+
+def read_by(step: Step) -> tuple[Variable, ...]:
+    """The variables a step reads."""
+    if isinstance(step, KernelCall):
+        return step.inputs
+    return tuple(atom for atom in step.equation.inputs if isinstance(atom, Variable))
 
 
 def loop_types(equation: Equation) -> list[np.dtype[Any]] | None:
@@ -432,20 +444,25 @@ def header(builder: Builder, equations: Sequence[Equation]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def map_kernel(program: Program, kept: set[Variable], name: str, variables: Sequence[Variable]) -> KernelCall:
-    """The kernel that stores values of one shape."""
+def map_kernel(
+    program: Program, kept: set[Variable], name: str, variables: Sequence[Variable], wanted: set[Variable]
+) -> KernelCall:
+    """The kernel that computes values of one shape, and stores those wanted outside of it."""
     shape = variables[0].array_type.shape
     indices = loops_over(shape)
     builder = Builder(program, kept)
-    outputs = [Buffer(variable.array_type.dtype, math.prod(shape)) for variable in variables]
+    outputs: dict[Variable, Buffer] = {}
     own = identity(indices)
-    for variable, buffer in zip(variables, outputs):
-        value = builder.element(builder.equations[variable], own)
+    for variable in variables:
+        value = builder.convert(builder.element(builder.equations[variable], own), variable.array_type.dtype)
         builder.known[variable, own] = value
-        builder.body.append(Store(buffer, address(own, shape), builder.convert(value, buffer.dtype)))
+        if variable in wanted:
+            outputs[variable] = Buffer(value.dtype, math.prod(shape))
+            builder.body.append(Store(outputs[variable], address(own, shape), value))
     equations = [builder.equations[variable] for variable in variables]
-    kernel = Kernel(name, list(builder.inputs.values()), outputs, nest(indices, builder.body), header(builder, equations))
-    return KernelCall(kernel, tuple(builder.inputs), tuple(variables))
+    buffers = list(builder.inputs.values()), list(outputs.values())
+    kernel = Kernel(name, *buffers, nest(indices, builder.body), header(builder, equations))
+    return KernelCall(kernel, tuple(builder.inputs), tuple(outputs))
 
 
 def first_of(primitive: Primitive, dtype: np.dtype[Any]) -> Constant:
@@ -569,16 +586,27 @@ def steps(program: Program) -> list[Step]:
             kind = ("reduction" if is_reduced(equation) else "host", equation)
         levels.update(dict.fromkeys(equation.outputs, level))
         groups.setdefault((level, *kind), []).append(equation)
+    wanted = wanted_outside(program, kept, groups)
     result: list[Step] = []
     for key, equations in sorted(groups.items(), key=lambda item: int(item[0][0])):
         name = f"kernel{len(result)}"
         if key[1] == "map":
-            result.append(map_kernel(program, kept, name, [equation.outputs[0] for equation in equations]))
+            result.append(map_kernel(program, kept, name, [equation.outputs[0] for equation in equations], wanted))
         elif key[1] == "reduction":
             result.append(reduction_kernel(program, kept, name, equations[0].outputs[0]))
         else:
             result.append(HostCall(equations[0]))
     return result
+
+
+def wanted_outside(program: Program, kept: set[Variable], groups: dict[tuple[Any, ...], list[Equation]]) -> set[Variable]:
+    """The stored variables that are outputs, or are read by another group than the one that computes them."""
+    wanted = {atom for atom in program.outputs if isinstance(atom, Variable)}
+    for equations in groups.values():
+        own = {variable for equation in equations for variable in equation.outputs}
+        for equation in equations:
+            wanted |= reads_of(program, kept, equation) - own
+    return wanted
 
 
 def reads_of(program: Program, kept: set[Variable], equation: Equation) -> set[Variable]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable, Sequence
 from threading import Lock, RLock
 from typing import Any
 
+import numpy as np
+
 from functrans import tree
 from functrans.core.program import Program, without_dead_code
 from functrans.core.staging import function_title, stage
@@ -74,7 +76,7 @@ def jit(
 
         key = (
             structure,
-            tuple(map(type_of, leaves)),
+            tuple(map(type_key, leaves)),
             tuple((place, static_key(function, staged, value)) for place, value in static.items()),
             tuple((name, static_key(function, staged, value)) for name, value in static_keywords.items()),
         )
@@ -116,6 +118,12 @@ class Specialization:
                 if self.executable is None:
                     self.executable = compiled(self.program)
         return self.executable(leaves)
+
+
+def type_key(leaf: Any) -> Any:
+    """What stands for the type of an argument: cheap to make, to hash and to compare."""
+    kind = type(leaf)
+    return (leaf.shape, leaf.dtype) if kind is np.ndarray else kind if kind in PYTHON_SCALARS else type_of(leaf)
 
 
 def compiled(program: Program) -> Callable[[Sequence[Any]], list[Any]]:
