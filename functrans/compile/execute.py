@@ -16,8 +16,10 @@ from functrans.compile.llvm import BYTES, WORD, emit_kernel
 from functrans.compile.loops import check
 from functrans.compile.memory import plan
 from functrans.compile.python_text import python_text, run
+from functrans.compile.simplify import simplify
 from functrans.config import settings
 from functrans.core.program import Equation, Literal, Program, Variable
+from functrans.core.program import check as check_program
 from functrans.core.trace import NUMPY_ERRORS, explain
 
 __all__ = ["Executable"]
@@ -49,7 +51,8 @@ class Executable:
     """
 
     def __init__(self, program: Program) -> None:
-        self.program = program
+        program = simplify(program)
+        self.program = check_program(program) if settings.check_programs else program
         self.steps: list[Step] = steps(program)
         outside = [v for step in self.steps for v in written_by(step) if isinstance(step, HostCall) or v in program.outputs]
         variables = [*program.captured, *program.inputs, *outside]

@@ -27,11 +27,14 @@ from functrans.compile.loops import (
     Store,
 )
 from functrans.compile.scalars import OPERATIONS, convert, llvm_type, number
+from functrans.compile.vector_math import VECTOR_MATH
 
 __all__ = ["BYTES", "WORD", "emit_kernel"]
 
 WORD = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()
+# Vectors of a loop in flight: measured on chains of tanh, 3.6 ns a tanh alone, 2.1 with two, 1.3 with four.
+INTERLEAVED = 4
 
 
 def memory_type(dtype: np.dtype[Any]) -> ir.Type:
@@ -144,5 +147,15 @@ class Emitter:
             value = self.of(item.following)
             phi.add_incoming(value, b.block)
             self.values[result] = value
-        b.cbranch(b.icmp_unsigned("<", following, WORD(loop.index.extent)), head, after)
+        branch = b.cbranch(b.icmp_unsigned("<", following, WORD(loop.index.extent)), head, after)
+        if any(isinstance(statement, Compute) and statement.operation in VECTOR_MATH for statement in loop.body):
+            interleave(b.module, branch)
         b.position_at_end(after)
+
+
+def interleave(module: ir.Module, branch: ir.Instruction) -> None:
+    """Ask LLVM to work on four vectors at once: a chain of polynomials waits for each of its steps."""
+    option = module.add_metadata([ir.MetaDataString(module, "llvm.loop.interleave.count"), ir.IntType(32)(INTERLEAVED)])
+    loop = module.add_metadata([ir.MetaDataString(module, f"loop {len(module.metadata)}"), option])
+    loop.operands = (loop, option)  # a loop is told apart by naming itself first
+    branch.set_metadata("llvm.loop", loop)

@@ -76,7 +76,7 @@ conjugate = Structural(
 
 reshape = Structural(
     "reshape",
-    lambda x, shape: np.reshape(x, shape),
+    lambda x, shape: np.reshape(x, shape) if isinstance(x, np.ndarray) else uniform(x, np.asarray(x).dtype, shape),
     shape=lambda old, shape: shape,
     adjoint=lambda ct, x, shape: reshape(ct, shape=x.shape),
     batch=lambda params, ranks, size: {"shape": (size, *params["shape"])},

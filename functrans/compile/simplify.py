@@ -1,0 +1,100 @@
+"""Simplification: a program to an equal one with fewer equations.
+
+Invariant: results are the same to the last bit, nan, infinities and signed zeros included; what a program
+captures stays captured by reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from functrans.core.primitive import General, Primitive
+from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
+from functrans.ops import arithmetic, structure
+
+__all__ = ["simplify"]
+
+
+def simplify(program: Program) -> Program:
+    """`program` without copies, neutral operations, repeated equations and dead code."""
+    replaced: dict[Variable, Atom] = {}
+    known: dict[Hashable, tuple[Variable, ...]] = {}
+    numbers: dict[Variable, Literal] = {}
+    equations = []
+    for equation in program.equations:
+        inputs = tuple(replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in equation.inputs)
+        if equation.primitive in (structure.broadcast_to, structure.reshape):
+            literal = as_number(inputs[0], numbers)
+            if literal is not None:
+                numbers[equation.outputs[0]] = literal
+        same = neutral(equation, inputs, numbers)
+        if same is not None:
+            replaced[equation.outputs[0]] = same
+            continue
+        key = equation_key(equation, inputs)
+        earlier = known.get(key) if key is not None else None
+        if earlier is not None:
+            replaced.update(zip(equation.outputs, earlier))
+            continue
+        if key is not None:
+            known[key] = equation.outputs
+        equations.append(Equation(equation.outputs, equation.primitive, inputs, equation.params, equation.origin))
+    outputs = tuple(replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in program.outputs)
+    return without_dead_code(
+        Program(
+            program.name,
+            program.inputs,
+            tuple(equations),
+            outputs,
+            program.captured,
+            program.values,
+            program.input_structure,
+            program.output_structure,
+        )
+    )
+
+
+def equation_key(equation: Equation, inputs: tuple[Atom, ...]) -> Hashable | None:
+    """What equal equations have in common; None for calls, which are never taken together."""
+    if isinstance(equation.primitive, General):
+        return None
+    atoms = tuple(literal_key(atom) if isinstance(atom, Literal) else atom for atom in inputs)
+    key = equation.primitive, atoms, tuple(sorted(equation.params.items()))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def literal_key(literal: Literal) -> Hashable:
+    """A number with its type, and the sign of a zero."""
+    return type(literal.value), literal.array_type, repr(literal.value)
+
+
+# By operation, the place of an operand and the number that leaves the other operand as it is there.
+NEUTRAL: dict[Primitive, tuple[tuple[int, int], ...]] = {
+    arithmetic.multiply: ((0, 1), (1, 1)),
+    arithmetic.masked_multiply: ((0, 1), (1, 1)),
+    arithmetic.divide: ((1, 1),),
+}
+# Operations that leave an operand as it is where they do not change its type.
+IDENTITIES = {arithmetic.positive, structure.copy, structure.broadcast_to, structure.reshape, structure.convert}
+
+
+def neutral(equation: Equation, inputs: tuple[Atom, ...], numbers: dict[Variable, Literal]) -> Atom | None:
+    """The operand an equation leaves as it is, in value and type; else None."""
+    primitive = equation.primitive
+    same: Atom | None = None
+    if primitive in IDENTITIES or primitive is arithmetic.integer_power and equation.params["exponent"] == 1:
+        same = inputs[0]
+    for place, number in NEUTRAL.get(primitive, ()):
+        literal = as_number(inputs[place], numbers)
+        if literal is not None and literal.value == number:
+            same = inputs[1 - place]
+    return same if same is not None and same.array_type == equation.outputs[0].array_type else None
+
+
+def as_number(atom: Atom, numbers: dict[Variable, Literal]) -> Literal | None:
+    """The number an atom is, or that all its elements are."""
+    return atom if isinstance(atom, Literal) else numbers.get(atom)
