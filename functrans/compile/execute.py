@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from functrans.compile.blas import emit_product
 from functrans.compile.codegen import build
-from functrans.compile.fuse import HostCall, KernelCall, Step, steps, written_by
+from functrans.compile.fuse import HostCall, KernelCall, NativeCall, ProductCall, Step, read_by, steps, written_by
 from functrans.compile.llvm import BYTES, WORD, emit_kernel
 from functrans.compile.loops import check
 from functrans.compile.memory import plan
@@ -21,6 +22,7 @@ from functrans.config import settings
 from functrans.core.program import Equation, Literal, Program, Variable
 from functrans.core.program import check as check_program
 from functrans.core.trace import NUMPY_ERRORS, explain
+from functrans.errors import describe_origin
 
 __all__ = ["Executable"]
 
@@ -37,9 +39,9 @@ DATA_OFFSET = _data_offset()
 
 @dataclass(frozen=True)
 class Stretch:
-    """Kernels that run one after the other in one native call."""
+    """Kernels and matrix products that run one after the other in one native call."""
 
-    calls: list[KernelCall]
+    calls: list[NativeCall]
     run: Callable[[Any], None]
 
 
@@ -57,7 +59,7 @@ class Executable:
         outside = [v for step in self.steps for v in written_by(step) if isinstance(step, HostCall) or v in program.outputs]
         variables = [*program.captured, *program.inputs, *outside]
         self.slots = {variable: slot for slot, variable in enumerate(variables)}
-        written = [v for step in self.steps if isinstance(step, KernelCall) for v in step.outputs]
+        written = [v for step in self.steps if not isinstance(step, HostCall) for v in written_by(step)]
         self.results = [(self.slots[v], v.array_type.shape, v.array_type.dtype) for v in written if v in self.slots]
         self.plan = plan(self.steps, [v for v in written if v not in self.slots])
         self.table_type = ctypes.c_void_p * (len(variables) + 1)
@@ -68,7 +70,7 @@ class Executable:
     def compiled(self) -> list[Stretch | HostCall]:
         """The steps, with kernels between host calls compiled into one function each."""
         module = ir.Module("functrans")
-        groups: list[list[KernelCall] | HostCall] = []
+        groups: list[list[NativeCall] | HostCall] = []
         for step in self.steps:
             if isinstance(step, HostCall):
                 groups.append(step)
@@ -89,8 +91,8 @@ class Executable:
             for number, group in enumerate(groups)
         ]
 
-    def emit(self, module: ir.Module, name: str, calls: Sequence[KernelCall]) -> None:
-        """A function that calls kernels with pointers of a table of array objects, whose last is the workspace."""
+    def emit(self, module: ir.Module, name: str, calls: Sequence[NativeCall]) -> None:
+        """A function that makes calls with pointers of a table of array objects, whose last is the workspace."""
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer()]), name)
         b = ir.IRBuilder(function.append_basic_block())
         known: dict[Variable | None, ir.Value] = {}
@@ -110,17 +112,17 @@ class Executable:
             return known[variable]
 
         for call in calls:
+            pointers = [pointer(variable) for variable in (*read_by(call), *written_by(call))]
+            if isinstance(call, ProductCall):
+                emit_product(b, call.product, *pointers)
+                continue
             kernel = emit_kernel(module, check(call.kernel) if settings.check_programs else call.kernel)
-            pointers = [pointer(variable) for variable in (*call.inputs, *call.outputs)]
             b.call(kernel, [b.bitcast(value, argument.type) for value, argument in zip(pointers, kernel.args)])
         b.ret_void()
 
     def kernels(self) -> str:
-        """The text of every kernel, and what NumPy is called for."""
-        return "\n".join(
-            python_text(step.kernel) if isinstance(step, KernelCall) else f"# NumPy: {step.equation.primitive.name}\n"
-            for step in self.steps
-        )
+        """The text of every kernel, and what BLAS and NumPy are called for."""
+        return "\n".join(map(step_text, self.steps))
 
     def __call__(self, leaves: Sequence[Any], *, interpret: bool = False) -> list[Any]:
         """The flat results; with `interpret` from the text of the kernels, run as Python."""
@@ -136,8 +138,8 @@ class Executable:
                 table = None
             elif interpret:
                 for call in part.calls:
-                    arrays = [self.array(variable, values, workspace) for variable in (*call.inputs, *call.outputs)]
-                    run(call.kernel, *(array.reshape(-1) for array in arrays))
+                    arrays = [self.array(variable, values, workspace) for variable in (*read_by(call), *written_by(call))]
+                    interpreted(call, arrays)
             else:
                 if table is None:
                     table = self.table_type(*map(id, values), id(workspace))
@@ -166,6 +168,24 @@ class Executable:
                 raise
         for variable, value in zip(equation.outputs, result if equation.primitive.multiple else (result,)):
             values[self.slots[variable]] = owned(native(value), workspace)
+
+
+def interpreted(call: NativeCall, arrays: Sequence[np.ndarray[Any, Any]]) -> None:
+    """Carry out a call in Python, on its inputs and outputs."""
+    if isinstance(call, KernelCall):
+        run(call.kernel, *(array.reshape(-1) for array in arrays))
+    else:
+        *operands, out = arrays
+        out[...] = call.equation.primitive.evaluate(*operands, **call.equation.params)
+
+
+def step_text(step: Step) -> str:
+    """What a step does, for people."""
+    if isinstance(step, KernelCall):
+        return python_text(step.kernel)
+    library = "BLAS" if isinstance(step, ProductCall) else "NumPy"
+    types = ", ".join(str(atom.array_type) for atom in step.equation.inputs)
+    return f"# {library}: {step.equation.primitive.name} of {types}  from {describe_origin(step.equation.origin)}\n"
 
 
 def native(value: Any) -> np.ndarray[Any, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.compile.blas import Product, matrix_product
 from functrans.compile.loops import (
     Affine,
     Bind,
@@ -39,8 +40,9 @@ from functrans.core.primitive import Elementwise, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.errors import describe_origin
 from functrans.ops import arithmetic, indexing, reduction, structure
+from functrans.ops.contraction import contract
 
-__all__ = ["HostCall", "KernelCall", "Step", "read_by", "steps", "written_by"]
+__all__ = ["HostCall", "KernelCall", "NativeCall", "ProductCall", "Step", "read_by", "steps", "written_by"]
 
 Indices = tuple[Affine, ...]
 BOOLEAN, INTEGER = np.dtype(np.bool_), np.dtype(np.int64)
@@ -63,7 +65,16 @@ class HostCall:
     equation: Equation
 
 
-Step = KernelCall | HostCall
+@dataclass(frozen=True, eq=False)
+class ProductCall:
+    """A contraction that BLAS carries out."""
+
+    equation: Equation
+    product: Product
+
+
+NativeCall = KernelCall | ProductCall
+Step = NativeCall | HostCall
 
 
 def written_by(step: Step) -> tuple[Variable, ...]:
@@ -72,7 +83,7 @@ def written_by(step: Step) -> tuple[Variable, ...]:
 
 
 def read_by(step: Step) -> tuple[Variable, ...]:
-    """The variables a step reads."""
+    """The variables a step reads, as often as it does."""
     if isinstance(step, KernelCall):
         return step.inputs
     return tuple(atom for atom in step.equation.inputs if isinstance(atom, Variable))
@@ -595,8 +606,17 @@ def steps(program: Program) -> list[Step]:
         elif key[1] == "reduction":
             result.append(reduction_kernel(program, kept, name, equations[0].outputs[0]))
         else:
-            result.append(HostCall(equations[0]))
+            result.append(call_of(equations[0]))
     return result
+
+
+def call_of(equation: Equation) -> Step:
+    """A matrix product, or a call of NumPy."""
+    if equation.primitive is contract and not any(isinstance(atom, Literal) for atom in equation.inputs):
+        product = matrix_product(equation)
+        if product is not None:
+            return ProductCall(equation, product)
+    return HostCall(equation)
 
 
 def wanted_outside(program: Program, kept: set[Variable], groups: dict[tuple[Any, ...], list[Equation]]) -> set[Variable]:

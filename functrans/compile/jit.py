@@ -5,9 +5,8 @@ Under another transform the program is evaluated operation by operation, so that
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from threading import Lock, RLock
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,8 @@ from functrans.transforms.arguments import wraps
 __all__ = ["jit"]
 
 CACHE_SIZE = 256
+# Static arguments by place and by name.
+Static = tuple[dict[int, Any], dict[str, Any]]
 
 
 def jit(
@@ -53,45 +54,47 @@ def jit(
     """
     numbers = normalized("static_argnums", static_argnums, int)
     names = normalized("static_argnames", static_argnames, str)
-    specializations: OrderedDict[Hashable, Specialization] = OrderedDict()
-    lock = RLock()
+    specializations: dict[Hashable, Specialization] = {}
+    lock = Lock()
 
     @wraps(jit, function, static_argnums, static_argnames)
     def staged(*args: Any, **keywords: Any) -> Any:
+        static: Static = ({}, {})
+        if numbers or names or staged.is_method:
+            args, keywords, static = split_static(args, keywords)
+        leaves, structure = tree.flatten((args, keywords))
+        key = structure, tuple([type_key(leaf) for leaf in leaves]), static_key(function, staged, static)
+        specialization = specializations.get(key)
+        if specialization is None:
+            specialization = specialize(key, args, keywords, static)
+        return tree.unflatten(specialization.program.output_structure, specialization(leaves))
+
+    def split_static(args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Static]:
+        """The dynamic arguments, and the static ones by place and by name."""
         fixed = {number % len(args) for number in numbers if -len(args) <= number < len(args)}
-        if args and getattr(type(args[0]), staged.__name__, None) is staged and tree.structure(args[0]) == tree.LEAF:
+        if args and is_instance(args[0], staged) and tree.structure(args[0]) == tree.LEAF:
             fixed.add(0)
-        static = {place: args[place] for place in sorted(fixed)}
-        static_keywords = {name: keywords[name] for name in sorted(keywords) if name in names}
+        static = {place: args[place] for place in sorted(fixed)}, {n: keywords[n] for n in sorted(keywords) if n in names}
         dynamic = tuple(value for place, value in enumerate(args) if place not in fixed)
-        dynamic_keywords = {name: value for name, value in keywords.items() if name not in names}
-        leaves, structure = tree.flatten((dynamic, dynamic_keywords))
-        leaves = [operand(leaf, "jit") for leaf in leaves]
+        return dynamic, {name: value for name, value in keywords.items() if name not in names}, static
+
+    def specialize(key: Hashable, args: tuple[Any, ...], keywords: dict[str, Any], static: Static) -> Specialization:
+        """The program for these arguments, kept for the next call."""
+        places, named = static
 
         def run(*values: Any, **more: Any) -> Any:
             complete = list(values)
-            for place, value in static.items():
+            for place, value in places.items():
                 complete.insert(place, value)
-            return function(*complete, **more, **static_keywords)
+            return function(*complete, **more, **named)
 
-        key = (
-            structure,
-            tuple(map(type_key, leaves)),
-            tuple((place, static_key(function, staged, value)) for place, value in static.items()),
-            tuple((name, static_key(function, staged, value)) for name, value in static_keywords.items()),
-        )
-        with lock:
-            specialization = specializations.get(key)
-            if specialization is not None:
-                specializations.move_to_end(key)
-        if specialization is None:
-            specialization = Specialization(without_dead_code(stage(run, dynamic, dynamic_keywords, transform="jit")))
-            if not specialization.is_inner:
-                with lock:
-                    specializations[key] = specialization
-                    if len(specializations) > CACHE_SIZE:
-                        specializations.popitem(last=False)
-        return tree.unflatten(specialization.program.output_structure, specialization(leaves))
+        specialization = Specialization(without_dead_code(stage(run, args, keywords, transform="jit")))
+        if not specialization.is_inner:
+            with lock:
+                specializations[key] = specialization
+                if len(specializations) > CACHE_SIZE:
+                    specializations.pop(next(iter(specializations)))
+        return specialization
 
     return staged
 
@@ -111,7 +114,10 @@ class Specialization:
 
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
         """The flat results, by compiled code if the arguments are plain."""
-        if self.is_inner or any(isinstance(leaf, TracedValue) for leaf in leaves):
+        for leaf in leaves:
+            if isinstance(leaf, TracedValue):
+                return self.program.evaluate(leaves)
+        if self.is_inner:
             return self.program.evaluate(leaves)
         if self.executable is None:
             with self.lock:
@@ -123,7 +129,7 @@ class Specialization:
 def type_key(leaf: Any) -> Any:
     """What stands for the type of an argument: cheap to make, to hash and to compare."""
     kind = type(leaf)
-    return (leaf.shape, leaf.dtype) if kind is np.ndarray else kind if kind in PYTHON_SCALARS else type_of(leaf)
+    return (leaf.shape, leaf.dtype) if kind is np.ndarray else kind if kind in PYTHON_SCALARS else type_of(operand(leaf, "jit"))
 
 
 def compiled(program: Program) -> Callable[[Sequence[Any]], list[Any]]:
@@ -141,12 +147,20 @@ def normalized(name: str, given: Any, kind: type) -> frozenset[Any]:
     return frozenset(items)
 
 
-def static_key(function: Callable[..., Any], staged: Any, value: Any) -> Hashable:
-    """What a static argument is compared by: structure, types and values, or what an instance holds, if it is `self`."""
-    if getattr(type(value), staged.__name__, None) is staged:
-        return Instance(value)
-    leaves, structure = tree.flatten(value)
-    key = structure, tuple((type(leaf), leaf) for leaf in leaves)
+def is_instance(value: Any, staged: Any) -> bool:
+    """Whether `value` has `staged` as a method."""
+    return getattr(type(value), staged.__name__, None) is staged
+
+
+def static_key(function: Callable[..., Any], staged: Any, static: Static) -> Hashable:
+    """What static arguments are compared by: structure, types and values, or what an instance holds, if it is `self`."""
+    places, named = static
+    if not places and not named:
+        return ()
+    instances = [Instance(value) for value in places.values() if is_instance(value, staged)]
+    rest = {place: value for place, value in places.items() if not is_instance(value, staged)}
+    leaves, structure = tree.flatten((rest, named))
+    key = structure, tuple((type(leaf), leaf) for leaf in leaves), tuple(instances)
     try:
         hash(key)
     except TypeError as error:

@@ -24,6 +24,7 @@ class Transformed:
 
     __name__: str
     __qualname__: str
+    is_method = False  # whether a class was made with it: its first argument may be an instance
 
     def __init__(self, function: Callable[..., Any], call: Callable[..., Any], recipe: tuple[Any, ...]) -> None:
         functools.update_wrapper(self, function)
@@ -35,6 +36,9 @@ class Transformed:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.is_method = True
 
     def __repr__(self) -> str:
         return f"<{self.recipe[0].__name__} of {function_title(self)}>"
