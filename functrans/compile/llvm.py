@@ -25,9 +25,10 @@ from functrans.compile.loops import (
     Scalar,
     Statement,
     Store,
+    walk,
 )
-from functrans.compile.scalars import OPERATIONS, convert, llvm_type, number
-from functrans.compile.vector_math import VECTOR_MATH
+from functrans.compile.scalars import FROM_LIBRARY, OPERATIONS, convert, llvm_type, number
+from functrans.compile.vector_math import VECTOR_MATH, WIDE
 
 __all__ = ["BYTES", "WORD", "emit_kernel"]
 
@@ -44,16 +45,36 @@ def memory_type(dtype: np.dtype[Any]) -> ir.Type:
 
 def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
     """The function of `kernel`: of one pointer per buffer."""
+    bounded = any(isinstance(statement, Compute) and statement.operation in WIDE for statement in walk(kernel.body))
+    if not bounded:
+        return emit_function(module, kernel, kernel.name, exact=False)
+    if not any(isinstance(statement, Loop) for statement in kernel.body):
+        return emit_function(module, kernel, kernel.name, exact=True)
+    slow = emit_function(module, kernel, f"{kernel.name}_exact", exact=True)
+    return emit_function(module, kernel, kernel.name, exact=False, fallback=slow)
+
+
+def emit_function(
+    module: ir.Module, kernel: Kernel, name: str, *, exact: bool, fallback: ir.Function | None = None
+) -> ir.Function:
+    """`kernel` with vectorised functions, or with the C library's where an argument's size matters.
+
+    With a `fallback`, that is called at the end if an argument was too large for the vectorised functions.
+    """
     buffers = [*kernel.inputs, *kernel.outputs]
     kind = ir.FunctionType(ir.VoidType(), [memory_type(buffer.dtype).as_pointer() for buffer in buffers])
-    function = ir.Function(module, kind, kernel.name)
+    function = ir.Function(module, kind, name)
     function.linkage = "internal"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
     for argument in function.args:
         argument.add_attribute("noalias")
     builder = ir.IRBuilder(function.append_basic_block())
-    Emitter(builder, dict(zip(buffers, function.args))).block(kernel.body)
+    emitter = Emitter(builder, dict(zip(buffers, function.args)), exact)
+    emitter.block(kernel.body)
+    if fallback is not None:
+        with builder.if_then(emitter.too_large, likely=False):
+            builder.call(fallback, function.args)
     builder.ret_void()
     return function
 
@@ -61,8 +82,10 @@ def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
 class Emitter:
     """Emits statements at the place of its builder, in order."""
 
-    def __init__(self, builder: ir.IRBuilder, pointers: dict[Buffer, ir.Value]) -> None:
+    def __init__(self, builder: ir.IRBuilder, pointers: dict[Buffer, ir.Value], exact: bool) -> None:
         self.b = builder
+        self.exact = exact
+        self.too_large: ir.Value = ir.IntType(1)(0)  # whether an argument was beyond a function's bound so far
         self.values: dict[Any, ir.Value] = dict(pointers)
         self.sums: set[Scalar] = set()  # additions that may be taken in any order
 
@@ -115,7 +138,14 @@ class Emitter:
             return convert(self.b, values[0], operands[0].dtype, target.dtype)
         if target in self.sums:
             return self.b.fadd(*values, flags=("reassoc",))
-        return OPERATIONS[operation][1](self.b, operands[0].dtype, *values)
+        dtype = operands[0].dtype
+        if operation in WIDE:
+            if self.exact:
+                return FROM_LIBRARY[operation](self.b, dtype, *values)
+            size = OPERATIONS["absolute"][1](self.b, dtype, *values)
+            beyond = self.b.fcmp_ordered(">", size, number(WIDE[operation][dtype.itemsize], dtype))
+            self.too_large = self.b.or_(self.too_large, beyond)
+        return OPERATIONS[operation][1](self.b, dtype, *values)
 
     def loop(self, loop: Loop) -> None:
         """Emit a loop; one without rounds leaves the carried scalars at their first values."""
@@ -137,12 +167,16 @@ class Emitter:
             phi.add_incoming(value, before)
             self.values[item.inside] = phi
             phis.append(phi)
+        too_large = b.phi(ir.IntType(1))
+        too_large.add_incoming(self.too_large, before)
+        self.too_large = too_large
         if loop.reorder:
             following = [item.following for item in loop.carried]
             self.sums.update(item for item in following if isinstance(item, Scalar) and item.dtype.kind == "f")
         self.block(loop.body)
         following = b.add(counter, WORD(1), flags=("nsw", "nuw"))
         counter.add_incoming(following, b.block)
+        too_large.add_incoming(self.too_large, b.block)
         for phi, item, result in zip(phis, loop.carried, loop.results):
             value = self.of(item.following)
             phi.add_incoming(value, b.block)

@@ -15,7 +15,7 @@ from llvmlite import ir
 
 from functrans.compile.vector_math import VECTOR_MATH
 
-__all__ = ["LIBRARY", "OPERATIONS", "can_convert", "convert", "llvm_type", "number", "supports"]
+__all__ = ["FROM_LIBRARY", "LIBRARY", "OPERATIONS", "can_convert", "convert", "llvm_type", "number", "supports"]
 
 Emitter = Callable[..., ir.Value]
 BIT = ir.IntType(1)
@@ -205,8 +205,9 @@ LIBRARY = {
     "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
     "cbrt": "cbrt", "hypot": "hypot", "power": "pow", "fmod": "fmod", "erf": "erf", "erfc": "erfc",
 }  # fmt: skip
-for _name, _function in LIBRARY.items():
-    OPERATIONS[_name] = ("f", VECTOR_MATH.get(_name) or from_library(_function))
+FROM_LIBRARY = {name: from_library(function) for name, function in LIBRARY.items()}
+for _name, _emitter in FROM_LIBRARY.items():
+    OPERATIONS[_name] = ("f", VECTOR_MATH.get(_name, _emitter))
 
 
 def supports(operation: str, dtype: np.dtype[Any]) -> bool:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-__all__ = ["VECTOR_MATH"]
+__all__ = ["VECTOR_MATH", "WIDE"]
 
 LOG2_E = 1.4426950408889634
 FLOAT_TYPES = {4: ir.FloatType(), 8: ir.DoubleType()}
@@ -36,6 +37,7 @@ class Format:
         root_half: the bits of the square root of 1/2.
         overflow, underflow: beyond these exp is inf or 0.
         saturation: beyond this tanh is 1.
+        sine_terms: of the series of sine and cosine for arguments up to pi / 4.
     """
 
     dtype: np.dtype[Any]
@@ -48,18 +50,19 @@ class Format:
     overflow: float
     underflow: float
     saturation: float
+    sine_terms: int
 
 
 DOUBLE = Format(
     np.dtype(np.float64), 52, 1023, (6.93147180369123816490e-01, 1.90821492927058770002e-10), 13,
     (6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01,
      1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01),
-    0x3FE6A09E667F3BCD, 710.0, -746.0, 22.0,
+    0x3FE6A09E667F3BCD, 710.0, -746.0, 22.0, 9,
 )  # fmt: skip
 SINGLE = Format(
     np.dtype(np.float32), 23, 127, (6.9314575195e-01, 1.4286067653e-06), 7,
     (6.6666662693e-01, 4.0000972152e-01, 2.8498786688e-01, 2.4279078841e-01),
-    0x3F3504F3, 89.0, -104.0, 10.0,
+    0x3F3504F3, 89.0, -104.0, 10.0, 5,
 )  # fmt: skip
 FORMATS = {4: SINGLE, 8: DOUBLE}
 
@@ -203,10 +206,54 @@ class Lane:
         value = self.with_limits(u, self.log_of_positive(u, lost))
         return self.select("==", x, 0.0, x, value)
 
+    def sine(self, x: ir.Value, quarters: int) -> ir.Value:
+        """sin(x + quarters * pi / 2), for x within `WIDE`."""
+        b, form = self.b, self.format
+        n, integer = self.nearest(b.fmul(x, self.number(2 / math.pi)))
+        r = x
+        for part in parts_of_half_pi(form.dtype):
+            r = self.fma(n, self.number(-part), r)
+        z = b.fmul(r, r)
+        odd = [(-1) ** k / math.factorial(2 * k + 1) for k in range(1, form.sine_terms)]
+        even = [(-1) ** k / math.factorial(2 * k) for k in range(2, form.sine_terms + 1)]
+        sine = self.fma(b.fmul(b.fmul(z, r), self.polynomial(z, odd)), self.number(1), r)
+        cosine = self.fma(b.fmul(z, z), self.polynomial(z, even), self.fma(z, self.number(-0.5), self.number(1)))
+        quadrant = b.add(integer, self.bits(quarters))
+        is_odd = b.trunc(quadrant, ir.IntType(1))
+        value = b.select(is_odd, cosine, sine)
+        turned = b.trunc(b.lshr(quadrant, self.bits(1)), ir.IntType(1))
+        value = b.select(turned, b.fneg(value), value)
+        # sin(-0.0) is -0.0, which the polynomial gives up.
+        return self.select("==", x, 0.0, x, value) if quarters == 0 else value
+
+    def sin(self, x: ir.Value) -> ir.Value:
+        return self.sine(x, 0)
+
+    def cos(self, x: ir.Value) -> ir.Value:
+        return self.sine(x, 1)
+
+
+def parts_of_half_pi(dtype: np.dtype[Any]) -> list[float]:
+    """pi / 2 as a sum of three numbers of the format, each the nearest to what is left.
+
+    Subtracting n times the first is exact, since the difference is below 1 and a multiple of its last bit.
+    """
+    left = Fraction("1.57079632679489661923132169163975144209858469968755291048747229615390820314310449931401741267")
+    parts = []
+    for _ in range(3):
+        parts.append(float(dtype.type(float(left))))
+        left -= Fraction(parts[-1])
+    return parts
+
+
+# Functions whose reduction holds up to an argument of this size; loops that meet a larger one run again with
+# the C library's.
+WIDE = {name: {4: 2.0**13, 8: 2.0**30} for name in ("sin", "cos")}
+
 
 def emitter(method: str) -> Any:
     """An emitter for the table of scalar operations."""
     return lambda builder, dtype, x: getattr(Lane(builder, dtype), method)(x)
 
 
-VECTOR_MATH = {name: emitter(name) for name in ("exp", "expm1", "tanh", "log", "log1p")}
+VECTOR_MATH = {name: emitter(name) for name in ("exp", "expm1", "tanh", "log", "log1p", "sin", "cos")}

@@ -74,9 +74,15 @@ conjugate = Structural(
     samples=lambda: [((np.array([1 + 2j, 3 - 1j]),), {})],
 )
 
+
+def spread(x: Any, shape: Shape) -> Any:
+    """A scalar as an array: `uniform`, which staging takes for the number it is."""
+    return uniform(x, np.asarray(x).dtype, shape)
+
+
 reshape = Structural(
     "reshape",
-    lambda x, shape: np.reshape(x, shape) if isinstance(x, np.ndarray) else uniform(x, np.asarray(x).dtype, shape),
+    lambda x, shape: np.reshape(x, shape) if isinstance(x, np.ndarray) or not shape else spread(x, shape),
     shape=lambda old, shape: shape,
     adjoint=lambda ct, x, shape: reshape(ct, shape=x.shape),
     batch=lambda params, ranks, size: {"shape": (size, *params["shape"])},
@@ -112,7 +118,7 @@ def unbroadcast(ct: Any, shape: Shape) -> Any:
 
 broadcast_to = Structural(
     "broadcast_to",
-    lambda x, shape: np.broadcast_to(x, shape) if isinstance(x, np.ndarray) else uniform(x, np.asarray(x).dtype, shape),
+    lambda x, shape: np.broadcast_to(x, shape) if isinstance(x, np.ndarray) or not shape else spread(x, shape),
     shape=lambda old, shape: shape,
     adjoint=lambda ct, x, shape: unbroadcast(ct, x.shape),
     batch=None,  # type: ignore[arg-type]  # the batch trace aligns ranks itself: see transforms/batch.py

@@ -28,10 +28,20 @@ def released_auxiliary(trace: ReverseTrace, aux: Any) -> Any:
     return tree.map(lambda leaf: release(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
 
 
-def zero_cotangent(value: Any) -> Any:
-    """Zeros of the type of an argument nothing depends on."""
-    type_ = type_of(value)
-    return np.zeros(type_.shape, type_.dtype)[()]
+def delivered(leaves: Sequence[Any], cotangents: Sequence[Any], taken: Sequence[Any]) -> list[Any]:
+    """The cotangents of arguments as the caller's own: zeros where nothing flowed, and no array that is
+    read-only, stands for two arguments, or is one of `taken`."""
+    seen = set(map(id, taken))
+    results = []
+    for leaf, ct in zip(leaves, cotangents):
+        if ct is None:
+            type_ = type_of(leaf)
+            ct = np.zeros(type_.shape, type_.dtype)[()]
+        elif isinstance(ct, np.ndarray) and (id(ct) in seen or not ct.flags.writeable):
+            ct = ct.copy()
+        seen.add(id(ct))
+        results.append(ct)
+    return results
 
 
 def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
@@ -76,8 +86,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
         seeds = [(node, ct) for node, ct in zip(places, ct_leaves) if node >= 0]
         with np.errstate(all="ignore"):
             cotangents = backward(tape, seeds, len(leaves), keep=True)
-        results = [zero_cotangent(leaf) if ct is None else ct for leaf, ct in zip(leaves, cotangents)]
-        return tree.unflatten(structure, results)
+        return tree.unflatten(structure, delivered(leaves, cotangents, ct_leaves))
 
     output = tree.unflatten(out_structure, [value for value, _ in released])
     if has_aux:
@@ -207,8 +216,7 @@ def _gradient(
     seeds = [(node, dtype_of(value).type(1))] if node >= 0 else []
     with np.errstate(all="ignore"):
         cotangents = backward(trace.tape, seeds, len(leaves), keep=False)
-    gradients = [zero_cotangent(leaf) if ct is None else ct for leaf, ct in zip(leaves, cotangents)]
-    return (value, aux) if has_aux else value, tree.unflatten(structure, gradients)
+    return (value, aux) if has_aux else value, tree.unflatten(structure, delivered(leaves, cotangents, ()))
 
 
 def _scalar(transform: str, function: Callable[..., Any], result: Any) -> Any:

@@ -20,6 +20,8 @@ POINTS = {
     "expm1": lambda limit: [spread(-1, 1), spread(-limit, limit), TINY],
     "tanh": lambda limit: [spread(-1, 1), spread(-25, 25), TINY],
     "log": lambda limit: [spread(0.5, 2), WIDE, 1 + TINY],
+    "sin": lambda limit: [spread(-4, 4), spread(-1000, 1000), TINY, np.pi / 2 * np.arange(500)],
+    "cos": lambda limit: [spread(-4, 4), spread(-1000, 1000), TINY, np.pi / 2 * np.arange(500)],
     "log1p": lambda limit: [spread(-1, 2), WIDE, 0.99 * TINY],
 }
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 2.0, -1.5, 710.0, -745.5, 89.5, -103.9]
@@ -39,6 +41,18 @@ def test_at_most_two_ulp(name, dtype):
             exact = getattr(mpmath, name)(mpmath.mpf(argument))
             unit = float(np.spacing(np.abs(dtype(float(exact)))))
             assert abs(mpmath.mpf(float(result)) - exact) <= 2 * unit, argument
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_large_arguments(name, dtype):
+    """One of them in a loop sends the whole loop to the C library's function."""
+    x = spread(-4, 4).astype(dtype)
+    x[123], x[321] = 1e20, np.finfo(dtype).max
+    np.testing.assert_allclose(compiled(name, x), getattr(np, name)(x.astype(np.float64)), rtol=4 * np.finfo(dtype).eps)
+    rows = ft.jit(lambda x: np.sum(getattr(np, name)(x), axis=1))(x.reshape(50, 10))
+    expected = np.sum(getattr(np, name)(x.astype(np.float64)).reshape(50, 10), axis=1)
+    np.testing.assert_allclose(rows, expected, rtol=100 * np.finfo(dtype).eps, atol=10 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

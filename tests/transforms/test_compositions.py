@@ -204,6 +204,19 @@ def test_python_operators_and_built_ins(function, slope):
     np.testing.assert_allclose(gradient, slope, rtol=1e-12)
 
 
+def test_gradients_are_the_callers_own():
+    """Writable, and no two of them the same array."""
+    for function in (lambda x, y: np.sum(x + y), lambda x, y: np.sum((x + y) ** 2), lambda x, y: np.sum(x)):
+        first, second = ft.grad(function, argnums=(0, 1))(POINT, 2 * POINT)
+        first *= 0.0
+        second += 1.0
+        assert not np.any(first)
+    ct = np.ones(3)
+    (gradient,) = ft.vjp(lambda x: x, POINT)[1](ct)
+    gradient *= 5.0
+    np.testing.assert_array_equal(ct, 1.0)
+
+
 def test_auxiliary_results_may_be_of_any_kind():
     def function(x):
         return x**2, {"twice": 2 * x, "name": "square", "nothing": None}
