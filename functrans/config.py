@@ -15,6 +15,8 @@ class Settings:
     Attributes:
         check_programs: check every ``Program`` after it is staged and after each pass over it.
             From ``FUNCTRANS_CHECK_PROGRAMS``; off by default, on in the test suite.
+        threads: how many threads compiled code may use. From ``FUNCTRANS_THREADS``; by default as many as
+            this process may run on. Results do not depend on it.
 
     Example:
         >>> import functrans as ft
@@ -23,6 +25,15 @@ class Settings:
     """
 
     check_programs: bool = False
+    threads: int = 1
 
 
-settings = Settings(check_programs=os.environ.get("FUNCTRANS_CHECK_PROGRAMS", "0") == "1")
+def _processors() -> int:
+    """The processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+settings = Settings(
+    check_programs=os.environ.get("FUNCTRANS_CHECK_PROGRAMS", "0") == "1",
+    threads=int(os.environ.get("FUNCTRANS_THREADS", "0")) or _processors(),
+)

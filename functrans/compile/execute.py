@@ -13,11 +13,12 @@ from llvmlite import ir
 from functrans.compile.blas import emit_product
 from functrans.compile.codegen import build
 from functrans.compile.fuse import HostCall, KernelCall, NativeCall, ProductCall, Step, read_by, steps, written_by
-from functrans.compile.llvm import BYTES, WORD, emit_kernel
+from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel
 from functrans.compile.loops import check
 from functrans.compile.memory import plan
 from functrans.compile.python_text import python_text, run
 from functrans.compile.simplify import simplify
+from functrans.compile.threads import emit_parallel, threads
 from functrans.config import settings
 from functrans.core.program import Equation, Literal, Program, Variable
 from functrans.core.program import check as check_program
@@ -62,7 +63,8 @@ class Executable:
         written = [v for step in self.steps if not isinstance(step, HostCall) for v in written_by(step)]
         self.results = [(self.slots[v], v.array_type.shape, v.array_type.dtype) for v in written if v in self.slots]
         self.plan = plan(self.steps, [v for v in written if v not in self.slots])
-        self.table_type = ctypes.c_void_p * (len(variables) + 1)
+        self.table_type = ctypes.c_void_p * (len(variables) + 2)
+        self.is_parallel = False
         self.free: list[np.ndarray[Any, Any]] = []
         self.parts = self.compiled()
         self.outputs = [(atom, self.slots[atom] if isinstance(atom, Variable) else -1) for atom in program.outputs]
@@ -92,10 +94,11 @@ class Executable:
         ]
 
     def emit(self, module: ir.Module, name: str, calls: Sequence[NativeCall]) -> None:
-        """A function that makes calls with pointers of a table of array objects, whose last is the workspace."""
+        """A function that makes calls with pointers of a table: array objects, the workspace, and the number of threads."""
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer()]), name)
         b = ir.IRBuilder(function.append_basic_block())
         known: dict[Variable | None, ir.Value] = {}
+        number = b.ptrtoint(b.load(b.gep(function.args[0], [WORD(len(self.slots) + 1)])), WORD)
 
         def elements(slot: int) -> ir.Value:
             array = b.load(b.gep(function.args[0], [WORD(slot)]))
@@ -117,7 +120,13 @@ class Executable:
                 emit_product(b, call.product, *pointers)
                 continue
             kernel = emit_kernel(module, check(call.kernel) if settings.check_programs else call.kernel)
-            b.call(kernel, [b.bitcast(value, argument.type) for value, argument in zip(pointers, kernel.args)])
+            arguments = [b.bitcast(value, argument.type) for value, argument in zip(pointers, kernel.args)]
+            loop = divisible(call.kernel)
+            if loop is None:
+                b.call(kernel, arguments)
+            else:
+                self.is_parallel = True
+                emit_parallel(b, loop.index.extent, number, kernel, arguments)
         b.ret_void()
 
     def kernels(self) -> str:
@@ -140,10 +149,12 @@ class Executable:
                 for call in part.calls:
                     arrays = [self.array(variable, values, workspace) for variable in (*read_by(call), *written_by(call))]
                     interpreted(call, arrays)
-            else:
-                if table is None:
-                    table = self.table_type(*map(id, values), id(workspace))
+            elif not self.is_parallel:
+                table = table or self.table_type(*map(id, values), id(workspace), 1)
                 part.run(table)
+            else:
+                with threads() as number:
+                    part.run(self.table_type(*map(id, values), id(workspace), number))
         self.free.append(workspace)
         return [delivered(values[slot], atom) if isinstance(atom, Variable) else atom.value for atom, slot in self.outputs]
 

@@ -1,0 +1,78 @@
+"""Threads: the same results for any number of them, from several callers at once, after a fork, under each layer."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import functrans as ft
+from functrans.config import settings
+
+
+def function(x):
+    y = np.tanh(x * 1.5) + np.sin(x)
+    return y, np.max(np.exp(-y), axis=1), np.sum(y, axis=0)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(301, 401))
+    compiled = ft.jit(function)
+    results = []
+    for threads in (1, 2, 3, 7):
+        monkeypatch.setattr(settings, "threads", threads)
+        results.append(compiled(x))
+    for other in results[1:]:
+        for one, first in zip(other, results[0]):
+            np.testing.assert_array_equal(one, first)
+
+
+SCRIPT = """
+import multiprocessing, os, sys, threading
+import numpy as np
+import functrans as ft
+from functrans.compile.threads import layer
+
+def function(x):
+    return np.sum(np.tanh(x) ** 2, axis=1)
+
+compiled = ft.jit(function)
+x = np.random.default_rng(0).normal(size=(400, 500))
+expected = function(x)
+
+def right(_=None):
+    return bool(np.allclose(compiled(x), expected, rtol=1e-12))
+
+if __name__ == "__main__":
+    assert right() and layer() == sys.argv[1]
+    answers = []
+    def work():
+        answers.extend(right() for _ in range(20))
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert answers == [True] * 80
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if right() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    for method in ("fork", "spawn"):
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            assert all(pool.map(right, range(4))), method
+    print("right")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_callers_at_once_and_forks(layer, tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "FUNCTRANS_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, str(path), layer], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "right\n", done.stderr
