@@ -16,7 +16,7 @@ from functrans.compile.fuse import HostCall, KernelCall, NativeCall, ProductCall
 from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel
 from functrans.compile.loops import check
 from functrans.compile.memory import plan
-from functrans.compile.python_text import python_text, run
+from functrans.compile.python_text import body_text, python_text, run
 from functrans.compile.simplify import simplify
 from functrans.compile.threads import emit_parallel, threads
 from functrans.config import settings
@@ -65,6 +65,7 @@ class Executable:
         self.plan = plan(self.steps, [v for v in written if v not in self.slots])
         self.table_type = ctypes.c_void_p * (len(variables) + 2)
         self.is_parallel = False
+        self.functions: dict[str, ir.Function] = {}  # one for kernels of one text
         self.free: list[np.ndarray[Any, Any]] = []
         self.parts = self.compiled()
         self.outputs = [(atom, self.slots[atom] if isinstance(atom, Variable) else -1) for atom in program.outputs]
@@ -119,7 +120,11 @@ class Executable:
             if isinstance(call, ProductCall):
                 emit_product(b, call.product, *pointers)
                 continue
-            kernel = emit_kernel(module, check(call.kernel) if settings.check_programs else call.kernel)
+            text = body_text(call.kernel)
+            if text not in self.functions:
+                checked = check(call.kernel) if settings.check_programs else call.kernel
+                self.functions[text] = emit_kernel(module, checked)
+            kernel = self.functions[text]
             arguments = [b.bitcast(value, argument.type) for value, argument in zip(pointers, kernel.args)]
             loop = divisible(call.kernel)
             if loop is None:

@@ -191,15 +191,18 @@ def address(indices: Indices, shape: Sequence[int]) -> Affine:
     return total
 
 
+Definitions = dict[Variable, Equation]
+
+
 class Builder:
     """Builds the statements of one kernel: reads values at indices, each only once in a place."""
 
-    def __init__(self, program: Program, kept: set[Variable]) -> None:
-        self.equations = {equation.outputs[0]: equation for equation in program.equations}
+    def __init__(self, definitions: Definitions, kept: set[Variable]) -> None:
+        self.equations = definitions
         self.kept = kept
         self.inputs: dict[Variable, Buffer] = {}
         self.reads: list[tuple[Variable, Indices]] = []
-        self.used: list[Equation] = []
+        self.used: dict[Equation, None] = {}
         self.body: list[Statement] = []
         self.known: dict[tuple[Atom, Indices], Operand] = {}
 
@@ -227,8 +230,7 @@ class Builder:
 
     def element(self, equation: Equation, indices: Indices) -> Operand:
         """An element of an inlined value."""
-        if equation not in self.used:
-            self.used.append(equation)
+        self.used[equation] = None
         if isinstance(equation.primitive, Elementwise):
             return self.elementwise(equation, indices)
         return ELEMENTS[equation.primitive](self, equation, indices)
@@ -456,12 +458,12 @@ def header(builder: Builder, equations: Sequence[Equation]) -> tuple[str, ...]:
 
 
 def map_kernel(
-    program: Program, kept: set[Variable], name: str, variables: Sequence[Variable], wanted: set[Variable]
+    definitions: Definitions, kept: set[Variable], name: str, variables: Sequence[Variable], wanted: set[Variable]
 ) -> KernelCall:
     """The kernel that computes values of one shape, and stores those wanted outside of it."""
     shape = variables[0].array_type.shape
     indices = loops_over(shape)
-    builder = Builder(program, kept)
+    builder = Builder(definitions, kept)
     outputs: dict[Variable, Buffer] = {}
     own = identity(indices)
     for variable in variables:
@@ -490,9 +492,9 @@ def first_of(primitive: Primitive, dtype: np.dtype[Any]) -> Constant:
     return Constant(limits.min if primitive is reduction.max else limits.max, dtype)
 
 
-def reduction_kernel(program: Program, kept: set[Variable], name: str, variable: Variable) -> KernelCall:
+def reduction_kernel(definitions: Definitions, kept: set[Variable], name: str, variable: Variable) -> KernelCall:
     """A reduction: in registers where the last axis is reduced, else in the rows of the result."""
-    builder = Builder(program, kept)
+    builder = Builder(definitions, kept)
     equation = builder.equations[variable]
     (atom,), axes = equation.inputs, equation.params["axes"]
     shape = atom.array_type.shape
@@ -584,27 +586,29 @@ def substituted(indices: Indices, old: Index, new: Affine) -> Indices:
 def steps(program: Program) -> list[Step]:
     """The steps of a program, in order."""
     kept = stored(program)
+    definitions = {equation.outputs[0]: equation for equation in program.equations}
     levels: dict[Variable, int] = dict.fromkeys((*program.inputs, *program.captured), -1)
-    groups: dict[tuple[Any, ...], list[Equation]] = {}
+    groups: dict[tuple[Any, ...], dict[Equation, None]] = {}
     for equation in program.equations:
         if equation.outputs[0] not in kept and not equation.primitive.multiple:
             continue
         kind: tuple[str, Any]
         if is_inlined(equation):
-            kind, level = ("map", equation.outputs[0].array_type.shape), map_level(program, kept, equation, levels, groups)
+            kind, level = ("map", equation.outputs[0].array_type.shape), map_level(definitions, kept, equation, levels, groups)
         else:
-            level = 1 + max((levels[variable] for variable in reads_of(program, kept, equation)), default=-1)
+            level = 1 + max((levels[variable] for variable in reads_of(definitions, kept, equation)), default=-1)
             kind = ("reduction" if is_reduced(equation) else "host", equation)
         levels.update(dict.fromkeys(equation.outputs, level))
-        groups.setdefault((level, *kind), []).append(equation)
-    wanted = wanted_outside(program, kept, groups)
+        groups.setdefault((level, *kind), {})[equation] = None
+    wanted = wanted_outside(program, definitions, kept, groups)
     result: list[Step] = []
-    for key, equations in sorted(groups.items(), key=lambda item: int(item[0][0])):
+    for key, group in sorted(groups.items(), key=lambda item: int(item[0][0])):
+        equations = list(group)
         name = f"kernel{len(result)}"
         if key[1] == "map":
-            result.append(map_kernel(program, kept, name, [equation.outputs[0] for equation in equations], wanted))
+            result.append(map_kernel(definitions, kept, name, [equation.outputs[0] for equation in equations], wanted))
         elif key[1] == "reduction":
-            result.append(reduction_kernel(program, kept, name, equations[0].outputs[0]))
+            result.append(reduction_kernel(definitions, kept, name, equations[0].outputs[0]))
         else:
             result.append(call_of(equations[0]))
     return result
@@ -619,19 +623,23 @@ def call_of(equation: Equation) -> Step:
     return HostCall(equation)
 
 
-def wanted_outside(program: Program, kept: set[Variable], groups: dict[tuple[Any, ...], list[Equation]]) -> set[Variable]:
+def wanted_outside(
+    program: Program,
+    definitions: Definitions,
+    kept: set[Variable],
+    groups: dict[tuple[Any, ...], dict[Equation, None]],
+) -> set[Variable]:
     """The stored variables that are outputs, or are read by another group than the one that computes them."""
     wanted = {atom for atom in program.outputs if isinstance(atom, Variable)}
     for equations in groups.values():
         own = {variable for equation in equations for variable in equation.outputs}
         for equation in equations:
-            wanted |= reads_of(program, kept, equation) - own
+            wanted |= reads_of(definitions, kept, equation) - own
     return wanted
 
 
-def reads_of(program: Program, kept: set[Variable], equation: Equation) -> set[Variable]:
+def reads_of(definitions: Definitions, kept: set[Variable], equation: Equation) -> set[Variable]:
     """The stored variables an equation reads, through inlined ones."""
-    defined = {item.outputs[0]: item for item in program.equations}
     found: set[Variable] = set()
     waiting = list(equation.inputs)
     while waiting:
@@ -640,20 +648,20 @@ def reads_of(program: Program, kept: set[Variable], equation: Equation) -> set[V
             if atom in kept:
                 found.add(atom)
             else:
-                waiting.extend(defined[atom].inputs)
+                waiting.extend(definitions[atom].inputs)
     return found
 
 
 def map_level(
-    program: Program,
+    definitions: Definitions,
     kept: set[Variable],
     equation: Equation,
     levels: dict[Variable, int],
-    groups: dict[tuple[Any, ...], list[Equation]],
+    groups: dict[tuple[Any, ...], dict[Equation, None]],
 ) -> int:
     """The level of a stored map: that of what it reads, if that is a map over the same shape read at the same index."""
     shape = equation.outputs[0].array_type.shape
-    builder = Builder(program, kept)
+    builder = Builder(definitions, kept)
     own = identity(loops_over(shape))
     builder.element(equation, own)
     level = 0

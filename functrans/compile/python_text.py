@@ -27,7 +27,7 @@ from functrans.compile.loops import (
 )
 from functrans.ops.arithmetic import masked_multiply_evaluate
 
-__all__ = ["python_text", "run"]
+__all__ = ["body_text", "python_text", "run"]
 
 # Operations that Python writes with a sign; all others are calls of what `namespace` holds.
 SIGNS = {
@@ -88,6 +88,12 @@ def python_text(kernel: Kernel) -> str:
     lines.append(f"def {kernel.name}({parameters}):")
     body = block(kernel.body, names, "    ")
     return "\n".join([*lines, *(body or ["    pass"])]) + "\n"
+
+
+def body_text(kernel: Kernel) -> str:
+    """The text of `kernel` but for its name and header: what kernels that do the same have in common."""
+    types = " ".join(buffer.dtype.name for buffer in (*kernel.inputs, *kernel.outputs))
+    return "\n".join([types, *block(kernel.body, Names(kernel), "")])
 
 
 def block(body: list[Statement], names: Names, indent: str) -> list[str]:

@@ -90,6 +90,9 @@ def _chunk_function(module: ir.Module, count: int, kernel: ir.Function) -> ir.Fu
     """What the pool calls: its arguments are those of a NumPy gufunc, whose one operand counts the chunks."""
     word_pointer = WORD.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [BYTES.as_pointer(), word_pointer, word_pointer, BYTES])
+    known = module.globals.get(f"{kernel.name}_chunk")
+    if known is not None:
+        return known
     function = ir.Function(module, kind, f"{kernel.name}_chunk")
     function.linkage = "internal"
     b = ir.IRBuilder(function.append_basic_block())
