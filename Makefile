@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types doctest coverage peers bench bench-quick check clean
+.PHONY: demo test fuzz lint types doctest coverage peers bench bench-quick check clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ demo: $(VENV)/.examples
 
 test: $(VENV)/.test
 	FUNCTRANS_CHECK_PROGRAMS=1 $(BIN)/python -m pytest -q -n 2 -m 'not peers' tests
+
+# Many more random programs than the suite's, for the compiler.
+fuzz: $(VENV)/.test
+	FUNCTRANS_FUZZ=20000 FUNCTRANS_CHECK_PROGRAMS=1 $(BIN)/python -m pytest -q tests/compile/test_random_programs.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -68,6 +68,7 @@ class Executable:
         self.functions: dict[str, ir.Function] = {}  # one for kernels of one text
         self.free: list[np.ndarray[Any, Any]] = []
         self.parts = self.compiled()
+        self.freed = self.last_uses()
         self.outputs = [(atom, self.slots[atom] if isinstance(atom, Variable) else -1) for atom in program.outputs]
 
     def compiled(self) -> list[Stretch | HostCall]:
@@ -93,6 +94,17 @@ class Executable:
             Stretch(group, self.library.function(f"stretch{number}")) if isinstance(group, list) else group
             for number, group in enumerate(groups)
         ]
+
+    def last_uses(self) -> list[list[int]]:
+        """For each part, the slots of host calls' results that nothing after it reads."""
+        kept: set[Any] = {*self.program.outputs, *self.program.inputs, *self.program.captured}
+        freed: list[list[int]] = []
+        for part in reversed(self.parts):
+            calls: Sequence[Step] = part.calls if isinstance(part, Stretch) else [part]
+            touched = {v for call in calls for v in (*read_by(call), *written_by(call)) if v in self.slots}
+            freed.append([self.slots[variable] for variable in touched - kept])
+            kept |= touched
+        return freed[::-1]
 
     def emit(self, module: ir.Module, name: str, calls: Sequence[NativeCall]) -> None:
         """A function that makes calls with pointers of a table: array objects, the workspace, and the number of threads."""
@@ -146,7 +158,7 @@ class Executable:
             values[slot] = np.empty(shape, dtype)
         workspace = self.free.pop() if self.free else np.empty(self.plan.size, np.uint8)
         table = None
-        for part in self.parts:
+        for part, freed in zip(self.parts, self.freed):
             if isinstance(part, HostCall):
                 self.run_host_call(part.equation, values, workspace)
                 table = None
@@ -160,6 +172,8 @@ class Executable:
             else:
                 with threads() as number:
                     part.run(self.table_type(*map(id, values), id(workspace), number))
+            for slot in freed:
+                values[slot] = None
         self.free.append(workspace)
         return [delivered(values[slot], atom) if isinstance(atom, Variable) else atom.value for atom, slot in self.outputs]
 

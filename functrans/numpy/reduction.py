@@ -24,12 +24,17 @@ from functrans.ops import arithmetic, reduction
 from functrans.ops.structure import cumsum as cumsum_op
 
 
+def reduced_axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
+    """The axes of a reduction; NumPy lets 0-d arrays have axis 0 and -1 there."""
+    return () if ndim == 0 and axis in (0, -1) else normalize_axes(axis, ndim, name)
+
+
 def reduce(primitive: Any, a: Any, axis: Any, keepdims: Any, out: Any, dtype: Any = None) -> Any:
     """`primitive` along the axes NumPy's arguments name."""
     a = strengthen(operand(a))
     if dtype is not None:
         a = astype(a, dtype, copy=False)
-    axes = normalize_axes(axis, len(shape_of(a)), primitive.name)
+    axes = reduced_axes(axis, len(shape_of(a)), primitive.name)
     result = primitive(a, axes=axes)
     if keepdims and keepdims is not NO_VALUE:
         result = reshape(result, tuple(1 if i in axes else n for i, n in enumerate(shape_of(a))))
@@ -52,7 +57,7 @@ def extremum(primitive: Any, pick: Any, a: Any, axis: Any, out: Any, keepdims: A
         return reduce(primitive, a, axis, keepdims, out)
     a = masked(a, where, initial)
     shape = shape_of(a)
-    axes = normalize_axes(axis, len(shape), primitive.name)
+    axes = reduced_axes(axis, len(shape), primitive.name)
     if math.prod(shape[i] for i in axes):
         result = pick(reduce(primitive, a, axis, keepdims, None), initial)
     else:
@@ -116,7 +121,7 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def arg_reduce(primitive: Any, a: Any, axis: int | None, out: Any, keepdims: Any) -> Any:
     a = operand(a)
     ndim = len(shape_of(a))
-    if axis is None:
+    if axis is None or ndim == 0 and axis in (0, -1):
         result = primitive(ravel(a), axes=(0,))
         result = reshape(result, (1,) * ndim) if keepdims and keepdims is not NO_VALUE else result
         return delivered(result, out, primitive.name)

@@ -260,6 +260,8 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     a = operand(a)
     if axis is None:
         a, axis = ravel(a), 0
+    if not shape_of(a):
+        a = reshape(a, (1,))
     axis = normalize_axis(axis, len(shape_of(a)), "take")
     indices = operand(indices)
     if not isinstance(indices, Tracer):
@@ -281,6 +283,8 @@ def tril(m: Any, k: int = 0) -> Any:
 def matrix_of(m: Any) -> Any:
     """`m`, or the square matrix whose every row is the vector `m`."""
     m = operand(m)
+    if not shape_of(m):
+        raise TypeError(f"np.tril, np.triu: a 0-d array has no triangle{at_user_line()}")
     return broadcast_values(m, shape_of(m) * 2) if len(shape_of(m)) == 1 else m
 
 

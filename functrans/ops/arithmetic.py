@@ -164,7 +164,7 @@ arcsin = Elementwise("arcsin", np.arcsin, [lambda x: 1 / np.sqrt(1 - x * x)], sa
 arccos = Elementwise("arccos", np.arccos, [lambda x: -1 / np.sqrt(1 - x * x)], samples=UNIT)
 arctan = Elementwise("arctan", np.arctan, [lambda x: 1 / (1 + x * x)], samples=ONE)
 arctan2 = Elementwise(
-    "arctan2", np.arctan2, [lambda x, y: y / (x * x + y * y), lambda x, y: -x / (x * x + y * y)], samples=TWO_POSITIVE
+    "arctan2", np.arctan2, [lambda x, y: y / (x * x + y * y), lambda x, y: -(x / (x * x + y * y))], samples=TWO_POSITIVE
 )
 hypot = Elementwise(
     "hypot",

@@ -37,7 +37,7 @@ xlogy = Elementwise(
 zeta = Elementwise(
     "zeta",
     LikeUfunc(special.zeta, slice(0, 2)),
-    [None, lambda x, y: -x * zeta(x + 1.0, y)],
+    [None, lambda x, y: -(x * zeta(x + 1.0, y))],
     samples=lambda: [((np.full((2, 3), 2.0), POSITIVE()[0][0][0]), {})],
 )
 

@@ -617,6 +617,10 @@ add(np.vdot, S, 2.0)
 add([np.vecdot, np.linalg.vecdot], A, V)
 add([np.vecdot, np.linalg.vecdot], Z, ZV)
 add(np.vecdot, A, B, axis=0)
+for axis in (0, -1):
+    add([np.sum, np.max, np.any, np.argmax], ZERO_D, axis=axis)
+    add([np.sum, np.min, np.all], S, axis=axis)
+add(np.take, S, [0, 0], axis=0)
 add(np.linalg.vecdot, C, C, axis=1)
 if hasattr(np, "matvec"):  # since NumPy 2.2
     add(np.matvec, SQUARES, V)

@@ -67,6 +67,21 @@ def test_python_scalars_do_not_widen(primitive, place):
     assert (tangent.dtype, pullback(out)[0].dtype) == (out.dtype, np.float32)
 
 
+@pytest.mark.parametrize("primitive, place", BESIDE_A_SCALAR, ids=str)
+@pytest.mark.parametrize("other", [np.array([True, True]), np.array([2, 3], np.int8), np.array([2, 3])], ids=str)
+def test_beside_booleans_and_integers(primitive, place, other):
+    """Derivatives are those beside the same numbers as floats."""
+
+    def slope(other):
+        function = (lambda x: primitive(x, other)) if place == 0 else (lambda y: primitive(other, y))
+        return ft.vjp(function, np.array([0.6, 1.7]))[1](np.ones(2))[0], ft.jvp(
+            function, (np.array([0.6, 1.7]),), (np.ones(2),)
+        )[1]
+
+    for actual, expected in zip(slope(other), slope(other.astype(float))):
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+
+
 SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 DTYPES = st.sampled_from([np.bool_, np.int8, np.uint16, np.int64, np.float16, np.float32, np.float64, np.complex64])
 ELEMENTWISE = [item for item in SAMPLED if isinstance(item, Elementwise) and getattr(item.ufunc, "__name__", "") == item.name]

@@ -1,0 +1,102 @@
+"""Random programs: eager, compiled, and the kernels' text run as Python give the same, and so do their gradients."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import functrans as ft
+from functrans.compile.execute import Executable
+
+# Smooth operations, on any values.
+UNARY = [
+    np.sin, np.cos, np.tanh, np.negative, np.square, np.arctan, np.arcsinh, lambda x: np.exp(np.sin(x)),
+    lambda x: np.log(2 + np.cos(x)), lambda x: np.sqrt(1 + x * x), lambda x: np.tanh(x) ** 3, lambda x: 1 / (2 + x * x),
+    lambda x: np.log1p(np.square(np.sin(x))), lambda x: np.expm1(-x * x),
+]  # fmt: skip
+BINARY = [
+    np.add, np.subtract, np.multiply, lambda x, y: x / (1 + y * y), lambda x, y: np.logaddexp(np.sin(x), y),
+    lambda x, y: np.hypot(x, 1 + y * y), lambda x, y: np.arctan2(x, 2 + np.cos(y)), lambda x, y: (1.5 + np.sin(x)) ** np.tanh(y),
+]  # fmt: skip
+STRUCTURE = [
+    np.transpose, lambda x: x[::-1], lambda x: x[..., :1], lambda x: x[..., ::2], lambda x: np.sum(x, axis=0), np.sum,
+    lambda x: np.mean(x, axis=-1, keepdims=True), np.mean, lambda x: np.pad(x, 1), np.tril, np.cumsum,
+    lambda x: np.concatenate([x, x]), lambda x: np.expand_dims(x, 1), np.ravel, lambda x: np.roll(x, 1),
+    lambda x: x @ np.swapaxes(x, -1, -2), lambda x: np.take(x, [0, 0], axis=0), lambda x: np.repeat(x, 2, axis=0),
+]  # fmt: skip
+# Operations with jumps, or whose derivatives have them: only on the arguments, which are the same to the last bit.
+ROUGH = [
+    np.abs, np.sign, np.floor, np.isnan, np.rint, lambda x: x > 0, lambda x: np.where(x > 0.1, x, np.exp(x)),
+    lambda x: np.max(x, axis=-1, keepdims=True), lambda x: np.minimum(x, 0.3), lambda x: np.sort(x, axis=-1),
+    lambda x: np.any(x > 0, axis=0), lambda x: np.argmax(x, axis=0), lambda x: np.clip(x, -0.5, 0.5),
+    lambda x: np.logical_or(x > 0.5, x < 0), lambda x: (x > 0).astype(np.int64) * 3 - 1,
+]  # fmt: skip
+
+
+def random_program(seed, arguments):
+    """A function of two arrays made of up to 40 random operations that NumPy can carry out on `arguments`."""
+    generator = np.random.default_rng(seed)
+    values, chosen = list(arguments), []
+    for _ in range(generator.integers(3, 41)):
+        table = (UNARY, BINARY, STRUCTURE, ROUGH)[generator.integers(4)]
+        operation = table[generator.integers(len(table))]
+        count = 2 if table is ROUGH else len(values)
+        places = [int(generator.integers(count)) for _ in range(2 if table is BINARY else 1)]
+        if table in (STRUCTURE, ROUGH) and np.ndim(values[places[0]]) == 0:
+            continue
+        try:
+            result = operation(*(values[place] for place in places))
+        except (ValueError, TypeError, IndexError):
+            continue
+        if 0 < np.size(result) < 500:
+            values.append(result)
+            chosen.append((operation, places))
+
+    def function(x, y):
+        values = [x, y]
+        for operation, places in chosen:
+            values.append(operation(*(values[place] for place in places)))
+        return values[-4:]
+
+    return function
+
+
+def scalar(function):
+    def total(x, y):
+        parts = [np.sum(np.cos(value)) for value in function(x, y) if value.dtype.kind == "f"]
+        return 1.0 * sum(parts, 0.0 * np.sum(x))
+
+    return total
+
+
+def operands(seed):
+    generator = np.random.default_rng(seed)
+    shape = [(), (3,), (4, 3), (2, 4, 3), (1, 3)][generator.integers(5)]
+    dtype = [np.float64, np.float64, np.float32][generator.integers(3)]
+    return np.asarray(generator.normal(size=shape)).astype(dtype), generator.normal(
+        size=[(), (3,), (1,)][generator.integers(3)]
+    )
+
+
+def same(actual, expected, single):
+    tolerance = 1e-4 if single else 1e-9
+    for one, other in zip(actual, expected, strict=True):
+        assert np.asarray(one).dtype == np.asarray(other).dtype
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+@settings(max_examples=int(os.environ.get("FUNCTRANS_FUZZ", "200")), deadline=None)
+@given(st.integers(0, 2**32 - 1))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_random_programs(seed):
+    arguments = operands(seed)
+    function = random_program(seed, arguments)
+    single = arguments[0].dtype == np.float32
+    expected = function(*arguments)
+    executable = Executable(ft.make_program(function)(*arguments))
+    same(executable(arguments), expected, single)
+    same(executable(arguments, interpret=True), expected, single)
+    gradient = ft.grad(scalar(function), argnums=(0, 1))
+    same(ft.jit(gradient)(*arguments), gradient(*arguments), single)
