@@ -91,9 +91,9 @@ def is_differentiable(dtype: np.dtype[Any]) -> bool:
 
 def uniform(value: Any, dtype: np.dtype[Any], shape: Shape) -> Any:
     """A read-only array of `shape` that takes no memory: every element is the same `value`."""
-    element = np.asarray(value).astype(dtype)
+    element = np.array(value, dtype)
     element.flags.writeable = False
-    return np.broadcast_to(element, shape)
+    return np.ndarray(shape, dtype, element.data, 0, (0,) * len(shape))
 
 
 def uniform_element(array: Any) -> Any:

@@ -279,9 +279,9 @@ def pull_reduction(primitive: Any, active: int, saved: Any, params: dict[str, An
     """The cotangent repeated along the reduced axes, times the partial."""
     shape, x, out = saved
     axes = params["axes"]
-    ct = keep_axes(ct, shape, axes)
     if primitive.partial == 1:
-        return (broadcast_to(ct, shape=shape),)
+        return (broadcast_to(ct if len(axes) == len(shape) else keep_axes(ct, shape, axes), shape=shape),)
+    ct = keep_axes(ct, shape, axes)
     inputs = {}
     if primitive.needs_x:
         inputs["x"] = x
