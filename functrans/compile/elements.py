@@ -1,0 +1,337 @@
+"""Elements: what an equation's result is at an index, as statements of a kernel.
+
+Elementwise operations compute on their operands' elements; structural ones map the index and cost
+nothing. Values that are stored are loaded, all others are computed where they are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans.compile.loops import (
+    Affine,
+    Bind,
+    Buffer,
+    Compute,
+    Constant,
+    Index,
+    Load,
+    Operand,
+    Position,
+    Scalar,
+    Statement,
+)
+from functrans.compile.scalars import can_convert, supports
+from functrans.core.primitive import Elementwise, Primitive
+from functrans.core.program import Atom, Equation, Literal, Variable
+from functrans.ops import arithmetic, indexing, structure
+
+__all__ = ["BOOLEAN", "Builder", "Definitions", "INTEGER", "Indices", "address", "in_registers", "is_inlined"]
+
+Indices = tuple[Affine, ...]
+
+BOOLEAN, INTEGER = np.dtype(np.bool_), np.dtype(np.int64)
+
+
+def loop_types(equation: Equation) -> list[np.dtype[Any]] | None:
+    """The dtypes an elementwise operation takes its operands in; None if it is not in the table."""
+    primitive: Any = equation.primitive
+    types = [atom.array_type for atom in equation.inputs]
+    out = equation.outputs[0].array_type.dtype
+    if primitive is arithmetic.where:
+        dtypes = [BOOLEAN, out, out]
+    elif primitive is arithmetic.integer_power or primitive is arithmetic.masked_multiply:
+        dtypes = [out] * len(types)
+    elif not isinstance(primitive.ufunc, np.ufunc):
+        return None
+    else:
+        promoting = [type_.promoting for type_ in types] if not all(type_.weak for type_ in types) else [t.dtype for t in types]
+        resolved = primitive.ufunc.resolve_dtypes((*promoting, None))
+        dtypes = [np.dtype(dtype) for dtype in resolved[: len(types)]]
+        if not supports(primitive.name, dtypes[0]) or len(set(dtypes)) > 1:
+            return None
+    known = all(dtype.kind in "iub" or dtype in (np.float32, np.float64) for dtype in (*dtypes, out))
+    return dtypes if known and all(can_convert(t.dtype, d) for t, d in zip(types, dtypes)) else None
+
+
+def is_inlined(equation: Equation) -> bool:
+    """Whether an equation has an element rule."""
+    primitive = equation.primitive
+    if isinstance(primitive, Elementwise):
+        return loop_types(equation) is not None
+    if primitive is structure.convert:
+        return can_convert(equation.inputs[0].array_type.dtype, equation.params["dtype"])
+    if primitive not in ELEMENTS or not all(in_registers(atom.array_type.dtype) for atom in equation.inputs):
+        return False
+    if primitive is structure.reshape:
+        return reshape_map(equation.inputs[0].array_type.shape, equation.params["shape"]) is not None
+    if primitive is indexing.getitem:
+        return len(equation.inputs) == 1
+    if primitive is structure.pad:
+        return not any(equation.params["interior"])
+    return True
+
+
+def in_registers(dtype: np.dtype[Any]) -> bool:
+    """Whether values of `dtype` are held in a register."""
+    return dtype.kind in "iub" or dtype in (np.float32, np.float64)
+
+
+def strides(shape: Sequence[int]) -> list[int]:
+    """Elements from one position to the next along each axis."""
+    steps, step = [], 1
+    for length in reversed(shape):
+        steps.append(step)
+        step *= length
+    return steps[::-1]
+
+
+def address(indices: Indices, shape: Sequence[int]) -> Affine:
+    """Where an element of a C-contiguous array is."""
+    total = Affine()
+    for index, length, step in zip(indices, shape, strides(shape)):
+        total = total + (index * step if length != 1 else Affine())
+    return total
+
+
+Definitions = dict[Variable, Equation]
+
+
+class Builder:
+    """Builds the statements of one kernel: reads values at indices, each only once in a place."""
+
+    def __init__(self, definitions: Definitions, kept: set[Variable]) -> None:
+        self.equations = definitions
+        self.kept = kept
+        self.inputs: dict[Variable, Buffer] = {}
+        self.reads: list[tuple[Variable, Indices]] = []
+        self.used: dict[Equation, None] = {}
+        self.body: list[Statement] = []
+        self.known: dict[tuple[Atom, Indices], Operand] = {}
+
+    def buffer(self, variable: Variable) -> Buffer:
+        """The parameter a variable is read from."""
+        if variable not in self.inputs:
+            self.inputs[variable] = Buffer(variable.array_type.dtype, math.prod(variable.array_type.shape))
+        return self.inputs[variable]
+
+    def read(self, atom: Atom, indices: Indices) -> Operand:
+        """The element of `atom` at `indices`, as a scalar of this place."""
+        if isinstance(atom, Literal):
+            return Constant(atom.value, atom.array_type.dtype)
+        key = atom, indices
+        if key not in self.known:
+            self.known[key] = self.load(atom, indices) if atom in self.kept else self.element(self.equations[atom], indices)
+        return self.known[key]
+
+    def load(self, variable: Variable, indices: Indices) -> Scalar:
+        """An element of a stored value."""
+        self.reads.append((variable, indices))
+        target = Scalar(variable.array_type.dtype)
+        self.body.append(Load(target, self.buffer(variable), address(indices, variable.array_type.shape)))
+        return target
+
+    def element(self, equation: Equation, indices: Indices) -> Operand:
+        """An element of an inlined value."""
+        self.used[equation] = None
+        if isinstance(equation.primitive, Elementwise):
+            return self.elementwise(equation, indices)
+        return ELEMENTS[equation.primitive](self, equation, indices)
+
+    def elementwise(self, equation: Equation, indices: Indices) -> Operand:
+        """The operation on the operands' elements at the same indices, where they are not broadcast."""
+        dtypes = loop_types(equation)
+        assert dtypes is not None
+        operands = []
+        for atom, dtype in zip(equation.inputs, dtypes):
+            shape = atom.array_type.shape
+            own = indices[len(indices) - len(shape) :]
+            own = tuple(index if length != 1 else Affine() for index, length in zip(own, shape))
+            operands.append(self.convert(self.read(atom, own), dtype))
+        if equation.primitive is arithmetic.integer_power:
+            return self.power(operands[0], equation.params["exponent"])
+        return self.compute(equation.primitive.name, operands, equation.outputs[0].array_type.dtype)
+
+    def power(self, x: Operand, exponent: int) -> Operand:
+        """An integer power by repeated squaring, of the reciprocal where it is negative."""
+        result: Operand = Constant(1, x.dtype)
+        factor, rest = x, abs(exponent)
+        while rest:
+            if rest & 1:
+                result = factor if isinstance(result, Constant) else self.compute("multiply", [result, factor], x.dtype)
+            rest >>= 1
+            if rest:
+                factor = self.compute("multiply", [factor, factor], x.dtype)
+        return result if exponent >= 0 else self.compute("divide", [Constant(1, x.dtype), result], x.dtype)
+
+    def compute(self, operation: str, operands: Sequence[Operand], dtype: np.dtype[Any]) -> Scalar:
+        """A new scalar."""
+        target = Scalar(dtype)
+        self.body.append(Compute(target, operation, tuple(operands)))
+        return target
+
+    def convert(self, x: Operand, dtype: np.dtype[Any]) -> Operand:
+        """A scalar as another dtype."""
+        if x.dtype == dtype:
+            return x
+        if isinstance(x, Constant):
+            return Constant(dtype.type(x.value), dtype)
+        return self.compute("convert", [x], dtype)
+
+    def position(self, index: Affine) -> Scalar:
+        """An index as an integer scalar."""
+        target = Scalar(INTEGER)
+        self.body.append(Position(target, index))
+        return target
+
+    def inside(self, index: Affine, length: int) -> tuple[Operand | None, Affine]:
+        """Whether an index is one of an axis (None if it always is), and the index brought into the axis."""
+        low, high = index.bounds()
+        if 0 <= low and high < length:
+            return None, index
+        place = self.position(index)
+        zero, last = Constant(0, INTEGER), Constant(length - 1, INTEGER)
+        within = self.compute(
+            "logical_and",
+            [self.compute("greater_equal", [place, zero], BOOLEAN), self.compute("less_equal", [place, last], BOOLEAN)],
+            BOOLEAN,
+        )
+        held = Index(length)
+        clamped = self.compute("minimum", [self.compute("maximum", [place, zero], INTEGER), last], INTEGER)
+        self.body.append(Bind(held, clamped))
+        return within, Affine(((held, 1),))
+
+    def all_of(self, conditions: Sequence[Operand | None]) -> Operand | None:
+        """Whether all conditions hold; None if they always do."""
+        result: Operand | None = None
+        for condition in conditions:
+            if condition is not None:
+                result = condition if result is None else self.compute("logical_and", [result, condition], BOOLEAN)
+        return result
+
+    def choose(self, condition: Operand | None, x: Operand, y: Operand) -> Operand:
+        """x where the condition holds, else y."""
+        return x if condition is None else self.compute("where", [condition, x, y], x.dtype)
+
+
+Element = Callable[[Builder, Equation, Indices], Operand]
+
+
+def of_copy(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    return builder.read(equation.inputs[0], indices)
+
+
+def of_convert(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    return builder.convert(builder.read(equation.inputs[0], indices), equation.params["dtype"])
+
+
+def of_transpose(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    axes = equation.params["axes"]
+    return builder.read(equation.inputs[0], tuple(indices[axes.index(axis)] for axis in range(len(axes))))
+
+
+def of_broadcast(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    shape = equation.inputs[0].array_type.shape
+    own = indices[len(indices) - len(shape) :]
+    return builder.read(equation.inputs[0], tuple(i if n != 1 else Affine() for i, n in zip(own, shape)))
+
+
+def reshape_map(old: Sequence[int], new: Sequence[int]) -> Callable[[Indices], Indices] | None:
+    """The old indices from the new ones, where each old axis is made of whole new ones; else None."""
+    groups: list[list[int]] = []
+    place = 0
+    for length in old:
+        group: list[int] = []
+        size = 1
+        while size < length and place < len(new):
+            group.append(place)
+            size *= new[place]
+            place += 1
+        if size != length:
+            return None
+        groups.append(group)
+    if any(length != 1 for length in new[place:]):
+        return None
+
+    def indices_of(indices: Indices) -> Indices:
+        result = []
+        for group in groups:
+            total = Affine()
+            for axis, step in zip(group, strides([new[axis] for axis in group])):
+                total = total + indices[axis] * step
+            result.append(total)
+        return tuple(result)
+
+    return indices_of
+
+
+def of_reshape(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    mapped = reshape_map(equation.inputs[0].array_type.shape, equation.params["shape"])
+    assert mapped is not None
+    return builder.read(equation.inputs[0], mapped(indices))
+
+
+def of_flip(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    shape, axes = equation.inputs[0].array_type.shape, equation.params["axes"]
+    flipped = tuple(i * -1 + (n - 1) if axis in axes else i for axis, (i, n) in enumerate(zip(indices, shape)))
+    return builder.read(equation.inputs[0], flipped)
+
+
+def of_pad(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    (atom,), low = equation.inputs, equation.params["low"]
+    dtype = atom.array_type.dtype
+    if not math.prod(atom.array_type.shape):
+        return Constant(0, dtype)
+    conditions, places = [], []
+    for index, before, length in zip(indices, low, atom.array_type.shape):
+        condition, place = builder.inside(index + -before, length)
+        conditions.append(condition)
+        places.append(place)
+    return builder.choose(builder.all_of(conditions), builder.read(atom, tuple(places)), Constant(0, dtype))
+
+
+def of_triangle(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    (atom,), offset = equation.inputs, equation.params["offset"]
+    row, column = builder.position(indices[-2] + offset), builder.position(indices[-1])
+    sign = "less_equal" if equation.params["lower"] else "greater_equal"
+    zero = Constant(0, atom.array_type.dtype)
+    return builder.choose(builder.compute(sign, [column, row], BOOLEAN), builder.read(atom, indices), zero)
+
+
+def of_diagonal(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    offset = equation.params["offset"]
+    *lead, place = indices
+    return builder.read(equation.inputs[0], (*lead, place + max(-offset, 0), place + max(offset, 0)))
+
+
+def of_getitem(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    shape = equation.inputs[0].array_type.shape
+    places: list[Affine] = []
+    remaining = list(indices)
+    for entry in equation.params["index"]:
+        if entry is None:
+            remaining.pop(0)
+        elif isinstance(entry, int):
+            places.append(Affine((), entry % shape[len(places)]))
+        else:
+            start, _, step = slice(*entry).indices(shape[len(places)])
+            places.append(remaining.pop(0) * step + start)
+    return builder.read(equation.inputs[0], (*places, *remaining))
+
+
+ELEMENTS: dict[Primitive, Element] = {
+    structure.copy: of_copy,
+    structure.convert: of_convert,
+    structure.transpose: of_transpose,
+    structure.broadcast_to: of_broadcast,
+    structure.reshape: of_reshape,
+    structure.flip: of_flip,
+    structure.pad: of_pad,
+    structure.triangle: of_triangle,
+    structure.diagonal: of_diagonal,
+    indexing.getitem: of_getitem,
+}
