@@ -30,7 +30,19 @@ from functrans.core.primitive import Elementwise, Primitive
 from functrans.core.program import Atom, Equation, Literal, Variable
 from functrans.ops import arithmetic, indexing, structure
 
-__all__ = ["BOOLEAN", "Builder", "Definitions", "INTEGER", "Indices", "address", "in_registers", "is_inlined"]
+__all__ = [
+    "Axes",
+    "BOOLEAN",
+    "Builder",
+    "Definitions",
+    "INTEGER",
+    "Indices",
+    "address",
+    "in_registers",
+    "is_inlined",
+    "is_view",
+    "operand_axes",
+]
 
 Indices = tuple[Affine, ...]
 
@@ -67,13 +79,17 @@ def is_inlined(equation: Equation) -> bool:
         return can_convert(equation.inputs[0].array_type.dtype, equation.params["dtype"])
     if primitive not in ELEMENTS or not all(in_registers(atom.array_type.dtype) for atom in equation.inputs):
         return False
-    if primitive is structure.reshape:
-        return reshape_map(equation.inputs[0].array_type.shape, equation.params["shape"]) is not None
     if primitive is indexing.getitem:
         return len(equation.inputs) == 1
     if primitive is structure.pad:
         return not any(equation.params["interior"])
     return True
+
+
+def is_view(equation: Equation) -> bool:
+    """Whether an equation's result lies in memory as its operand does, but its indices are no map of the operand's."""
+    old = equation.inputs[0].array_type.shape
+    return equation.primitive is structure.reshape and reshape_map(old, equation.params["shape"]) is None
 
 
 def in_registers(dtype: np.dtype[Any]) -> bool:
@@ -108,7 +124,6 @@ class Builder:
         self.equations = definitions
         self.kept = kept
         self.inputs: dict[Variable, Buffer] = {}
-        self.reads: list[tuple[Variable, Indices]] = []
         self.used: dict[Equation, None] = {}
         self.body: list[Statement] = []
         self.known: dict[tuple[Atom, Indices], Operand] = {}
@@ -128,11 +143,14 @@ class Builder:
             self.known[key] = self.load(atom, indices) if atom in self.kept else self.element(self.equations[atom], indices)
         return self.known[key]
 
-    def load(self, variable: Variable, indices: Indices) -> Scalar:
+    def load(self, variable: Variable, indices: Indices) -> Operand:
         """An element of a stored value."""
-        self.reads.append((variable, indices))
+        return self.load_flat(variable, address(indices, variable.array_type.shape))
+
+    def load_flat(self, variable: Variable, offset: Affine) -> Operand:
+        """An element of a stored value, by its place in memory."""
         target = Scalar(variable.array_type.dtype)
-        self.body.append(Load(target, self.buffer(variable), address(indices, variable.array_type.shape)))
+        self.body.append(Load(target, self.buffer(variable), offset))
         return target
 
     def element(self, equation: Equation, indices: Indices) -> Operand:
@@ -140,7 +158,7 @@ class Builder:
         self.used[equation] = None
         if isinstance(equation.primitive, Elementwise):
             return self.elementwise(equation, indices)
-        return ELEMENTS[equation.primitive](self, equation, indices)
+        return ELEMENTS[equation.primitive][0](self, equation, indices)
 
     def elementwise(self, equation: Equation, indices: Indices) -> Operand:
         """The operation on the operands' elements at the same indices, where they are not broadcast."""
@@ -219,6 +237,8 @@ class Builder:
 
 
 Element = Callable[[Builder, Equation, Indices], Operand]
+# For each axis of a value, the loop that runs along it; None where the index is another than the loop's.
+Axes = tuple[int | None, ...]
 
 
 def of_copy(builder: Builder, equation: Equation, indices: Indices) -> Operand:
@@ -270,9 +290,12 @@ def reshape_map(old: Sequence[int], new: Sequence[int]) -> Callable[[Indices], I
 
 
 def of_reshape(builder: Builder, equation: Equation, indices: Indices) -> Operand:
-    mapped = reshape_map(equation.inputs[0].array_type.shape, equation.params["shape"])
-    assert mapped is not None
-    return builder.read(equation.inputs[0], mapped(indices))
+    (atom,) = equation.inputs
+    mapped = reshape_map(atom.array_type.shape, equation.params["shape"])
+    if mapped is not None:
+        return builder.read(atom, mapped(indices))
+    assert isinstance(atom, Variable)  # stored, since `is_view` says so: the same elements in the same order
+    return builder.load_flat(atom, address(indices, equation.params["shape"]))
 
 
 def of_flip(builder: Builder, equation: Equation, indices: Indices) -> Operand:
@@ -323,15 +346,87 @@ def of_getitem(builder: Builder, equation: Equation, indices: Indices) -> Operan
     return builder.read(equation.inputs[0], (*places, *remaining))
 
 
-ELEMENTS: dict[Primitive, Element] = {
-    structure.copy: of_copy,
-    structure.convert: of_convert,
-    structure.transpose: of_transpose,
-    structure.broadcast_to: of_broadcast,
-    structure.reshape: of_reshape,
-    structure.flip: of_flip,
-    structure.pad: of_pad,
-    structure.triangle: of_triangle,
-    structure.diagonal: of_diagonal,
-    indexing.getitem: of_getitem,
+def same_axes(equation: Equation, axes: Axes) -> Axes:
+    return axes
+
+
+def axes_of_transpose(equation: Equation, axes: Axes) -> Axes:
+    order = equation.params["axes"]
+    return tuple(axes[order.index(axis)] for axis in range(len(order)))
+
+
+def axes_of_broadcast(equation: Equation, axes: Axes) -> Axes:
+    return aligned_axes(equation.inputs[0].array_type.shape, equation.outputs[0].array_type.shape, axes)
+
+
+def aligned_axes(shape: Sequence[int], out: Sequence[int], axes: Axes) -> Axes:
+    """The loops along the axes of an operand that is broadcast to `out`."""
+    skipped = len(out) - len(shape)
+    return tuple(axis if n == m else None for axis, n, m in zip(axes[skipped:], shape, out[skipped:]))
+
+
+def axes_of_reshape(equation: Equation, axes: Axes) -> Axes:
+    old, new = equation.inputs[0].array_type.shape, equation.params["shape"]
+    found: list[int | None] = []
+    before = passed = 1
+    place = 0
+    for length in old:
+        # An axis is kept where as many elements come before it in the old shape as in the new one.
+        while place < len(new) and (passed < before or new[place] == 1 != length):
+            passed *= new[place]
+            place += 1
+        is_kept = place < len(new) and passed == before and new[place] == length
+        if not is_kept and is_view(equation):
+            break
+        found.append(axes[place] if is_kept else None)
+        before *= length
+    return (*found, *[None] * (len(old) - len(found)))
+
+
+def axes_of_flip(equation: Equation, axes: Axes) -> Axes:
+    return tuple(None if place in equation.params["axes"] else axis for place, axis in enumerate(axes))
+
+
+def axes_of_pad(equation: Equation, axes: Axes) -> Axes:
+    return aligned_axes(equation.inputs[0].array_type.shape, equation.outputs[0].array_type.shape, axes)
+
+
+def axes_of_diagonal(equation: Equation, axes: Axes) -> Axes:
+    return (*axes[:-1], None, None)
+
+
+def axes_of_getitem(equation: Equation, axes: Axes) -> Axes:
+    shape = equation.inputs[0].array_type.shape
+    found: list[int | None] = []
+    remaining = list(axes)
+    for entry in equation.params["index"]:
+        if entry is None:
+            remaining.pop(0)
+        elif isinstance(entry, int):
+            found.append(None)
+        else:
+            axis, length = remaining.pop(0), shape[len(found)]
+            found.append(axis if slice(*entry).indices(length) == (0, length, 1) else None)
+    return (*found, *remaining)
+
+
+# Of operations that move elements: what the result is at an index, and which loops run along the operand's axes.
+ELEMENTS: dict[Primitive, tuple[Element, Callable[[Equation, Axes], Axes]]] = {
+    structure.copy: (of_copy, same_axes),
+    structure.convert: (of_convert, same_axes),
+    structure.transpose: (of_transpose, axes_of_transpose),
+    structure.broadcast_to: (of_broadcast, axes_of_broadcast),
+    structure.reshape: (of_reshape, axes_of_reshape),
+    structure.flip: (of_flip, axes_of_flip),
+    structure.pad: (of_pad, axes_of_pad),
+    structure.triangle: (of_triangle, same_axes),
+    structure.diagonal: (of_diagonal, axes_of_diagonal),
+    indexing.getitem: (of_getitem, axes_of_getitem),
 }
+
+
+def operand_axes(equation: Equation, operand: int, axes: Axes) -> Axes:
+    """The loops along an operand's axes, from those along the result's, of an equation with an element rule."""
+    if isinstance(equation.primitive, Elementwise):
+        return aligned_axes(equation.inputs[operand].array_type.shape, equation.outputs[0].array_type.shape, axes)
+    return ELEMENTS[equation.primitive][1](equation, axes)

@@ -12,12 +12,12 @@ from llvmlite import ir
 
 from functrans.compile.blas import emit_product
 from functrans.compile.codegen import build
-from functrans.compile.fuse import HostCall, KernelCall, NativeCall, ProductCall, Step, read_by, steps, written_by
-from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel
+from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel, scratch_size
 from functrans.compile.loops import check
 from functrans.compile.memory import plan
 from functrans.compile.python_text import body_text, python_text, run
 from functrans.compile.simplify import simplify
+from functrans.compile.steps import HostCall, KernelCall, NativeCall, ProductCall, Step, read_by, steps, written_by
 from functrans.compile.threads import emit_parallel, threads
 from functrans.config import settings
 from functrans.core.program import Equation, Literal, Program, Variable
@@ -26,6 +26,10 @@ from functrans.core.trace import NUMPY_ERRORS, explain
 from functrans.errors import describe_origin
 
 __all__ = ["Executable"]
+
+
+# Threads start at a multiple of this in loops in lanes: of any number of lanes.
+GRANULE = 64
 
 
 # Where an array object holds the address of its elements: native code finds it there.
@@ -65,6 +69,7 @@ class Executable:
         self.plan = plan(self.steps, [v for v in written if v not in self.slots])
         self.table_type = ctypes.c_void_p * (len(variables) + 2)
         self.is_parallel = False
+        self.scratch = 0  # bytes each thread needs beside the planned workspace
         self.functions: dict[str, ir.Function] = {}  # one for kernels of one text
         self.free: list[np.ndarray[Any, Any]] = []
         self.parts = self.compiled()
@@ -122,10 +127,13 @@ class Executable:
                 if variable in self.slots:
                     known[variable] = elements(self.slots[variable])
                 else:
-                    if None not in known:
-                        known[None] = elements(len(self.slots))
-                    known[variable] = b.gep(known[None], [WORD(self.plan.offsets[variable])])
+                    known[variable] = b.gep(workspace(), [WORD(self.plan.offsets[variable])])
             return known[variable]
+
+        def workspace() -> ir.Value:
+            if None not in known:
+                known[None] = elements(len(self.slots))
+            return known[None]
 
         for call in calls:
             pointers = [pointer(variable) for variable in (*read_by(call), *written_by(call))]
@@ -136,14 +144,18 @@ class Executable:
             if text not in self.functions:
                 checked = check(call.kernel) if settings.check_programs else call.kernel
                 self.functions[text] = emit_kernel(module, checked)
-            kernel = self.functions[text]
+            kernel, scratch = self.functions[text], scratch_size(call.kernel)
+            if scratch:
+                self.scratch = max(self.scratch, scratch)
+                pointers.append(b.gep(workspace(), [WORD(self.plan.size)]))
             arguments = [b.bitcast(value, argument.type) for value, argument in zip(pointers, kernel.args)]
             loop = divisible(call.kernel)
             if loop is None:
                 b.call(kernel, arguments)
             else:
                 self.is_parallel = True
-                emit_parallel(b, loop.index.extent, number, kernel, arguments)
+                granule = GRANULE if loop.lanes else 1
+                emit_parallel(b, loop.index.extent, number, kernel, arguments, scratch=scratch, granule=granule)
         b.ret_void()
 
     def kernels(self) -> str:
@@ -156,7 +168,7 @@ class Executable:
         values += [None] * (len(self.slots) - len(values))
         for slot, shape, dtype in self.results:
             values[slot] = np.empty(shape, dtype)
-        workspace = self.free.pop() if self.free else np.empty(self.plan.size, np.uint8)
+        workspace = self.free.pop() if self.free else np.empty(self.plan.size + self.scratch * settings.threads, np.uint8)
         table = None
         for part, freed in zip(self.parts, self.freed):
             if isinstance(part, HostCall):

@@ -1,169 +1,125 @@
-"""From a program to a list of steps: fused kernels, and calls of NumPy for what has no loop form.
+"""Fusion: the nodes of a program in nests of loops.
 
-Every value is either *stored*, in a buffer, or *inlined*: computed where it is read, at the index it is
-read at. Structural operations then cost nothing: they are maps of indices. Stored values of one shape
-that do not wait for each other share a kernel.
+A *nest* is a loop over one class of axes and the nodes computed in it, again in nests over their other axes,
+down to *leaves*, which compute elements. A node joins the nest that computes what it reads if it reads that
+at the loop's own index; then the values between them need no memory, or as much as one round takes. (Kennedy
+and McKinley, Maximizing loop parallelism and improving data locality via loop fusion and distribution, 1993.)
 
-Invariant: steps are in order of their dependencies, and a kernel reads what earlier steps have stored,
-or what it has itself computed at the same index.
+Invariant: items are in order of their dependencies.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from functrans.compile.blas import Product, matrix_product
-from functrans.compile.elements import Builder, Definitions, is_inlined
-from functrans.compile.kernels import KernelCall, identity, is_reduced, loops_over, map_kernel, reduction_kernel
-from functrans.compile.scalars import LIBRARY
-from functrans.core.program import Atom, Equation, Literal, Program, Variable
-from functrans.ops.contraction import contract
+from functrans.compile.nodes import Node
 
-__all__ = ["HostCall", "KernelCall", "NativeCall", "ProductCall", "Step", "read_by", "steps", "written_by"]
+__all__ = ["Item", "Leaf", "Nest", "arrange"]
 
-
-@dataclass(frozen=True, eq=False)
-class HostCall:
-    """An equation that is evaluated by NumPy."""
-
-    equation: Equation
+# A class is preferred to that of a node's leading axis if it weighs more by this factor.
+PREFERRED = 1.25
+# Nodes in one nest: a compiler takes longer than in proportion to a function's length.
+MOST_NODES = 400
 
 
-@dataclass(frozen=True, eq=False)
-class ProductCall:
-    """A contraction that BLAS carries out."""
+@dataclass(eq=False)
+class Leaf:
+    """Nodes all of whose loops are around them: each computes an element. A call is alone in its leaf."""
 
-    equation: Equation
-    product: Product
+    nodes: list[Node]
 
-
-NativeCall = KernelCall | ProductCall
-
-Step = NativeCall | HostCall
+    @property
+    def is_call(self) -> bool:
+        return self.nodes[0].is_call
 
 
-def written_by(step: Step) -> tuple[Variable, ...]:
-    """The variables a step defines."""
-    return step.outputs if isinstance(step, KernelCall) else step.equation.outputs
+@dataclass(eq=False)
+class Nest:
+    """A loop over a class of axes.
+
+    Attributes:
+        loops: the nodes in it, each with the one of its loops that this is.
+        items: what a round consists of, in order.
+    """
+
+    axis: Any
+    extent: int
+    loops: dict[Node, int]
+    items: list[Item] = field(default_factory=list)
 
 
-def read_by(step: Step) -> tuple[Variable, ...]:
-    """The variables a step reads, as often as it does."""
-    if isinstance(step, KernelCall):
-        return step.inputs
-    return tuple(atom for atom in step.equation.inputs if isinstance(atom, Variable))
+Item = Nest | Leaf
+# For each node, the loops that are not yet around it, by class; of two in one class the first counts.
+Remaining = Mapping[Node, dict[Any, int]]
 
 
-def stored(program: Program) -> set[Variable]:
-    """The variables that get a buffer: inputs, results of reductions and host calls, outputs, and what is dear and read often."""
-    defined = {equation.outputs[0]: equation for equation in program.equations if not equation.primitive.multiple}
-    kept = {*program.inputs, *program.captured}
-    kept.update(atom for atom in program.outputs if isinstance(atom, Variable))
-    readers: dict[Variable, int] = {}
-    for equation in program.equations:
-        fused = is_inlined(equation) or is_reduced(equation)
-        if not is_inlined(equation):
-            kept.update(equation.outputs)
-        for atom in equation.inputs:
-            if isinstance(atom, Variable):
-                readers[atom] = readers.get(atom, 0) + 1
-                if not fused:
-                    kept.add(atom)
-    costs: dict[Atom, int] = {}
-    for equation in program.equations:
-        out = equation.outputs[0]
-        own = 20 if equation.primitive.name in LIBRARY else 1
-        costs[out] = own + sum(costs.get(atom, 0) for atom in equation.inputs if atom not in kept)
-        if out in defined and readers.get(out, 0) > 1 and costs[out] > 4 or costs[out] > 1000:
-            kept.add(out)
-    return kept
+def arrange(nodes: Sequence[Node]) -> list[Item]:
+    """Nests and leaves of all nodes, in order."""
+    weights: dict[Any, float] = {}
+    for node in nodes:
+        for loop, axis in enumerate(node.classes):
+            weights[axis] = weights.get(axis, 0) + node.size * (1 if loop in node.kept else 0.5)
+    return arranged(nodes, {node: set() for node in nodes}, weights)
 
 
-def steps(program: Program) -> list[Step]:
-    """The steps of a program, in order."""
-    kept = stored(program)
-    definitions = {equation.outputs[0]: equation for equation in program.equations}
-    levels: dict[Variable, int] = dict.fromkeys((*program.inputs, *program.captured), -1)
-    groups: dict[tuple[Any, ...], dict[Equation, None]] = {}
-    for equation in program.equations:
-        if equation.outputs[0] not in kept and not equation.primitive.multiple:
-            continue
-        kind: tuple[str, Any]
-        if is_inlined(equation):
-            kind, level = ("map", equation.outputs[0].array_type.shape), map_level(definitions, kept, equation, levels, groups)
+def arranged(nodes: Sequence[Node], around: Mapping[Node, set[int]], weights: Mapping[Any, float]) -> list[Item]:
+    """Items for nodes that have the loops `around` them."""
+    items: list[Item] = []
+    places: dict[Any, int] = {}
+    producers = {node.variable: node for node in nodes}
+    for node in nodes:
+        left = loops_left(node, around[node])
+        least = 0
+        for variable, axes in node.reads:
+            if variable in producers and producers[variable] in places:
+                producer = producers[variable]
+                place = places[producer]
+                least = max(least, place if may_share(items[place], producer, axes, left) else place + 1)
+        for place in range(least, len(items)):
+            item = items[place]
+            if isinstance(item, Leaf):
+                if not (left or node.is_call or item.is_call):
+                    item.nodes.append(node)
+                    break
+            elif item.axis in left and len(item.loops) < MOST_NODES:
+                item.loops[node] = left[item.axis]
+                break
         else:
-            level = 1 + max((levels[variable] for variable in reads_of(definitions, kept, equation)), default=-1)
-            kind = ("reduction" if is_reduced(equation) else "host", equation)
-        levels.update(dict.fromkeys(equation.outputs, level))
-        groups.setdefault((level, *kind), {})[equation] = None
-    wanted = wanted_outside(program, definitions, kept, groups)
-    result: list[Step] = []
-    for key, group in sorted(groups.items(), key=lambda item: int(item[0][0])):
-        equations = list(group)
-        name = f"kernel{len(result)}"
-        if key[1] == "map":
-            result.append(map_kernel(definitions, kept, name, [equation.outputs[0] for equation in equations], wanted))
-        elif key[1] == "reduction":
-            result.append(reduction_kernel(definitions, kept, name, equations[0].outputs[0]))
-        else:
-            result.append(call_of(equations[0]))
-    return result
+            place = len(items)
+            items.append(new_item(node, left, weights))
+        places[node] = place
+    for item in items:
+        if isinstance(item, Nest):
+            inside = list(item.loops)
+            item.items = arranged(inside, {node: around[node] | {item.loops[node]} for node in inside}, weights)
+    return items
 
 
-def call_of(equation: Equation) -> Step:
-    """A matrix product, or a call of NumPy."""
-    if equation.primitive is contract and not any(isinstance(atom, Literal) for atom in equation.inputs):
-        product = matrix_product(equation)
-        if product is not None:
-            return ProductCall(equation, product)
-    return HostCall(equation)
+def loops_left(node: Node, around: set[int]) -> dict[Any, int]:
+    """The loops of a node that are not yet around it, by class."""
+    left: dict[Any, int] = {}
+    for loop, axis in enumerate(node.classes):
+        if loop not in around and node.extents[loop] != 1:
+            left.setdefault(axis, loop)
+    return left
 
 
-def wanted_outside(
-    program: Program,
-    definitions: Definitions,
-    kept: set[Variable],
-    groups: dict[tuple[Any, ...], dict[Equation, None]],
-) -> set[Variable]:
-    """The stored variables that are outputs, or are read by another group than the one that computes them."""
-    wanted = {atom for atom in program.outputs if isinstance(atom, Variable)}
-    for equations in groups.values():
-        own = {variable for equation in equations for variable in equation.outputs}
-        for equation in equations:
-            wanted |= reads_of(definitions, kept, equation) - own
-    return wanted
+def may_share(item: Item, producer: Node, axes: Sequence[int | None], left: Mapping[Any, int]) -> bool:
+    """Whether what reads `producer` by loops along its `axes` can be in the item that computes it."""
+    if isinstance(item, Leaf):
+        return not item.is_call
+    own = item.loops[producer]
+    return own in producer.kept and item.axis in left and axes[producer.kept.index(own)] == left[item.axis]
 
 
-def reads_of(definitions: Definitions, kept: set[Variable], equation: Equation) -> set[Variable]:
-    """The stored variables an equation reads, through inlined ones."""
-    found: set[Variable] = set()
-    waiting = list(equation.inputs)
-    while waiting:
-        atom = waiting.pop()
-        if isinstance(atom, Variable):
-            if atom in kept:
-                found.add(atom)
-            else:
-                waiting.extend(definitions[atom].inputs)
-    return found
-
-
-def map_level(
-    definitions: Definitions,
-    kept: set[Variable],
-    equation: Equation,
-    levels: dict[Variable, int],
-    groups: dict[tuple[Any, ...], dict[Equation, None]],
-) -> int:
-    """The level of a stored map: that of what it reads, if that is a map over the same shape read at the same index."""
-    shape = equation.outputs[0].array_type.shape
-    builder = Builder(definitions, kept)
-    own = identity(loops_over(shape))
-    builder.element(equation, own)
-    level = 0
-    for variable, indices in builder.reads:
-        before = levels[variable]
-        together = indices == own and any(item.outputs[0] is variable for item in groups.get((before, "map", shape), ()))
-        level = max(level, before if together else before + 1)
-    return level
+def new_item(node: Node, left: Mapping[Any, int], weights: Mapping[Any, float]) -> Item:
+    """A leaf, or a nest over the leading axis or over one that weighs more."""
+    if not left:
+        return Leaf([node])
+    chosen, *others = left
+    for axis in others:
+        if weights[axis] > PREFERRED * weights[chosen]:
+            chosen = axis
+    return Nest(chosen, node.extents[left[chosen]], {node: left[chosen]})

@@ -1,19 +1,26 @@
-"""Kernels: loop nests that store values of one shape, or a reduction."""
+"""Kernels: the statements of a nest of loops.
+
+A value read in the round that computes it stays in a register; read in another nest of the same round, it
+goes through a buffer of the kernel's own; read by other kernels, it is stored. Reductions are carried from
+round to round in registers where the loops inside are reduced too, else in a buffer of results.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from functrans.compile.elements import Builder, Definitions, Indices, address, in_registers
+from functrans.compile.elements import Builder, Definitions, Indices, address
+from functrans.compile.fuse import Item, Leaf, Nest
 from functrans.compile.loops import (
     Affine,
     Buffer,
     Carried,
+    Combine,
     Compute,
     Constant,
     Index,
@@ -24,16 +31,26 @@ from functrans.compile.loops import (
     Scalar,
     Statement,
     Store,
+    walk,
 )
-from functrans.compile.scalars import can_convert
-from functrans.core.primitive import Primitive
-from functrans.core.program import Equation, Variable
+from functrans.compile.nodes import REDUCTIONS, Node
+from functrans.core.program import Variable
+from functrans.core.types import ArrayType
 from functrans.errors import describe_origin
 from functrans.ops import reduction
+from functrans.ops.contraction import contract, split
 
-__all__ = ["KernelCall", "REDUCTIONS", "identity", "is_reduced", "loops_over", "map_kernel", "reduction_kernel"]
+__all__ = ["KernelCall", "kernel_calls"]
 
+# Terms that are added one after the other, before their sum is added to others'.
 BLOCK = 1024
+# Parts that a reduction over the outermost loop is made of, for threads to share; never more, so that results do not
+# depend on the number of threads.
+MOST_PARTS = 32
+PART_OPERATIONS = 200_000
+# Elements a vector register holds, about: what cost estimates are made with.
+LANES = 8
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,73 +62,371 @@ class KernelCall:
     outputs: tuple[Variable, ...]
 
 
-REDUCTIONS: dict[Primitive, str] = {
-    reduction.sum: "add", reduction.max: "maximum", reduction.min: "minimum", reduction.all: "logical_and",
-    reduction.any: "logical_or",
-}  # fmt: skip
+def kernel_calls(
+    definitions: Definitions, kept: set[Variable], name: str, item: Item, wanted: set[Variable]
+) -> list[KernelCall]:
+    """The kernel of an item that stores those of its values that are wanted outside; and one that adds up parts of results."""
+    builder = KernelBuilder(definitions, kept, item, wanted)
+    builder.item(item)
+    buffers = list(builder.inputs.values()), list(builder.outputs.values())
+    kernel = Kernel(name, *buffers, builder.body, header(builder), builder.own)
+    if not any(isinstance(statement, Loop) and statement.lanes for statement in walk(kernel.body)):
+        put_in_lanes(kernel.body)
+    calls = [KernelCall(kernel, tuple(builder.inputs), tuple(builder.outputs))]
+    for number, (node, parts) in enumerate(builder.parts.items()):
+        calls.append(sum_of_parts(f"{name}_total{number}", node, parts))
+    return calls
 
 
-def is_reduced(equation: Equation) -> bool:
-    """Whether an equation is a reduction with a loop form."""
-    if equation.primitive not in REDUCTIONS:
-        return False
-    old, new = equation.inputs[0].array_type, equation.outputs[0].array_type
-    if not (in_registers(old.dtype) and in_registers(new.dtype) and can_convert(old.dtype, new.dtype)):
-        return False
-    return math.prod(old.shape) > 0 or equation.primitive is reduction.sum
-
-
-def loops_over(shape: Sequence[int]) -> list[Index]:
-    """One index for each axis."""
-    return [Index(length) for length in shape]
-
-
-def identity(indices: Sequence[Index]) -> Indices:
-    """The indices themselves, 0 along axes of length 1."""
-    return tuple(Affine(((index, 1),)) if index.extent != 1 else Affine() for index in indices)
-
-
-def nest(indices: Sequence[Index], body: list[Statement]) -> list[Statement]:
-    """`body` inside a loop for each index that takes more than one value."""
-    for index in reversed(indices):
-        if index.extent != 1:
-            body = [Loop(index, body)]
-    return body
-
-
-def header(builder: Builder, equations: Sequence[Equation]) -> tuple[str, ...]:
+def header(builder: KernelBuilder) -> tuple[str, ...]:
     """A line for each equation: its operation, its type and the user's line."""
     lines = []
-    for equation in [*builder.used, *(item for item in equations if item not in builder.used)]:
+    for equation in dict.fromkeys([*builder.used, *(node.equation for node in builder.nodes.values())]):
         types = ", ".join(str(variable.array_type) for variable in equation.outputs)
         lines.append(f"{equation.primitive.name}: {types}  from {describe_origin(equation.origin)}")
     return tuple(lines)
 
 
-def map_kernel(
-    definitions: Definitions, kept: set[Variable], name: str, variables: Sequence[Variable], wanted: set[Variable]
-) -> KernelCall:
-    """The kernel that computes values of one shape, and stores those wanted outside of it."""
-    shape = variables[0].array_type.shape
-    indices = loops_over(shape)
-    builder = Builder(definitions, kept)
-    outputs: dict[Variable, Buffer] = {}
-    own = identity(indices)
-    for variable in variables:
-        value = builder.convert(builder.element(builder.equations[variable], own), variable.array_type.dtype)
-        builder.known[variable, own] = value
-        if variable in wanted:
-            outputs[variable] = Buffer(value.dtype, math.prod(shape))
-            builder.body.append(Store(outputs[variable], address(own, shape), value))
-    equations = [builder.equations[variable] for variable in variables]
-    buffers = list(builder.inputs.values()), list(outputs.values())
-    kernel = Kernel(name, *buffers, nest(indices, builder.body), header(builder, equations))
-    return KernelCall(kernel, tuple(builder.inputs), tuple(outputs))
+def put_in_lanes(body: Sequence[Statement]) -> None:
+    """Mark the innermost loops."""
+    for statement in body:
+        if isinstance(statement, Loop):
+            if any(isinstance(inner, Loop) for inner in statement.body):
+                put_in_lanes(statement.body)
+            else:
+                statement.lanes = statement.index.extent > 3
 
 
-def first_of(primitive: Primitive, dtype: np.dtype[Any]) -> Constant:
+def leaves_of(item: Item, path: tuple[Nest, ...] = ()) -> Iterable[tuple[Node, tuple[Nest, ...]]]:
+    """The nodes of an item with the nests around each, in order."""
+    if isinstance(item, Leaf):
+        for node in item.nodes:
+            yield node, path
+    else:
+        for inner in item.items:
+            yield from leaves_of(inner, (*path, item))
+
+
+def defined_in(node: Node, path: tuple[Nest, ...]) -> tuple[Nest, ...]:
+    """The nests around the place where a node's value is complete: not those that reduce it."""
+    for depth, nest in enumerate(path):
+        if nest.loops[node] not in node.kept:
+            return path[:depth]
+    return path
+
+
+class KernelBuilder(Builder):
+    """Builds the statements of an item.
+
+    Attributes:
+        nodes: those of the item, by variable.
+        outputs: the buffers of values wanted outside.
+        own: the buffers of values that are not.
+        parts: the reductions that are left in parts, with the variables of these.
+    """
+
+    def __init__(self, definitions: Definitions, kept: set[Variable], item: Item, wanted: set[Variable]) -> None:
+        super().__init__(definitions, kept)
+        self.wanted = wanted
+        self.outputs: dict[Variable, Buffer] = {}
+        self.own: list[Buffer] = []
+        self.parts: dict[Node, Variable] = {}
+        self.paths = dict(leaves_of(item))
+        self.nodes = {node.variable: node for node in self.paths}
+        self.at: dict[Node, list[Affine]] = {node: [Affine()] * len(node.extents) for node in self.paths}
+        self.around: list[Nest] = []
+        self.shared = self.shared_nests()
+        # The buffer of a value, or of what a reduction has so far, with the loops that address it, in order.
+        self.places: dict[Node, tuple[Buffer, tuple[int, ...]]] = {}
+        self.running: dict[Node, Operand] = {}
+        self.latest: dict[Node, Operand] = {}
+        self.part: tuple[Index, int] | None = None
+        self.in_lanes = isinstance(item, Nest) and is_better_in_lanes(item, self.nodes, wanted)
+
+    def shared_nests(self) -> dict[Node, int]:
+        """For each value that is read in the item where its register is not, how many nests are around both places."""
+        result: dict[Node, int] = {}
+        for reader, path in self.paths.items():
+            for variable, _ in reader.reads:
+                node = self.nodes.get(variable)
+                if node is None:
+                    continue
+                complete = defined_in(node, self.paths[node])
+                if complete != path[: len(complete)]:
+                    common = next(n for n, (a, b) in enumerate(zip((*complete, None), (*path, None))) if a is not b)
+                    result[node] = min(common, result.get(node, common))
+        return result
+
+    # Reading
+
+    def load_flat(self, variable: Variable, offset: Affine) -> Operand:
+        node = self.nodes.get(variable)
+        if node is None:
+            return super().load_flat(variable, offset)
+        buffer, loops = self.places[node]
+        outside = {index for loop in node.kept if loop not in loops for index, _ in self.at[node][loop].terms}
+        target = Scalar(buffer.dtype)
+        within = Affine(tuple(term for term in offset.terms if term[0] not in outside), offset.constant)
+        self.body.append(Load(target, buffer, within))
+        return self.convert(target, variable.array_type.dtype)
+
+    def load(self, variable: Variable, indices: Indices) -> Operand:
+        node = self.nodes.get(variable)
+        if node is None:
+            return super().load(variable, indices)
+        buffer, loops = self.places[node]
+        target = Scalar(buffer.dtype)
+        self.body.append(Load(target, buffer, self.offset(node, loops, [indices[node.kept.index(loop)] for loop in loops])))
+        return self.convert(target, variable.array_type.dtype)
+
+    def offset(self, node: Node, loops: Sequence[int], indices: Sequence[Affine]) -> Affine:
+        """The address of an element in a buffer over some loops of a node; over parts as well, if it is left in parts."""
+        extents = [node.extents[loop] for loop in loops]
+        result = address(tuple(indices), extents)
+        if self.part is not None and node in self.parts:
+            result = result + Affine(((self.part[0], math.prod(extents)),))
+        return result
+
+    # Items
+
+    def item(self, item: Item) -> None:
+        """The statements of an item, at the end of the body."""
+        if isinstance(item, Leaf):
+            for node in item.nodes:
+                self.leaf(node)
+        else:
+            self.nest(item)
+
+    def leaf(self, node: Node) -> None:
+        """An element of a node, or a term of one."""
+        equation, at = node.equation, self.at[node]
+        dtype = equation.outputs[0].array_type.dtype
+        if equation.primitive is contract:
+            x, y, out = split(equation.params["subscripts"])
+            letters = out + "".join(letter for letter in x if letter not in out)
+            factors = [
+                self.convert(self.read(atom, tuple(at[letters.index(letter)] for letter in side)), dtype)
+                for atom, side in zip(equation.inputs, (x, y))
+            ]
+            self.accumulate(node, factors)
+        elif equation.primitive in REDUCTIONS:
+            self.accumulate(node, [self.convert(self.read(equation.inputs[0], tuple(at)), carried_dtype(node))])
+        else:
+            self.define(node, self.convert(self.element(equation, tuple(at)), dtype))
+
+    def accumulate(self, node: Node, term: Sequence[Operand]) -> None:
+        """Take a term, or a product of two factors, into a reduction."""
+        operation, dtype = REDUCTIONS[node.equation.primitive], carried_dtype(node)
+        running = self.running.get(node)
+        if running is not None:
+            if len(term) == 2 and dtype.kind == "f":
+                self.latest[node] = self.compute("multiply_add", [*term, running], dtype)
+            else:
+                self.latest[node] = self.compute(operation, [running, self.product(term, dtype)], dtype)
+        elif node in self.places:
+            self.combine(node, self.product(term, dtype))
+        elif len(term) == 2:
+            self.define(node, self.product(term, dtype))
+        else:
+            self.define(node, self.compute(operation, [first_of(node), *term], dtype))
+
+    def product(self, factors: Sequence[Operand], dtype: np.dtype[Any]) -> Operand:
+        return factors[0] if len(factors) == 1 else self.compute("multiply", factors, dtype)
+
+    def combine(self, node: Node, value: Operand) -> None:
+        """Take a value into the buffer of a reduction's results."""
+        buffer, loops = self.places[node]
+        offset = self.offset(node, loops, [self.at[node][loop] for loop in loops])
+        self.body.append(Combine(buffer, offset, REDUCTIONS[node.equation.primitive], self.convert(value, buffer.dtype)))
+
+    def define(self, node: Node, value: Operand) -> None:
+        """Make a complete value known here, and store it where it is read elsewhere."""
+        variable = node.variable
+        value = self.convert(value, variable.array_type.dtype)
+        at = tuple(self.at[node][loop] for loop in node.kept)
+        self.known[variable, at] = value
+        if variable in self.wanted:
+            self.body.append(Store(self.output(node), address(at, variable.array_type.shape), value))
+        if node in self.shared:
+            if variable in self.wanted and not self.in_lanes:
+                self.places[node] = self.outputs[variable], node.kept
+                return
+            loops = self.loops_inside(node, self.shared[node])
+            buffer = self.own_buffer(node, loops, variable.array_type.dtype)
+            self.body.append(Store(buffer, self.offset(node, loops, [self.at[node][loop] for loop in loops]), value))
+
+    def output(self, node: Node) -> Buffer:
+        """The buffer of a value that is wanted outside."""
+        variable = node.variable
+        if variable not in self.outputs:
+            self.outputs[variable] = Buffer(variable.array_type.dtype, math.prod(variable.array_type.shape))
+        return self.outputs[variable]
+
+    def own_buffer(self, node: Node, loops: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
+        """The kernel's own buffer of a value."""
+        if node not in self.places:
+            size = math.prod(node.extents[loop] for loop in loops)
+            self.own.append(Buffer(dtype, size, self.in_lanes))
+            self.places[node] = self.own[-1], loops
+        return self.places[node][0]
+
+    def loops_inside(self, node: Node, depth: int) -> tuple[int, ...]:
+        """The loops along a value's axes but those of the outermost `depth` nests around it."""
+        outside = {nest.loops[node] for nest in self.paths[node][:depth]}
+        return tuple(loop for loop in node.kept if loop not in outside)
+
+    # Loops
+
+    def nest(self, nest: Nest) -> None:
+        """A loop, with what is carried through it."""
+        reducing = [node for node, loop in nest.loops.items() if loop not in node.kept]
+        carried = [node for node in reducing if self.is_carried(node)]
+        outermost = not self.around
+        if outermost and reducing:
+            self.part = self.parts_of(nest, reducing)
+        before = self.body
+        if self.part is not None and outermost:
+            self.body = []
+        for node in reducing:
+            if node not in carried and node not in self.places:
+                self.clear(node)
+        first = {node: self.running.get(node, first_of(node)) for node in carried}
+        index = Index(nest.extent)
+        if self.part is not None and outermost:
+            results = self.in_blocks(nest, index, carried, first, self.part)
+        elif nest.extent > BLOCK and any(is_sum(node) for node in carried):
+            results = self.in_blocks(nest, index, carried, first, None)
+        else:
+            results = self.loop(nest, index, carried, first, None)
+        for node, result in results.items():
+            if node in self.running:
+                self.latest[node] = result
+            elif node in self.parts:
+                buffer = self.output_parts(node)
+                self.body.append(Store(buffer, self.offset(node, (), ()), result))
+            elif node in self.places:
+                self.combine(node, result)
+            else:
+                self.define(node, result)
+        if self.part is not None and outermost:
+            before.append(Loop(self.part[0], self.body))
+            self.body = before
+
+    def is_carried(self, node: Node) -> bool:
+        """Whether the loops of a node inside the nests so far, and the one that begins, are all reduced."""
+        outside = {nest.loops[node] for nest in self.around}
+        return all(loop in outside or node.extents[loop] == 1 for loop in node.kept)
+
+    def clear(self, node: Node) -> None:
+        """Make the buffer of a reduction's results, and fill it with what the reduction starts from."""
+        outside = {nest.loops[node] for nest in self.around}
+        inside = tuple(loop for loop in node.kept if loop not in outside)
+        if node in self.parts:
+            self.places[node] = self.output_parts(node), inside
+        elif node.variable in self.wanted:
+            inside = node.kept
+            self.places[node] = self.output(node), inside
+        else:
+            self.own_buffer(node, inside, node.variable.array_type.dtype)
+        buffer, loops = self.places[node]
+        at = list(self.at[node])
+        indices = {loop: Index(node.extents[loop]) for loop in inside if loop not in outside and node.extents[loop] != 1}
+        for loop, index in indices.items():
+            at[loop] = Affine(((index, 1),))
+        body: list[Statement] = [
+            Store(buffer, self.offset(node, loops, [at[loop] for loop in loops]), first_of(node, buffer.dtype))
+        ]
+        for index in reversed(indices.values()):
+            body = [Loop(index, body)]
+        self.body += body
+
+    def loop(
+        self,
+        nest: Nest,
+        index: Index,
+        carried: Sequence[Node],
+        first: dict[Node, Operand],
+        rounds: tuple[Affine, Affine] | None,
+    ) -> dict[Node, Operand]:
+        """A loop over a nest's items; gives what the carried reductions are after it."""
+        body, known, running = self.body, self.known, dict(self.running)
+        self.body, self.known = [], dict(known)
+        inside = {node: Scalar(carried_dtype(node)) for node in carried}
+        self.running.update(inside)
+        for node, loop in nest.loops.items():
+            self.at[node][loop] = Affine(((index, 1),))
+        self.around.append(nest)
+        for item in nest.items:
+            self.item(item)
+        self.around.pop()
+        for node, loop in nest.loops.items():
+            self.at[node][loop] = Affine()
+        items = [Carried(inside[node], first[node], self.latest[node]) for node in carried]
+        results = {node: Scalar(carried_dtype(node)) for node in carried}
+        lanes = self.in_lanes and not self.around
+        statement = Loop(index, self.body, items, list(results.values()), rounds, lanes)
+        self.body, self.known, self.running = body, known, running
+        self.body.append(statement)
+        return dict(results)
+
+    def in_blocks(
+        self, nest: Nest, index: Index, carried: Sequence[Node], first: dict[Node, Operand], part: tuple[Index, int] | None
+    ) -> dict[Node, Operand]:
+        """A loop over blocks of rounds, each of which starts its sums anew; of the blocks of one part only."""
+        blocks = -(-nest.extent // BLOCK) if part is None else part[1]
+        block = Index(blocks)
+        start = Affine(((block, BLOCK),)) if part is None else Affine(((part[0], blocks * BLOCK), (block, BLOCK)))
+        body = self.body
+        self.body = []
+        inside = {node: Scalar(carried_dtype(node)) for node in carried}
+        totals = self.loop(nest, index, carried, {node: first_of(node) for node in carried}, (start, start + BLOCK))
+        items = []
+        for node in carried:
+            following = self.compute(REDUCTIONS[node.equation.primitive], [inside[node], totals[node]], carried_dtype(node))
+            items.append(Carried(inside[node], first[node], following))
+        results = {node: Scalar(carried_dtype(node)) for node in carried}
+        statement = Loop(block, self.body, items, list(results.values()))
+        self.body = body
+        self.body.append(statement)
+        return dict(results)
+
+    # Parts
+
+    def parts_of(self, nest: Nest, reducing: Sequence[Node]) -> tuple[Index, int] | None:
+        """The index of parts of the outermost loop, and the blocks in one, if its reductions are worth dividing."""
+        operations = sum(node.size * (1 + len(node.reads)) for node in nest.loops)
+        blocks = max(1, -(-nest.extent // BLOCK))
+        per_part = -(-blocks // min(MOST_PARTS, max(1, operations // PART_OPERATIONS)))
+        count = -(-blocks // per_part)
+        if count == 1:
+            return None
+        for node in reducing:
+            self.parts[node] = Variable(ArrayType((count, *node.variable.array_type.shape), carried_dtype(node)))
+        return Index(count), per_part
+
+    def output_parts(self, node: Node) -> Buffer:
+        """The buffer of a reduction's parts."""
+        variable = self.parts[node]
+        if variable not in self.outputs:
+            self.outputs[variable] = Buffer(variable.array_type.dtype, math.prod(variable.array_type.shape))
+        return self.outputs[variable]
+
+
+def is_sum(node: Node) -> bool:
+    """Whether a node is a sum of floating numbers, whose rounding depends on the order of its terms."""
+    return REDUCTIONS[node.equation.primitive] == "add" and node.variable.array_type.dtype.kind == "f"
+
+
+def carried_dtype(node: Node) -> np.dtype[Any]:
+    """What a reduction is carried in: sums of float32 in float64, as far as registers go."""
+    dtype = node.variable.array_type.dtype
+    return FLOAT64 if dtype == FLOAT32 and node.equation.primitive is reduction.sum else dtype
+
+
+def first_of(node: Node, dtype: np.dtype[Any] | None = None) -> Constant:
     """What a reduction starts from."""
-    if primitive is reduction.sum or primitive is reduction.any:
+    primitive, dtype = node.equation.primitive, dtype or carried_dtype(node)
+    if primitive in (reduction.sum, contract, reduction.any):
         return Constant(0, dtype)
     if primitive is reduction.all:
         return Constant(1, dtype)
@@ -123,92 +438,60 @@ def first_of(primitive: Primitive, dtype: np.dtype[Any]) -> Constant:
     return Constant(limits.min if primitive is reduction.max else limits.max, dtype)
 
 
-def reduction_kernel(definitions: Definitions, kept: set[Variable], name: str, variable: Variable) -> KernelCall:
-    """A reduction: in registers where the last axis is reduced, else in the rows of the result."""
-    builder = Builder(definitions, kept)
-    equation = builder.equations[variable]
-    (atom,), axes = equation.inputs, equation.params["axes"]
-    shape = atom.array_type.shape
-    indices = loops_over(shape)
-    kept_indices = [index for axis, index in enumerate(indices) if axis not in axes]
-    reduced = [index for axis, index in enumerate(indices) if axis in axes]
-    out = Buffer(variable.array_type.dtype, math.prod(variable.array_type.shape))
-    place = address(identity(kept_indices), variable.array_type.shape)
-    start, operation = first_of(equation.primitive, out.dtype), REDUCTIONS[equation.primitive]
-    own = identity(indices)
-
-    def term(at: Indices) -> Operand:
-        return builder.convert(builder.read(atom, at), out.dtype)
-
-    if not reduced or len(shape) - 1 in axes or not kept_indices:
-        total = in_registers_over(builder, reduced, own, term, operation, start, out.dtype, equation.primitive is reduction.sum)
-        body = nest(kept_indices, [*total[0], Store(out, place, total[1])])
-    else:
-        *outer, last = kept_indices
-        builder.body = []
-        so_far = Scalar(out.dtype)
-        builder.body.append(Load(so_far, out, place))
-        value = builder.compute(operation, [so_far, term(own)], out.dtype)
-        builder.body.append(Store(out, place, value))
-        clear = nest([last], [Store(out, place, start)])
-        body = nest(outer, [*clear, *nest([*reduced, last], builder.body)])
-    kernel = Kernel(name, list(builder.inputs.values()), [out], body, header(builder, [equation]))
-    return KernelCall(kernel, tuple(builder.inputs), (variable,))
+def sum_of_parts(name: str, node: Node, parts: Variable) -> KernelCall:
+    """The kernel that makes a reduction's result of its parts."""
+    type_, dtype = node.variable.array_type, parts.array_type.dtype
+    count, size = parts.array_type.shape[0], math.prod(type_.shape)
+    source, out = Buffer(dtype, count * size), Buffer(type_.dtype, size)
+    element, part = Index(size), Index(count)
+    inside, term, following, result, converted = (Scalar(dtype) for _ in range(5))
+    place = Affine(((element, 1),)) if size != 1 else Affine()
+    operation = REDUCTIONS[node.equation.primitive]
+    body: list[Statement] = [
+        Load(term, source, place + Affine(((part, size),))),
+        Compute(following, operation, (inside, term)),
+    ]
+    statements: list[Statement] = [Loop(part, body, [Carried(inside, first_of(node), following)], [result])]
+    if dtype != type_.dtype:
+        converted = Scalar(type_.dtype)
+        statements.append(Compute(converted, "convert", (result,)))
+    statements.append(Store(out, place, converted if dtype != type_.dtype else result))
+    line = f"{node.equation.primitive.name}: {type_}  from {describe_origin(node.equation.origin)}"
+    nest: list[Statement] = [Loop(element, statements, lanes=True)] if size != 1 else statements
+    return KernelCall(Kernel(name, [source], [out], nest, (line,)), (parts,), (node.variable,))
 
 
-def in_registers_over(
-    builder: Builder,
-    reduced: Sequence[Index],
-    own: Indices,
-    term: Callable[[Indices], Operand],
-    operation: str,
-    start: Constant,
-    dtype: np.dtype[Any],
-    is_sum: bool,
-) -> tuple[list[Statement], Operand]:
-    """Nested loops that carry one scalar; the innermost of a sum goes in blocks of at most 1,024 terms."""
-    *outer, last = [index for index in reduced if index.extent != 1] or [reduced[0]] if reduced else [Index(1)]
+def is_better_in_lanes(nest: Nest, nodes: dict[Variable, Node], wanted: set[Variable]) -> bool:
+    """Whether rounds of the outer loop side by side cost less than rounds of the innermost loops.
 
-    def innermost(index: Index, at: Indices, first: Operand) -> tuple[list[Statement], Operand]:
-        builder.body, builder.known = [], {}
-        inside, result = Scalar(dtype), Scalar(dtype)
-        value = builder.compute(operation, [inside, term(at)], dtype)
-        return [Loop(index, builder.body, [Carried(inside, first, value)], [result], reorder=is_sum)], result
-
-    def blocked(first: Operand) -> tuple[list[Statement], Operand]:
-        if not is_sum or last.extent <= BLOCK:
-            return innermost(last, own, first)
-        blocks, within = Index(last.extent // BLOCK), Index(BLOCK)
-        replaced = substituted(own, last, Affine(((blocks, BLOCK), (within, 1))))
-        inside, result, after = Scalar(dtype), Scalar(dtype), Scalar(dtype)
-        inner, total = innermost(within, replaced, Constant(0, dtype))
-        body: list[Statement] = [*inner, Compute(after, operation, (inside, total))]
-        statements: list[Statement] = [Loop(blocks, body, [Carried(inside, first, after)], [result])]
-        rest = last.extent % BLOCK
-        if not rest:
-            return statements, result
-        tail = Index(rest)
-        more, end = innermost(tail, substituted(own, last, Affine(((tail, 1),), last.extent - rest)), Constant(0, dtype))
-        whole = Scalar(dtype)
-        return [*statements, *more, Compute(whole, operation, (result, end))], whole
-
-    def nested(indices: Sequence[Index], first: Operand) -> tuple[list[Statement], Operand]:
-        if not indices:
-            return blocked(first)
-        index, *more = indices
-        inside, result = Scalar(dtype), Scalar(dtype)
-        body, value = nested(more, inside)
-        return [Loop(index, body, [Carried(inside, first, value)], [result])], result
-
-    return nested(outer, start)
+    Vectors are read whole where the loop runs along the last axis of an array, and an element at a time
+    along others.
+    """
+    outer = inner = 0.0
+    for node, path in leaves_of(nest):
+        sides: list[tuple[Variable, Sequence[int | None], bool]] = [(v, axes, v in nodes) for v, axes in node.reads]
+        if node.variable in wanted:
+            sides.append((node.variable, node.kept, False))
+        outer += node.size * access_cost(node, nest.loops[node], sides, own_is_free=True)
+        if len(path) > 1:
+            inner += node.size * access_cost(node, path[-1].loops[node], sides, own_is_free=False)
+        else:
+            inner += node.size * (2 + len(sides)) if len(nest.items) > 1 else node.size * 2 / LANES
+    return outer < inner
 
 
-def substituted(indices: Indices, old: Index, new: Affine) -> Indices:
-    """Indices with `new` in place of the index `old`."""
-    result = []
-    for affine in indices:
-        total = Affine((), affine.constant)
-        for index, coefficient in affine.terms:
-            total = total + (new * coefficient if index is old else Affine(((index, coefficient),)))
-        result.append(total)
-    return tuple(result)
+def access_cost(
+    node: Node, loop: int, sides: Sequence[tuple[Variable, Sequence[int | None], bool]], *, own_is_free: bool
+) -> float:
+    """About what a round costs in lanes of a loop."""
+    extent = max(node.extents[loop], 1)
+    used = extent / (-(-extent // LANES) * LANES)
+    cost = 2.0 / (LANES * used) + (0.0 if own_is_free else 4.0 / extent)
+    if loop not in node.kept and len(node.kept) > 0 and own_is_free:
+        cost += 1.0 / LANES
+    for variable, axes, is_own in sides:
+        shape = variable.array_type.shape
+        last = max((place for place, length in enumerate(shape) if length != 1), default=-1)
+        strided = loop in axes and axes.index(loop) != last and not (is_own and own_is_free)
+        cost += 1.0 if strided else 1.0 / (LANES * used)
+    return cost

@@ -1,11 +1,13 @@
 """The loop representation as LLVM IR.
 
-Each kernel is an internal function that is not inlined, whose pointers do not alias: LLVM vectorises
-its loops without run-time checks, and the time it takes grows linearly with the number of kernels.
+Each kernel is an internal function that is not inlined, whose pointers do not alias; the time LLVM takes grows
+linearly with the number of kernels. Loops in lanes become loops over vectors here, so LLVM's own vectoriser has
+nothing to do: scalars that differ from round to round are vectors, all others stay scalars.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,11 @@ from functrans.compile.loops import (
     Affine,
     Bind,
     Buffer,
+    Carried,
+    Combine,
     Compute,
     Constant,
+    Index,
     Kernel,
     Load,
     Loop,
@@ -27,33 +32,29 @@ from functrans.compile.loops import (
     Store,
     walk,
 )
-from functrans.compile.scalars import FROM_LIBRARY, OPERATIONS, convert, llvm_type, number
-from functrans.compile.vector_math import VECTOR_MATH, WIDE
+from functrans.compile.registers import Register, Splat, splat
+from functrans.compile.scalars import LIBRARY, OPERATIONS, convert
+from functrans.compile.vector_math import vector_function
 
-__all__ = ["BYTES", "WORD", "divisible", "emit_kernel"]
+__all__ = ["BYTES", "WORD", "divisible", "emit_kernel", "scratch_size"]
 
-WORD = ir.IntType(64)
+WORD, BIT = ir.IntType(64), ir.IntType(1)
 BYTES = ir.IntType(8).as_pointer()
-# Vectors of a loop in flight: measured on chains of tanh, 3.6 ns a tanh alone, 2.1 with two, 1.3 with four.
-INTERLEAVED = 4
+INTEGER, BOOLEAN = np.dtype(np.int64), np.dtype(np.bool_)
+# Bytes of one value in all lanes: four vectors of 64 bytes in flight, since a chain of polynomials waits for each of
+# its steps. Measured on tanh: 2.9 ns with one, 2.0 with two, 1.4 with four.
+LANE_BYTES = 256
+# Bytes of own buffers beyond which fewer lanes are taken, so that they stay in the second-level cache.
+CACHED = 400_000
+# Bytes of own buffers beyond which they are not on the stack.
+ON_STACK = 16_384
 # Nanoseconds of work below which handing it to other threads costs more than it saves.
 WORTH_DIVIDING = 30_000
 
 
 def memory_type(dtype: np.dtype[Any]) -> ir.Type:
     """The type of an element in memory: a byte for a boolean."""
-    return ir.IntType(8) if dtype.kind == "b" else llvm_type(dtype)
-
-
-def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
-    """The function of `kernel`: of one pointer per buffer."""
-    bounded = any(isinstance(statement, Compute) and statement.operation in WIDE for statement in walk(kernel.body))
-    if not bounded:
-        return emit_function(module, kernel, kernel.name, exact=False)
-    if not any(isinstance(statement, Loop) for statement in kernel.body):
-        return emit_function(module, kernel, kernel.name, exact=True)
-    slow = emit_function(module, kernel, f"{kernel.name}_exact", exact=True)
-    return emit_function(module, kernel, kernel.name, exact=False, fallback=slow)
+    return ir.IntType(8) if dtype.kind == "b" else Register(dtype).type
 
 
 def divisible(kernel: Kernel) -> Loop | None:
@@ -64,68 +65,96 @@ def divisible(kernel: Kernel) -> Loop | None:
     return loop if not loop.carried and loop.index.extent > 1 and work(kernel.body) >= WORTH_DIVIDING else None
 
 
-def work(body: list[Statement]) -> int:
+def work(body: Sequence[Statement], in_lanes: bool = False) -> float:
     """About how many nanoseconds statements take."""
-    total = 0
+    total = 0.0
     for statement in body:
         if isinstance(statement, Loop):
-            total += statement.index.extent * work(statement.body)
+            total += statement.index.extent * work(statement.body, in_lanes or statement.lanes)
         elif isinstance(statement, Compute):
-            total += 12 if statement.operation in FROM_LIBRARY else 1
+            total += (12 if statement.operation in LIBRARY else 0.5) / (8 if in_lanes else 1)
         else:
-            total += 1
-    return total // 8 if body and not any(isinstance(statement, Loop) for statement in body) else total
+            total += 0.5 / (8 if in_lanes else 1)
+    return total
 
 
-def emit_function(
-    module: ir.Module, kernel: Kernel, name: str, *, exact: bool, fallback: ir.Function | None = None
-) -> ir.Function:
-    """`kernel` with vectorised functions, or with the C library's where an argument's size matters.
+def lanes_of(kernel: Kernel, loop: Loop) -> int:
+    """How many rounds of a loop are computed side by side."""
+    sizes = [item.target.dtype.itemsize for item in walk(loop.body) if isinstance(item, (Compute, Load))]
+    lanes = LANE_BYTES // max([4, *sizes])
+    private = sum(buffer.size * buffer.dtype.itemsize for buffer in kernel.own if buffer.private)
+    while private * lanes > CACHED and lanes > 8:
+        lanes //= 2
+    # A last, shorter round does some rounds again, so few lanes are better for short loops.
+    while lanes > 8 and loop.index.extent % lanes and -(-loop.index.extent // lanes) * lanes > 1.25 * loop.index.extent:
+        lanes //= 2
+    return min(lanes, loop.index.extent)
 
-    With a `fallback`, that is called at the end if an argument was too large for the vectorised functions.
-    """
+
+def own_bytes(kernel: Kernel) -> list[int]:
+    """The memory of each own buffer, in whole cache lines."""
+    loops = [item for item in walk(kernel.body) if isinstance(item, Loop) and item.lanes]
+    lanes = lanes_of(kernel, loops[0]) if loops else 1
+    return [-(-b.size * b.dtype.itemsize * (lanes if b.private else 1) // 64) * 64 for b in kernel.own]
+
+
+def scratch_size(kernel: Kernel) -> int:
+    """The memory a kernel is to be given for its own buffers, by each thread that runs it; 0 if they fit on the stack."""
+    size = sum(own_bytes(kernel))
+    return size if size > ON_STACK else 0
+
+
+def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
+    """The function of `kernel`: of one pointer per buffer, of scratch memory if it needs any, and of the rounds to run
+    of the outermost loop if that is divisible."""
     buffers = [*kernel.inputs, *kernel.outputs]
-    divided = divisible(kernel)
-    range_types = [WORD, WORD] if divided else []
-    pointer_types = [memory_type(buffer.dtype).as_pointer() for buffer in buffers]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [*pointer_types, *range_types]), name)
+    divided, scratch = divisible(kernel), scratch_size(kernel)
+    pointers = [memory_type(buffer.dtype).as_pointer() for buffer in buffers] + [BYTES] * bool(scratch)
+    types = [*pointers, *([WORD, WORD] if divided else [])]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), kernel.name)
     function.linkage = "internal"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
-    for argument in function.args[: len(buffers)]:
+    for argument in function.args[: len(pointers)]:
         argument.add_attribute("noalias")
-    builder = ir.IRBuilder(function.append_basic_block())
-    emitter = Emitter(builder, dict(zip(buffers, function.args)), exact)
+    b = ir.IRBuilder(function.append_basic_block())
+    emitter = Emitter(b, kernel, dict(zip(buffers, function.args)))
+    place = 0
+    for buffer, size in zip(kernel.own, own_bytes(kernel)):
+        if scratch:
+            own = b.gep(function.args[len(buffers)], [WORD(place)])
+        else:
+            own = b.alloca(ir.ArrayType(ir.IntType(8), size))
+            own.align = 64
+        emitter.values[buffer] = b.bitcast(own, memory_type(buffer.dtype).as_pointer())
+        place += size
     if divided is None:
         emitter.block(kernel.body)
-        call_if_too_large(builder, emitter, fallback, function)
     else:
-        start, stop = function.args[len(buffers) :]
-        with builder.if_then(builder.icmp_signed("<", start, stop)):
-            emitter.loop(divided, start, stop)
-            call_if_too_large(builder, emitter, fallback, function)
-    builder.ret_void()
+        emitter.loop(divided, *function.args[len(pointers) :])
+    b.ret_void()
     return function
 
 
-def call_if_too_large(builder: ir.IRBuilder, emitter: Emitter, fallback: ir.Function | None, function: ir.Function) -> None:
-    """Do the work again by `fallback` if an argument was beyond a vectorised function's bound."""
-    if fallback is not None:
-        with builder.if_then(emitter.too_large, likely=False):
-            builder.call(fallback, function.args)
-
-
 class Emitter:
-    """Emits statements at the place of its builder, in order."""
+    """Emits statements at the place of its builder, in order.
 
-    def __init__(self, builder: ir.IRBuilder, pointers: dict[Buffer, ir.Value], exact: bool) -> None:
+    Attributes:
+        lane: the index of the loop in lanes that it is in, whose value is that of the first lane; and how many there are.
+        repeated: whether a lane's round was run before, by the lanes before these; None if none is.
+        cleared: buffers that were written in the loop in lanes, so that running a round again starts them anew.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, kernel: Kernel, pointers: dict[Buffer, ir.Value]) -> None:
         self.b = builder
-        self.exact = exact
-        self.too_large: ir.Value = ir.IntType(1)(0)  # whether an argument was beyond a function's bound so far
+        self.kernel = kernel
         self.values: dict[Any, ir.Value] = dict(pointers)
-        self.sums: set[Scalar] = set()  # additions that may be taken in any order
+        self.lane: Index | None = None
+        self.lanes: int | None = None
+        self.repeated: ir.Value | None = None
+        self.cleared: set[Buffer] = set()
 
-    def block(self, body: list[Statement]) -> None:
+    def block(self, body: Sequence[Statement]) -> None:
         """Emit statements."""
         for statement in body:
             match statement:
@@ -136,99 +165,316 @@ class Emitter:
                 case Bind(index, value):
                     self.values[index] = self.of(value)
                 case Load(target, buffer, offset):
-                    value = self.b.load(self.element(buffer, offset))
-                    self.values[target] = self.b.trunc(value, ir.IntType(1)) if buffer.dtype.kind == "b" else value
+                    self.values[target] = self.load(buffer, offset)
                 case Store(buffer, offset, value):
-                    stored = self.of(value)
-                    if buffer.dtype.kind == "b":
-                        stored = self.b.zext(stored, ir.IntType(8))
-                    self.b.store(stored, self.element(buffer, offset))
+                    self.store(buffer, offset, self.of(value))
+                    self.cleared.add(buffer)
+                case Combine(buffer, offset, operation, value):
+                    self.combine(buffer, offset, operation, self.of(value))
                 case Loop():
-                    self.loop(statement)
+                    if statement.lanes and self.lanes is None:
+                        self.loop_in_lanes(statement)
+                    else:
+                        self.loop(statement)
 
     def of(self, operand: Operand) -> ir.Value:
         """The value of an operand."""
-        return number(operand.value, operand.dtype) if isinstance(operand, Constant) else self.values[operand]
+        return Register(operand.dtype)(operand.value) if isinstance(operand, Constant) else self.values[operand]
 
-    def address(self, offset: Affine) -> ir.Value:
-        """An address as a number."""
-        total: ir.Value | None = None
-        for index, coefficient in offset.terms:
-            value = self.values[index]
-            term = value if coefficient == 1 else self.b.mul(value, WORD(coefficient), flags=("nsw",))
-            total = term if total is None else self.b.add(total, term, flags=("nsw",))
-        if total is None:
-            return WORD(offset.constant)
-        return self.b.add(total, WORD(offset.constant), flags=("nsw",)) if offset.constant else total
-
-    def element(self, buffer: Buffer, offset: Affine) -> ir.Value:
-        """A pointer to an element."""
-        return self.b.gep(self.values[buffer], [self.address(offset)], inbounds=True)
+    # Operations
 
     def compute(self, target: Scalar, operation: str, operands: tuple[Operand, ...]) -> ir.Value:
-        """The value of an operation."""
-        values = list(map(self.of, operands))
+        """The value of an operation, in lanes if one of the operands is."""
+        dtypes = [operand.dtype for operand in operands]
+        return self.apply(operation, dtypes, target.dtype, list(map(self.of, operands)))
+
+    def apply(self, operation: str, dtypes: Sequence[np.dtype[Any]], result: np.dtype[Any], values: list[ir.Value]) -> ir.Value:
+        """An operation on values of some dtypes."""
+        lanes = next((value.type.count for value in values if isinstance(value.type, ir.VectorType)), None)
+        if lanes is not None:
+            values = [splat(self.b, value, lanes) for value in values]
+        register = Register(dtypes[0], lanes)
         if operation == "where":
             return self.b.select(*values)
         if operation == "convert":
-            return convert(self.b, values[0], operands[0].dtype, target.dtype)
-        if target in self.sums:
-            return self.b.fadd(*values, flags=("reassoc",))
-        dtype = operands[0].dtype
-        if operation in WIDE:
-            if self.exact:
-                return FROM_LIBRARY[operation](self.b, dtype, *values)
-            size = OPERATIONS["absolute"][1](self.b, dtype, *values)
-            beyond = self.b.fcmp_ordered(">", size, number(WIDE[operation][dtype.itemsize], dtype))
-            self.too_large = self.b.or_(self.too_large, beyond)
-        return OPERATIONS[operation][1](self.b, dtype, *values)
+            return convert(self.b, values[0], register, Register(result, lanes))
+        if operation in LIBRARY and lanes is not None:
+            return self.b.call(vector_function(self.b.module, operation, register), values)
+        return OPERATIONS[operation][1](self.b, register, *values)
+
+    # Memory
+
+    def address(self, offset: Affine) -> ir.Value:
+        """An address as a number, or one for each lane."""
+        b, lanes = self.b, self.lanes
+        total: ir.Value | None = None
+        for index, coefficient in offset.terms:
+            value = self.values[index]
+            if index is self.lane:
+                assert lanes is not None
+                value = b.add(splat(b, value, lanes), ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes))))
+            elif lanes is not None and isinstance(value.type, ir.VectorType):
+                value = splat(b, value, lanes)
+            if coefficient != 1:
+                value = b.mul(value, self.like(coefficient, value), flags=("nsw",))
+            if total is not None and isinstance(total.type, ir.VectorType) != isinstance(value.type, ir.VectorType):
+                assert lanes is not None
+                total, value = splat(b, total, lanes), splat(b, value, lanes)
+            total = value if total is None else b.add(total, value, flags=("nsw",))
+        if total is None:
+            return WORD(offset.constant)
+        return b.add(total, self.like(offset.constant, total), flags=("nsw",)) if offset.constant else total
+
+    @staticmethod
+    def like(number: int, value: ir.Value) -> ir.Constant:
+        """A number of a value's type."""
+        return Splat(value.type, WORD(number)) if isinstance(value.type, ir.VectorType) else WORD(number)
+
+    def place(self, buffer: Buffer, offset: Affine) -> tuple[ir.Value, int | None]:
+        """Where the element of the first lane is, and the step to that of the next; the step is None for no order."""
+        if self.lanes is None:
+            return self.b.gep(self.values[buffer], [self.address(offset)], inbounds=True), 0
+        if buffer.private:
+            start = self.b.mul(self.address(offset), WORD(self.lanes), flags=("nsw",))
+            return self.b.gep(self.values[buffer], [start], inbounds=True), 1
+        step = dict(offset.terms).get(self.lane, 0)  # type: ignore[arg-type]
+        rest = [(index, n) for index, n in offset.terms if index is not self.lane]
+        if any(isinstance(self.values[index].type, ir.VectorType) for index, _ in rest):
+            return self.address(offset), None
+        start = self.address(Affine(tuple(rest), offset.constant))
+        if step:
+            assert self.lane is not None
+            first = self.b.mul(self.values[self.lane], WORD(step), flags=("nsw",)) if step != 1 else self.values[self.lane]
+            start = self.b.add(start, first, flags=("nsw",))
+        return self.b.gep(self.values[buffer], [start], inbounds=True), step
+
+    def vector_pointer(self, buffer: Buffer, place: ir.Value) -> ir.Value:
+        """A pointer to all lanes."""
+        assert self.lanes is not None
+        return self.b.bitcast(place, ir.VectorType(memory_type(buffer.dtype), self.lanes).as_pointer())
+
+    def load(self, buffer: Buffer, offset: Affine) -> ir.Value:
+        """An element, or that of each lane."""
+        place, step = self.place(buffer, offset)
+        size = buffer.dtype.itemsize
+        if step == 0:
+            value = self.b.load(place)
+        elif step == 1:
+            value = self.b.load(self.vector_pointer(buffer, place), align=size)
+        else:
+            value = self.b.call(self.mover("load", buffer, step is None), self.moved(buffer, place, step))
+        if buffer.dtype.kind == "b":
+            value = self.b.trunc(value, BIT if step == 0 else Register(BOOLEAN, self.lanes).type)
+        return value
+
+    def store(self, buffer: Buffer, offset: Affine, value: ir.Value) -> None:
+        """Write an element, or that of each lane."""
+        place, step = self.place(buffer, offset)
+        if buffer.dtype.kind == "b":
+            is_vector = isinstance(value.type, ir.VectorType)
+            value = self.b.zext(value, ir.VectorType(ir.IntType(8), self.lanes) if is_vector else ir.IntType(8))
+        if step == 0:
+            self.b.store(value, place)
+            return
+        assert self.lanes is not None
+        value = splat(self.b, value, self.lanes)
+        if step == 1:
+            self.b.store(value, self.vector_pointer(buffer, place), align=buffer.dtype.itemsize)
+        else:
+            self.b.call(self.mover("store", buffer, step is None), [*self.moved(buffer, place, step), value])
+
+    def moved(self, buffer: Buffer, place: ir.Value, step: int | None) -> list[ir.Value]:
+        """The arguments of a `mover`: a pointer and a step, or a pointer and an address for each lane."""
+        return [self.values[buffer], place] if step is None else [place, WORD(step)]
+
+    def mover(self, what: str, buffer: Buffer, indexed: bool) -> ir.Function:
+        """The function that loads or stores elements that are not side by side."""
+        module, lanes = self.b.module, self.lanes
+        assert lanes is not None
+        element = memory_type(buffer.dtype)
+        vector = ir.VectorType(element, lanes)
+        name = f"{what}.{'indexed' if indexed else 'strided'}.{buffer.dtype.name}x{lanes}"
+        known = module.globals.get(name)
+        if known is not None:
+            return known
+        types = [element.as_pointer(), ir.VectorType(WORD, lanes) if indexed else WORD]
+        kind = ir.FunctionType(vector, types) if what == "load" else ir.FunctionType(ir.VoidType(), [*types, vector])
+        function = ir.Function(module, kind, name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        b = ir.IRBuilder(function.append_basic_block())
+        pointer, steps = function.args[:2]
+        value: ir.Value = ir.Constant(vector, ir.Undefined)
+        for lane in range(lanes):
+            place = b.extract_element(steps, WORD(lane)) if indexed else b.mul(steps, WORD(lane))
+            if what == "load":
+                value = b.insert_element(value, b.load(b.gep(pointer, [place])), WORD(lane))
+            else:
+                b.store(b.extract_element(function.args[2], WORD(lane)), b.gep(pointer, [place]))
+        if what == "load":
+            b.ret(value)
+        else:
+            b.ret_void()
+        return function
+
+    def combine(self, buffer: Buffer, offset: Affine, operation: str, value: ir.Value) -> None:
+        """Take a value, or those of all lanes, into an element."""
+        dtype = buffer.dtype
+        _, step = self.place(buffer, offset)
+        if self.lanes is not None:
+            value = splat(self.b, value, self.lanes)
+            if self.repeated is not None and buffer not in self.cleared:
+                identity = Register(dtype, self.lanes)(neutral(operation, dtype))
+                value = self.b.select(self.repeated, identity, value)
+            if step == 0:
+                value = self.across(operation, dtype, value)
+        self.store(buffer, offset, self.apply(operation, [dtype, dtype], dtype, [self.load(buffer, offset), value]))
+
+    def across(self, operation: str, dtype: np.dtype[Any], value: ir.Value) -> ir.Value:
+        """An operation on all lanes of a vector, by halves."""
+        b, lanes = self.b, value.type.count
+        number = ir.IntType(32)
+        while lanes > 1:
+            half, odd = divmod(lanes, 2)
+            undefined = ir.Constant(value.type, ir.Undefined)
+            mask = ir.VectorType(number, half)
+            low = b.shuffle_vector(value, undefined, ir.Constant(mask, list(range(half))))
+            high = b.shuffle_vector(value, undefined, ir.Constant(mask, list(range(half, 2 * half))))
+            total = self.apply(operation, [dtype, dtype], dtype, [low, high])
+            if odd:
+                first = b.extract_element(total, number(0))
+                last = b.extract_element(value, number(lanes - 1))
+                total = b.insert_element(total, self.apply(operation, [dtype, dtype], dtype, [first, last]), number(0))
+            value, lanes = total, half
+        return b.extract_element(value, number(0))
+
+    # Loops
 
     def loop(self, loop: Loop, start: ir.Value | None = None, stop: ir.Value | None = None) -> None:
-        """Emit a loop, or its rounds from `start` to `stop`, of which there must be one.
-
-        A loop without rounds leaves the carried scalars at their first values.
-        """
-        b = self.b
-        first = [self.of(item.first) for item in loop.carried]
+        """Emit a loop, or its rounds from `start` to `stop`. Without rounds carried scalars stay as they are."""
+        if loop.lanes and self.lanes is None:
+            self.loop_in_lanes(loop, start, stop)
+            return
+        first = [self.widened(item) for item in loop.carried]
         if loop.index.extent == 0:
             self.values.update(zip(loop.results, first))
             return
+        start, stop = self.bounds(loop, start, stop)
+        counter, phis = self.begin(loop, start, stop, first)
+        self.values[loop.index] = counter
+        self.values.update(zip((item.inside for item in loop.carried), phis))
+        self.block(loop.body)
+        self.end(loop, counter, 1, stop, phis, [self.of(item.following) for item in loop.carried])
+        self.values.update(zip(loop.results, phis))
+
+    def loop_in_lanes(self, loop: Loop, start: ir.Value | None = None, stop: ir.Value | None = None) -> None:
+        """Emit a loop whose rounds are computed side by side, as many as there are lanes.
+
+        The last round starts early enough to be whole: what it does again gives the same, but in what is carried
+        or combined, where it is left out.
+        """
+        b, extent = self.b, loop.index.extent
+        if extent == 0:
+            self.values.update((result, self.of(item.first)) for item, result in zip(loop.carried, loop.results))
+            return
+        lanes = lanes_of(self.kernel, loop)
+        start, stop = self.bounds(loop, start, stop)
+        own = [operation_of(loop, item) for item in loop.carried]
+        first = [
+            Register(item.inside.dtype, lanes)(neutral(operation, item.inside.dtype))
+            for item, operation in zip(loop.carried, own)
+        ]
+        self.lanes, self.lane, self.cleared = lanes, loop.index, set()
+        counter, phis = self.begin(loop, start, stop, first)
+        place = counter
+        if extent % lanes:
+            last = WORD(extent - lanes)
+            place = b.select(b.icmp_signed(">", counter, last), last, counter)
+            numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
+            self.repeated = b.icmp_signed("<", numbers, splat(b, b.sub(counter, place), lanes))
+        self.values[loop.index] = place
+        self.values.update(zip((item.inside for item in loop.carried), phis))
+        self.block(loop.body)
+        following = [splat(b, self.of(item.following), lanes) for item in loop.carried]
+        if self.repeated is not None:
+            following = [b.select(self.repeated, phi, value) for phi, value in zip(phis, following)]
+        self.end(loop, counter, lanes, stop, phis, following)
+        self.lanes = self.lane = self.repeated = None
+        for item, operation, result, value in zip(loop.carried, own, loop.results, phis):
+            dtype = item.inside.dtype
+            total = self.across(operation, dtype, value)
+            self.values[result] = self.apply(operation, [dtype, dtype], dtype, [self.of(item.first), total])
+
+    def bounds(self, loop: Loop, start: ir.Value | None, stop: ir.Value | None) -> tuple[ir.Value, ir.Value]:
+        """The first and the end of a loop's rounds."""
+        if start is not None and stop is not None:
+            return start, stop
+        extent = WORD(loop.index.extent)
+        if loop.rounds is None:
+            return WORD(0), extent
+        start, end = map(self.address, loop.rounds)
+        return start, self.b.select(self.b.icmp_signed("<", end, extent), end, extent)
+
+    def widened(self, item: Carried) -> ir.Value:
+        """The first value of a carried scalar, in lanes if the loop is inside a loop in lanes."""
+        value = self.of(item.first)
+        return value if self.lanes is None else splat(self.b, value, self.lanes)
+
+    def begin(self, loop: Loop, start: ir.Value, stop: ir.Value, first: list[ir.Value]) -> tuple[ir.Value, list[ir.Value]]:
+        """The head of a loop: the counter, and the carried values. The condition is checked before each round."""
+        b = self.b
         before, head = b.block, b.append_basic_block("loop")
-        after = b.append_basic_block("done")
+        body = b.append_basic_block("round")
         b.branch(head)
         b.position_at_end(head)
         counter = b.phi(WORD)
-        counter.add_incoming(WORD(0) if start is None else start, before)
-        self.values[loop.index] = counter
+        counter.add_incoming(start, before)
         phis = []
-        for item, value in zip(loop.carried, first):
+        for value in first:
             phi = b.phi(value.type)
             phi.add_incoming(value, before)
-            self.values[item.inside] = phi
             phis.append(phi)
-        too_large = b.phi(ir.IntType(1))
-        too_large.add_incoming(self.too_large, before)
-        self.too_large = too_large
-        if loop.reorder:
-            following = [item.following for item in loop.carried]
-            self.sums.update(item for item in following if isinstance(item, Scalar) and item.dtype.kind == "f")
-        self.block(loop.body)
-        following = b.add(counter, WORD(1), flags=("nsw", "nuw"))
-        counter.add_incoming(following, b.block)
-        too_large.add_incoming(self.too_large, b.block)
-        for phi, item, result in zip(phis, loop.carried, loop.results):
-            value = self.of(item.following)
+        after = b.append_basic_block("done")
+        b.cbranch(b.icmp_signed("<", counter, stop), body, after)
+        b.position_at_end(body)
+        return counter, phis
+
+    def end(
+        self, loop: Loop, counter: ir.Value, step: int, stop: ir.Value, phis: list[ir.Value], following: list[ir.Value]
+    ) -> None:
+        """The end of a round, and the place after the loop."""
+        b = self.b
+        if self.lanes is not None:
+            following = [splat(b, value, self.lanes) for value in following]
+        for phi, value in zip(phis, following):
             phi.add_incoming(value, b.block)
-            self.values[result] = value
-        branch = b.cbranch(b.icmp_unsigned("<", following, WORD(loop.index.extent) if stop is None else stop), head, after)
-        if any(isinstance(statement, Compute) and statement.operation in VECTOR_MATH for statement in loop.body):
-            interleave(b.module, branch)
-        b.position_at_end(after)
+        counter.add_incoming(b.add(counter, WORD(step), flags=("nsw",)), b.block)
+        head = counter.parent
+        b.branch(head)
+        b.position_at_end(head.terminator.operands[2])
 
 
-def interleave(module: ir.Module, branch: ir.Instruction) -> None:
-    """Ask LLVM to work on four vectors at once: a chain of polynomials waits for each of its steps."""
-    option = module.add_metadata([ir.MetaDataString(module, "llvm.loop.interleave.count"), ir.IntType(32)(INTERLEAVED)])
-    loop = module.add_metadata([ir.MetaDataString(module, f"loop {len(module.metadata)}"), option])
-    loop.operands = (loop, option)  # a loop is told apart by naming itself first
-    branch.set_metadata("llvm.loop", loop)
+def operation_of(loop: Loop, item: Carried) -> str:
+    """The operation a carried scalar is made by."""
+    for statement in loop.body:
+        if isinstance(statement, Compute) and statement.target is item.following:
+            return "add" if statement.operation == "multiply_add" else statement.operation
+        if isinstance(statement, Loop):
+            for result, inner in zip(statement.results, statement.carried):
+                if result is item.following:
+                    return operation_of(statement, inner)
+    raise AssertionError("what a loop carries is not made in it")
+
+
+def neutral(operation: str, dtype: np.dtype[Any]) -> Any:
+    """The number that an operation leaves its other operand as it is with."""
+    if operation in ("add", "logical_or"):
+        return 0
+    if operation == "logical_and":
+        return 1
+    if dtype.kind == "f":
+        return -np.inf if operation == "maximum" else np.inf
+    if dtype.kind == "b":
+        return operation == "minimum"
+    limits = np.iinfo(dtype)
+    return limits.min if operation == "maximum" else limits.max

@@ -21,6 +21,7 @@ __all__ = [
     "Bind",
     "Buffer",
     "Carried",
+    "Combine",
     "Compute",
     "Constant",
     "Index",
@@ -40,10 +41,15 @@ INTEGER = np.dtype(np.int64)
 
 @dataclass(eq=False, slots=True)
 class Buffer:
-    """An array a kernel reads or writes: C-contiguous elements of one dtype."""
+    """An array a kernel reads or writes: C-contiguous elements of one dtype.
+
+    Attributes:
+        private: of a kernel's own buffers, whether each round of the loop in lanes has one to itself.
+    """
 
     dtype: np.dtype[Any]
     size: int
+    private: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -144,6 +150,16 @@ class Store:
 
 
 @dataclass(eq=False, slots=True)
+class Combine:
+    """``buffer[offset] = operation(buffer[offset], value)``, in any order of the rounds around it."""
+
+    buffer: Buffer
+    offset: Affine
+    operation: str
+    value: Operand
+
+
+@dataclass(eq=False, slots=True)
 class Carried:
     """A scalar a loop hands from one round to the next: `inside` starts as `first` and becomes `following`."""
 
@@ -156,17 +172,21 @@ class Carried:
 class Loop:
     """``for index in range(index.extent): body``; `carried` scalars hold their last value after it, under `results`.
 
-    With `reorder` the carried scalars are sums that may be taken in any order, in at most 1,024 rounds.
+    Attributes:
+        carried: the operation that makes each the following one may be taken in any order of the rounds.
+        rounds: the first and the end of the rounds to run, of those the index has; None for all.
+        lanes: whether rounds are computed side by side, in the lanes of vectors; no other loop in it or around it is.
     """
 
     index: Index
     body: list[Statement]
     carried: list[Carried] = field(default_factory=list)
     results: list[Scalar] = field(default_factory=list)
-    reorder: bool = False
+    rounds: tuple[Affine, Affine] | None = None
+    lanes: bool = False
 
 
-Statement = Compute | Position | Bind | Load | Store | Loop
+Statement = Compute | Position | Bind | Load | Store | Combine | Loop
 
 
 @dataclass(eq=False)
@@ -178,6 +198,7 @@ class Kernel:
         inputs, outputs: the buffers, in the order of the parameters.
         body: the statements.
         header: the equations it computes and the user's lines they stem from.
+        own: buffers for values that do not leave it.
     """
 
     name: str
@@ -185,6 +206,7 @@ class Kernel:
     outputs: list[Buffer]
     body: list[Statement]
     header: tuple[str, ...] = ()
+    own: list[Buffer] = field(default_factory=list)
 
 
 def walk(body: Iterable[Statement]) -> Iterator[Statement]:
@@ -197,7 +219,7 @@ def walk(body: Iterable[Statement]) -> Iterator[Statement]:
 
 def check(kernel: Kernel) -> Kernel:
     """`kernel` itself, if it keeps the invariants; raises `ProgramError` saying which it breaks."""
-    known = {*kernel.inputs, *kernel.outputs}
+    known = {*kernel.inputs, *kernel.outputs, *kernel.own}
 
     def fail(what: str) -> ProgramError:
         return ProgramError(f"kernel {kernel.name}: {what}")
@@ -218,7 +240,7 @@ def check(kernel: Kernel) -> Kernel:
         if low < 0 or high >= buffer.size:
             raise fail(f"an address reaches from {low} to {high} in a buffer of {buffer.size}")
 
-    def visit(body: list[Statement], outside: set[Any]) -> None:
+    def visit(body: list[Statement], outside: set[Any], in_lanes: bool) -> None:
         scope = set(outside)
         for statement in body:
             match statement:
@@ -238,16 +260,18 @@ def check(kernel: Kernel) -> Kernel:
                     if target.dtype != buffer.dtype:
                         raise fail(f"a {buffer.dtype} is loaded as {target.dtype}")
                     scope.add(target)
-                case Store(buffer, offset, value):
+                case Store(buffer, offset, value) | Combine(buffer, offset, _, value):
                     addressed(buffer, offset, scope)
                     used(value, scope)
                     if value.dtype != buffer.dtype:
                         raise fail(f"a {value.dtype} is stored as {buffer.dtype}")
                 case Loop(index, inner, carried, results):
+                    if statement.lanes and in_lanes:
+                        raise fail("a loop in lanes is inside another")
                     for item in carried:
                         used(item.first, scope)
-                    visit(inner, {*scope, index, *(item.inside for item in carried)})
+                    visit(inner, {*scope, index, *(item.inside for item in carried)}, in_lanes or statement.lanes)
                     scope.update(results)
 
-    visit(kernel.body, set())
+    visit(kernel.body, set(), False)
     return kernel

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from functrans.compile.fuse import Step, read_by, written_by
+from functrans.compile.steps import Step, read_by, written_by
 from functrans.core.program import Variable
 
 __all__ = ["Plan", "plan"]

@@ -13,6 +13,7 @@ from functrans.compile.loops import (
     Affine,
     Bind,
     Buffer,
+    Combine,
     Compute,
     Constant,
     Index,
@@ -38,11 +39,11 @@ SIGNS = {
 
 
 class Names:
-    """Stable names: ``x0`` for inputs, ``y0`` for outputs, ``i``, ``j`` ... for indices, ``v0`` ... for scalars."""
+    """Stable names: ``x0`` for inputs, ``y0`` for outputs, ``z0`` for its own buffers, ``i``, ``j`` ... for indices, ``v0`` ... for scalars."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.names: dict[Any, str] = {}
-        for letter, buffers in (("x", kernel.inputs), ("y", kernel.outputs)):
+        for letter, buffers in (("x", kernel.inputs), ("y", kernel.outputs), ("z", kernel.own)):
             for number, buffer in enumerate(buffers):
                 self.names[buffer] = f"{letter}{number}"
         self.scalars = self.indices = 0
@@ -86,13 +87,14 @@ def python_text(kernel: Kernel) -> str:
     parameters = ", ".join(map(names.of, [*kernel.inputs, *kernel.outputs]))
     lines = [f"# {line}" for line in kernel.header]
     lines.append(f"def {kernel.name}({parameters}):")
+    lines += [f"    {names.of(buffer)} = empty({buffer.size}, {buffer.dtype.name})" for buffer in kernel.own]
     body = block(kernel.body, names, "    ")
     return "\n".join([*lines, *(body or ["    pass"])]) + "\n"
 
 
 def body_text(kernel: Kernel) -> str:
     """The text of `kernel` but for its name and header: what kernels that do the same have in common."""
-    types = " ".join(buffer.dtype.name for buffer in (*kernel.inputs, *kernel.outputs))
+    types = " ".join(f"{buffer.dtype.name}[{buffer.size}]" for buffer in (*kernel.inputs, *kernel.outputs, *kernel.own))
     return "\n".join([types, *block(kernel.body, Names(kernel), "")])
 
 
@@ -114,11 +116,18 @@ def block(body: list[Statement], names: Names, indent: str) -> list[str]:
                 lines.append(f"{indent}{names.define(target)} = {text}")
             case Store(buffer, offset, value):
                 lines.append(f"{indent}{names.of(buffer)}[{names.address(offset)}] = {names.of(value)}")
+            case Combine(buffer, offset, operation, value):
+                place = f"{names.of(buffer)}[{names.address(offset)}]"
+                sign = SIGNS.get(operation, f"{operation}({{}}, {{}})")
+                lines.append(f"{indent}{place} = {sign.format(place, names.of(value))}")
             case Loop(index, inner, carried, results):
                 for item in carried:
                     text = names.of(item.first)
                     lines.append(f"{indent}{names.define(item.inside)} = {text}")
-                lines.append(f"{indent}for {names.define(index)} in range({index.extent}):")
+                rounds = rounds_text(statement, names)
+                lines.append(
+                    f"{indent}for {names.define(index)} in range({rounds}):{'  # in lanes' if statement.lanes else ''}"
+                )
                 lines += block(inner, names, indent + "    ") or [indent + "    pass"]
                 following = [(names.of(item.inside), names.of(item.following)) for item in carried]
                 if following:
@@ -127,6 +136,14 @@ def block(body: list[Statement], names: Names, indent: str) -> list[str]:
                 for item, result in zip(carried, results):
                     names.names[result] = names.of(item.inside)
     return lines
+
+
+def rounds_text(loop: Loop, names: Names) -> str:
+    """The rounds of a loop, as `range` takes them."""
+    if loop.rounds is None:
+        return str(loop.index.extent)
+    start, stop = map(names.address, loop.rounds)
+    return f"{start}, min({stop}, {loop.index.extent})"
 
 
 def call_text(target: Scalar, operation: str, operands: tuple[Operand, ...], names: Names) -> str:
@@ -143,7 +160,8 @@ def namespace() -> dict[str, Any]:
     from scipy import special
 
     names: dict[str, Any] = {name: getattr(np, name) for name in dir(np) if not name.startswith("_")}
-    names["bool"] = np.bool_
+    names["bool"], names["min"] = np.bool_, min
+    names["multiply_add"] = lambda x, y, z: x * y + z
     names["masked_multiply"] = masked_multiply_evaluate
     return names | {name: getattr(special, name) for name in ("erf", "erfc")}
 

@@ -1,72 +1,74 @@
 """Scalar operations as LLVM IR: one table from an operation's name to how it is emitted.
 
-An emitter takes a builder, the dtype of the operands and their values, and returns the result. Booleans
-are ``i1`` in registers. Floating arithmetic carries no flags: nan, inf, signed zeros and the order of
-operations are NumPy's.
+An emitter takes a builder, the `Register` type of the operands and their values, and returns the result.
+Booleans are ``i1`` in registers. Floating arithmetic carries no flags: nan, inf, signed zeros and the order
+of operations are NumPy's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-from functrans.compile.vector_math import VECTOR_MATH
+from functrans.compile.registers import Register, call_intrinsic
 
-__all__ = ["FROM_LIBRARY", "LIBRARY", "OPERATIONS", "can_convert", "convert", "llvm_type", "number", "supports"]
+__all__ = ["LIBRARY", "OPERATIONS", "call_in_each_lane", "can_convert", "convert", "supports"]
 
 Emitter = Callable[..., ir.Value]
-BIT = ir.IntType(1)
-FLOATS = {4: ir.FloatType(), 8: ir.DoubleType()}
-
-
-def llvm_type(dtype: np.dtype[Any]) -> ir.Type:
-    """The type of a register that holds a `dtype`."""
-    if dtype.kind == "f":
-        return FLOATS[dtype.itemsize]
-    return BIT if dtype.kind == "b" else ir.IntType(8 * dtype.itemsize)
-
-
-def number(value: Any, dtype: np.dtype[Any]) -> ir.Constant:
-    """A constant."""
-    return ir.Constant(llvm_type(dtype), float(value) if dtype.kind == "f" else int(value))
+BOOLEAN = np.dtype(np.bool_)
 
 
 def intrinsic(name: str) -> Emitter:
     """An LLVM intrinsic on values of one type."""
-
-    def emit(b: ir.IRBuilder, dtype: np.dtype[Any], *values: ir.Value) -> ir.Value:
-        type_ = llvm_type(dtype)
-        kind = ir.FunctionType(type_, [type_] * len(values))
-        return b.call(b.module.declare_intrinsic(name, [type_], kind), values)
-
-    return emit
+    return lambda b, register, *values: call_intrinsic(b, name, register, *values)
 
 
 def from_library(name: str) -> Emitter:
-    """A function of the C library."""
+    """A function of the C library, for each lane."""
 
-    def emit(b: ir.IRBuilder, dtype: np.dtype[Any], *values: ir.Value) -> ir.Value:
-        type_ = llvm_type(dtype)
-        full = name if dtype.itemsize == 8 else f"{name}f"
+    def emit(b: ir.IRBuilder, register: Register, *values: ir.Value) -> ir.Value:
+        type_ = Register(register.dtype).type
+        full = name if register.itemsize == 8 else f"{name}f"
         function = b.module.globals.get(full)
         if function is None:
             function = ir.Function(b.module, ir.FunctionType(type_, [type_] * len(values)), full)
             function.attributes.add("nounwind")
-        return b.call(function, values)
+        return b.call(function, values) if register.lanes is None else call_in_each_lane(b, function, register, values)
 
     return emit
+
+
+def call_in_each_lane(b: ir.IRBuilder, function: ir.Function, register: Register, values: Sequence[ir.Value]) -> ir.Value:
+    """The vector of a function's results for each lane, by a loop."""
+    word = ir.IntType(64)
+    assert register.lanes is not None
+    before, head = b.block, b.append_basic_block("lane")
+    after = b.append_basic_block("done")
+    b.branch(head)
+    b.position_at_end(head)
+    lane, so_far = b.phi(word), b.phi(register.type)
+    lane.add_incoming(word(0), before)
+    so_far.add_incoming(ir.Constant(register.type, ir.Undefined), before)
+    result = b.call(function, [b.extract_element(value, lane) for value in values])
+    total = b.insert_element(so_far, result, lane)
+    following = b.add(lane, word(1))
+    lane.add_incoming(following, b.block)
+    so_far.add_incoming(total, b.block)
+    b.cbranch(b.icmp_unsigned("<", following, word(register.lanes)), head, after)
+    b.position_at_end(after)
+    return total
 
 
 def compare(sign: str, ordered: bool = True) -> Emitter:
     """A comparison; of floats an ordered one, but ``!=`` is true of nan."""
 
-    def emit(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value, y: ir.Value) -> ir.Value:
-        if dtype.kind == "f":
+    def emit(b: ir.IRBuilder, register: Register, x: ir.Value, y: ir.Value) -> ir.Value:
+        if register.kind == "f":
             return b.fcmp_ordered(sign, x, y) if ordered else b.fcmp_unordered(sign, x, y)
-        return b.icmp_signed(sign, x, y) if dtype.kind == "i" else b.icmp_unsigned(sign, x, y)
+        return b.icmp_signed(sign, x, y) if register.kind == "i" else b.icmp_unsigned(sign, x, y)
 
     return emit
 
@@ -74,8 +76,8 @@ def compare(sign: str, ordered: bool = True) -> Emitter:
 def by_kind(floating: str, integer: str, boolean: str = "") -> Emitter:
     """A builder's method for floats, another for integers, and one for booleans."""
 
-    def emit(b: ir.IRBuilder, dtype: np.dtype[Any], *values: ir.Value) -> ir.Value:
-        name = {"f": floating, "b": boolean}.get(dtype.kind, integer)
+    def emit(b: ir.IRBuilder, register: Register, *values: ir.Value) -> ir.Value:
+        name = {"f": floating, "b": boolean}.get(register.kind, integer)
         return getattr(b, name)(*values)
 
     return emit
@@ -89,9 +91,9 @@ def is_nan(b: ir.IRBuilder, x: ir.Value) -> ir.Value:
 def extremum(sign: str) -> Emitter:
     """NumPy's maximum or minimum: a nan wins."""
 
-    def emit(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value, y: ir.Value) -> ir.Value:
-        wins = compare(sign)(b, dtype, x, y)
-        return b.select(b.or_(wins, is_nan(b, x)) if dtype.kind == "f" else wins, x, y)
+    def emit(b: ir.IRBuilder, register: Register, x: ir.Value, y: ir.Value) -> ir.Value:
+        wins = compare(sign)(b, register, x, y)
+        return b.select(b.or_(wins, is_nan(b, x)) if register.kind == "f" else wins, x, y)
 
     return emit
 
@@ -99,73 +101,74 @@ def extremum(sign: str) -> Emitter:
 def number_extremum(sign: str) -> Emitter:
     """NumPy's fmax or fmin: a number wins over nan."""
 
-    def emit(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value, y: ir.Value) -> ir.Value:
-        wins = compare(sign)(b, dtype, x, y)
-        return b.select(b.or_(wins, is_nan(b, y)) if dtype.kind == "f" else wins, x, y)
+    def emit(b: ir.IRBuilder, register: Register, x: ir.Value, y: ir.Value) -> ir.Value:
+        wins = compare(sign)(b, register, x, y)
+        return b.select(b.or_(wins, is_nan(b, y)) if register.kind == "f" else wins, x, y)
 
     return emit
 
 
-def masked_multiply(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value, y: ir.Value) -> ir.Value:
+def masked_multiply(b: ir.IRBuilder, register: Register, x: ir.Value, y: ir.Value) -> ir.Value:
     """x * y, but 0 where that is nan and a factor is 0."""
     product = b.fmul(x, y)
-    zero = number(0, dtype)
+    zero = register(0)
     vanishes = b.or_(b.fcmp_ordered("==", x, zero), b.fcmp_ordered("==", y, zero))
     return b.select(b.and_(is_nan(b, product), vanishes), zero, product)
 
 
-def sign(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value) -> ir.Value:
+def sign(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
     """-1, 0 or 1; nan of nan."""
-    zero, one, minus = number(0, dtype), number(1, dtype), number(-1, dtype)
-    if dtype.kind != "f":
+    zero, one, minus = register(0), register(1), register(-1)
+    if register.kind != "f":
         return b.select(b.icmp_signed(">", x, zero), one, b.select(b.icmp_signed("<", x, zero), minus, zero))
     positive, below = b.fcmp_ordered(">", x, zero), b.fcmp_ordered("<", x, zero)
     return b.select(positive, one, b.select(below, minus, b.select(is_nan(b, x), x, zero)))
 
 
-def absolute(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value) -> ir.Value:
+def absolute(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
     """|x|."""
-    if dtype.kind == "f":
-        return intrinsic("llvm.fabs")(b, dtype, x)
-    return b.select(b.icmp_signed("<", x, number(0, dtype)), b.neg(x), x)
+    if register.kind == "f":
+        return intrinsic("llvm.fabs")(b, register, x)
+    return b.select(b.icmp_signed("<", x, register(0)), b.sub(register(0), x), x)
 
 
-def truth(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value) -> ir.Value:
+def truth(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
     """Whether x is not 0."""
-    if dtype.kind == "b":
+    if register.kind == "b":
         return x
-    return b.fcmp_unordered("!=", x, number(0, dtype)) if dtype.kind == "f" else b.icmp_signed("!=", x, number(0, dtype))
+    return b.fcmp_unordered("!=", x, register(0)) if register.kind == "f" else b.icmp_signed("!=", x, register(0))
 
 
 def logical(method: str) -> Emitter:
     """A connective of truth values."""
-    return lambda b, dtype, x, y: getattr(b, method)(truth(b, dtype, x), truth(b, dtype, y))
+    return lambda b, register, x, y: getattr(b, method)(truth(b, register, x), truth(b, register, y))
 
 
-def is_infinite(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value) -> ir.Value:
+def is_infinite(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
     """Whether x is inf or -inf."""
-    return b.fcmp_ordered("==", intrinsic("llvm.fabs")(b, dtype, x), number(np.inf, dtype))
+    return b.fcmp_ordered("==", intrinsic("llvm.fabs")(b, register, x), register(np.inf))
 
 
-def is_finite(b: ir.IRBuilder, dtype: np.dtype[Any], x: ir.Value) -> ir.Value:
+def is_finite(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
     """Whether x is neither inf nor nan."""
-    return b.fcmp_ordered("<", intrinsic("llvm.fabs")(b, dtype, x), number(np.inf, dtype))
+    return b.fcmp_ordered("<", intrinsic("llvm.fabs")(b, register, x), register(np.inf))
 
 
-# Operations on operands of one dtype; `where` and the integer powers are emitted apart.
+# Operations on operands of one type; `where` and the integer powers are emitted apart.
 OPERATIONS: dict[str, tuple[str, Emitter]] = {
     # name            dtypes   emission
     "add":            ("fiu",  by_kind("fadd", "add")),
     "subtract":       ("fiu",  by_kind("fsub", "sub")),
     "multiply":       ("fiub", by_kind("fmul", "mul", "and_")),
     "divide":         ("f",    by_kind("fdiv", "sdiv")),
-    "negative":       ("fi",   by_kind("fneg", "neg")),
-    "positive":       ("fiu",  lambda b, dtype, x: x),
+    "negative":       ("fi",   lambda b, register, x: b.fneg(x) if register.kind == "f" else b.sub(register(0), x)),
+    "multiply_add":   ("f",    intrinsic("llvm.fmuladd")),
+    "positive":       ("fiu",  lambda b, register, x: x),
     "absolute":       ("fi",   absolute),
     "fabs":           ("f",    absolute),
     "sign":           ("fi",   sign),
-    "square":         ("f",    lambda b, dtype, x: b.fmul(x, x)),
-    "reciprocal":     ("f",    lambda b, dtype, x: b.fdiv(number(1, dtype), x)),
+    "square":         ("f",    lambda b, register, x: b.fmul(x, x)),
+    "reciprocal":     ("f",    lambda b, register, x: b.fdiv(register(1), x)),
     "masked_multiply": ("f",   masked_multiply),
     "sqrt":           ("f",    intrinsic("llvm.sqrt")),
     "floor":          ("f",    intrinsic("llvm.floor")),
@@ -183,19 +186,19 @@ OPERATIONS: dict[str, tuple[str, Emitter]] = {
     "greater_equal":  ("fiub", compare(">=")),
     "equal":          ("fiub", compare("==")),
     "not_equal":      ("fiub", compare("!=", ordered=False)),
-    "isnan":          ("f",    lambda b, dtype, x: is_nan(b, x)),
+    "isnan":          ("f",    lambda b, register, x: is_nan(b, x)),
     "isinf":          ("f",    is_infinite),
     "isfinite":       ("f",    is_finite),
     "logical_and":    ("fiub", logical("and_")),
     "logical_or":     ("fiub", logical("or_")),
     "logical_xor":    ("fiub", logical("xor")),
-    "logical_not":    ("fiub", lambda b, dtype, x: b.not_(truth(b, dtype, x))),
-    "bitwise_and":    ("iub",  lambda b, dtype, x, y: b.and_(x, y)),
-    "bitwise_or":     ("iub",  lambda b, dtype, x, y: b.or_(x, y)),
-    "bitwise_xor":    ("iub",  lambda b, dtype, x, y: b.xor(x, y)),
-    "invert":         ("iub",  lambda b, dtype, x: b.not_(x)),
-    "deg2rad":        ("f",    lambda b, dtype, x: b.fmul(x, number(np.pi / 180, dtype))),
-    "rad2deg":        ("f",    lambda b, dtype, x: b.fmul(x, number(180 / np.pi, dtype))),
+    "logical_not":    ("fiub", lambda b, register, x: b.xor(truth(b, register, x), Register(BOOLEAN, register.lanes)(1))),
+    "bitwise_and":    ("iub",  lambda b, register, x, y: b.and_(x, y)),
+    "bitwise_or":     ("iub",  lambda b, register, x, y: b.or_(x, y)),
+    "bitwise_xor":    ("iub",  lambda b, register, x, y: b.xor(x, y)),
+    "invert":         ("iub",  lambda b, register, x: b.xor(x, register(1 if register.kind == "b" else -1))),
+    "deg2rad":        ("f",    lambda b, register, x: b.fmul(x, register(np.pi / 180))),
+    "rad2deg":        ("f",    lambda b, register, x: b.fmul(x, register(180 / np.pi))),
 }  # fmt: skip
 
 # Functions of the C library, by NumPy's name.
@@ -207,32 +210,31 @@ LIBRARY = {
 }  # fmt: skip
 FROM_LIBRARY = {name: from_library(function) for name, function in LIBRARY.items()}
 for _name, _emitter in FROM_LIBRARY.items():
-    OPERATIONS[_name] = ("f", VECTOR_MATH.get(_name, _emitter))
+    OPERATIONS[_name] = ("f", _emitter)
 
 
 def supports(operation: str, dtype: np.dtype[Any]) -> bool:
     """Whether `operation` on operands of `dtype` is in the table."""
     entry = OPERATIONS.get(operation)
-    return entry is not None and dtype.kind in entry[0] and (dtype.kind != "f" or dtype.itemsize in FLOATS)
+    return entry is not None and dtype.kind in entry[0] and (dtype.kind != "f" or dtype.itemsize in (4, 8))
 
 
 def can_convert(old: np.dtype[Any], new: np.dtype[Any]) -> bool:
     """Whether `convert` is defined: all but from floats to integers, where values may not fit."""
-    known = all(dtype.kind in "iub" or dtype.kind == "f" and dtype.itemsize in FLOATS for dtype in (old, new))
+    known = all(dtype.kind in "iub" or dtype.kind == "f" and dtype.itemsize in (4, 8) for dtype in (old, new))
     return known and not (old.kind == "f" and new.kind in "iu")
 
 
-def convert(b: ir.IRBuilder, x: ir.Value, old: np.dtype[Any], new: np.dtype[Any]) -> ir.Value:
+def convert(b: ir.IRBuilder, x: ir.Value, old: Register, new: Register) -> ir.Value:
     """x as another dtype, as ``astype`` does."""
-    type_ = llvm_type(new)
     if new.kind == "b":
         return truth(b, old, x)
     if new.kind == "f":
         if old.kind == "f":
-            return x if old == new else b.fpext(x, type_) if new.itemsize > old.itemsize else b.fptrunc(x, type_)
-        return b.sitofp(x, type_) if old.kind == "i" else b.uitofp(x, type_)
+            return x if old == new else b.fpext(x, new.type) if new.itemsize > old.itemsize else b.fptrunc(x, new.type)
+        return b.sitofp(x, new.type) if old.kind == "i" else b.uitofp(x, new.type)
     if new.itemsize < old.itemsize:
-        return b.trunc(x, type_)
+        return b.trunc(x, new.type)
     if new.itemsize == old.itemsize and old.kind != "b":
         return x
-    return b.sext(x, type_) if old.kind == "i" else b.zext(x, type_)
+    return b.sext(x, new.type) if old.kind == "i" else b.zext(x, new.type)

@@ -58,18 +58,25 @@ def threads() -> Iterator[int]:
         yield 1
 
 
-def emit_parallel(b: ir.IRBuilder, count: int, number: ir.Value, kernel: ir.Function, pointers: list[ir.Value]) -> None:
-    """Calls of ``kernel(*pointers, start, stop)`` that cover `count` rounds, by `number` threads."""
+def emit_parallel(
+    b: ir.IRBuilder, count: int, number: ir.Value, kernel: ir.Function, pointers: list[ir.Value], *, scratch: int, granule: int
+) -> None:
+    """Calls of ``kernel(*pointers, start, stop)`` that cover `count` rounds, by `number` threads.
+
+    Args:
+        scratch: the bytes by which the last pointer is moved on for each thread.
+        granule: what the first round of each thread is a multiple of.
+    """
     layer()  # makes the pool's function known to the linker
     several = b.icmp_signed(">", number, WORD(1))
     with b.if_else(several) as (together, alone):
         with alone:
             b.call(kernel, [*pointers, WORD(0), WORD(count)])
         with together:
-            _emit_pool_call(b, count, number, _chunk_function(b.module, count, kernel), pointers)
+            _emit_pool_call(b, number, _chunk_function(b.module, count, kernel, scratch, granule), pointers)
 
 
-def _emit_pool_call(b: ir.IRBuilder, count: int, number: ir.Value, chunk: ir.Function, pointers: list[ir.Value]) -> None:
+def _emit_pool_call(b: ir.IRBuilder, number: ir.Value, chunk: ir.Function, pointers: list[ir.Value]) -> None:
     """Hand a chunk for each thread to Numba's pool, with the pointers and the number of threads as its data."""
     kind = ir.FunctionType(ir.VoidType(), [BYTES] * 5 + [WORD] * 3)
     pool = b.module.globals.get("numba_parallel_for") or ir.Function(b.module, kind, "numba_parallel_for")
@@ -86,7 +93,7 @@ def _emit_pool_call(b: ir.IRBuilder, count: int, number: ir.Value, chunk: ir.Fun
     b.call(pool, [*arguments, WORD(0), WORD(1), number])
 
 
-def _chunk_function(module: ir.Module, count: int, kernel: ir.Function) -> ir.Function:
+def _chunk_function(module: ir.Module, count: int, kernel: ir.Function, scratch: int, granule: int) -> ir.Function:
     """What the pool calls: its arguments are those of a NumPy gufunc, whose one operand counts the chunks."""
     word_pointer = WORD.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [BYTES.as_pointer(), word_pointer, word_pointer, BYTES])
@@ -101,11 +108,14 @@ def _chunk_function(module: ir.Module, count: int, kernel: ir.Function) -> ir.Fu
     *types, _, _ = (argument.type for argument in kernel.args)
     pointers = [b.bitcast(b.load(b.gep(table, [WORD(place)])), type_) for place, type_ in enumerate(types)]
     number = b.ptrtoint(b.load(b.gep(table, [WORD(len(types))])), WORD)
-    size = b.udiv(b.add(WORD(count - 1), number), number)
+    each = b.udiv(b.add(WORD(count - 1), number), number)
+    size = b.mul(b.udiv(b.add(each, WORD(granule - 1)), WORD(granule)), WORD(granule))
     bound: Callable[[ir.Value], ir.Value] = lambda chunk: b.select(
         b.icmp_signed("<", b.mul(chunk, size), WORD(count)), b.mul(chunk, size), WORD(count)
     )
     chunk = b.ptrtoint(b.load(operands), WORD)
+    if scratch:
+        pointers[-1] = b.gep(pointers[-1], [b.mul(chunk, WORD(scratch))])
     b.call(kernel, [*pointers, bound(chunk), bound(b.add(chunk, b.load(dimensions)))])
     b.ret_void()
     return function

@@ -1,7 +1,7 @@
-"""Transcendental functions as straight-line LLVM IR that vectorises, in float32 and float64.
+"""Transcendental functions of vectors, in float32 and float64.
 
-None of them branches, calls or converts between integers and floats by instructions that vectors lack,
-so LLVM turns a loop over them into whatever vectors the machine has. Errors are below 2 units in the last
+None of them branches, or converts between integers and floats by instructions that vectors lack: LLVM
+splits a vector of any length into what the machine has. Errors are below 2 units in the last
 place; nan, infinities, signed zeros and subnormal numbers come out as in the C library. Reductions of the
 argument follow Cody and Waite, Software Manual for the Elementary Functions (1980); the polynomial of the
 logarithm is fdlibm's (Sun Microsystems, 1993).
@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-__all__ = ["VECTOR_MATH", "WIDE"]
+from functrans.compile.registers import Register, call_intrinsic
+from functrans.compile.scalars import OPERATIONS
+
+__all__ = ["vector_function"]
 
 LOG2_E = 1.4426950408889634
-FLOAT_TYPES = {4: ir.FloatType(), 8: ir.DoubleType()}
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,22 @@ FORMATS = {4: SINGLE, 8: DOUBLE}
 
 
 class Lane:
-    """Arithmetic on one format, as the functions below write it."""
+    """Arithmetic on one format, in all lanes of a register, as the functions below write it."""
 
-    def __init__(self, builder: ir.IRBuilder, dtype: np.dtype[Any]) -> None:
+    def __init__(self, builder: ir.IRBuilder, register: Register) -> None:
         self.b = builder
-        self.format = FORMATS[dtype.itemsize]
-        self.type = FLOAT_TYPES[dtype.itemsize]
-        self.bits = ir.IntType(8 * dtype.itemsize)
+        self.register = register
+        self.format = FORMATS[register.itemsize]
+        self.type = register.type
+        self.bits = Register(np.dtype(f"i{register.itemsize}"), register.lanes)
         # Adding it to a number of up to 2**(mantissa - 1) leaves the nearest integer in the lowest bits.
         self.magic = 1.5 * 2.0**self.format.mantissa
 
     def number(self, value: float) -> ir.Constant:
-        return ir.Constant(self.type, float(self.format.dtype.type(value)))
+        return self.register(value)
 
     def call(self, name: str, *values: ir.Value) -> ir.Value:
-        kind = ir.FunctionType(self.type, [self.type] * len(values))
-        return self.b.call(self.b.module.declare_intrinsic(name, [self.type], kind), values)
+        return call_intrinsic(self.b, name, self.register, *values)
 
     def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
         """x * y + z, rounded once."""
@@ -103,12 +105,12 @@ class Lane:
     def nearest(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
         """The nearest integer to x, as a float and as bits."""
         shifted = self.b.fadd(x, self.number(self.magic))
-        integer = self.b.sub(self.b.bitcast(shifted, self.bits), self.b.bitcast(self.number(self.magic), self.bits))
+        integer = self.b.sub(self.b.bitcast(shifted, self.bits.type), self.b.bitcast(self.number(self.magic), self.bits.type))
         return self.b.fsub(shifted, self.number(self.magic)), integer
 
     def as_float(self, integer: ir.Value) -> ir.Value:
         """A small integer as a float."""
-        magic = self.b.bitcast(self.number(self.magic), self.bits)
+        magic = self.b.bitcast(self.number(self.magic), self.bits.type)
         return self.b.fsub(self.b.bitcast(self.b.add(integer, magic), self.type), self.number(self.magic))
 
     def power_of_two(self, integer: ir.Value) -> ir.Value:
@@ -167,7 +169,7 @@ class Lane:
         smallest = 2.0 ** (1 - form.bias)
         scale = 2.0 ** (form.mantissa + 2)
         small = b.fcmp_ordered("<", x, self.number(smallest))
-        bits = b.bitcast(b.select(small, b.fmul(x, self.number(scale)), x), self.bits)
+        bits = b.bitcast(b.select(small, b.fmul(x, self.number(scale)), x), self.bits.type)
         one = form.bias << form.mantissa
         moved = b.add(bits, self.bits(one - form.root_half))
         exponent = b.sub(b.ashr(moved, self.bits(form.mantissa)), self.bits(form.bias))
@@ -219,9 +221,10 @@ class Lane:
         sine = self.fma(b.fmul(b.fmul(z, r), self.polynomial(z, odd)), self.number(1), r)
         cosine = self.fma(b.fmul(z, z), self.polynomial(z, even), self.fma(z, self.number(-0.5), self.number(1)))
         quadrant = b.add(integer, self.bits(quarters))
-        is_odd = b.trunc(quadrant, ir.IntType(1))
+        truth = Register(np.dtype(np.bool_), self.register.lanes).type
+        is_odd = b.trunc(quadrant, truth)
         value = b.select(is_odd, cosine, sine)
-        turned = b.trunc(b.lshr(quadrant, self.bits(1)), ir.IntType(1))
+        turned = b.trunc(b.lshr(quadrant, self.bits(1)), truth)
         value = b.select(turned, b.fneg(value), value)
         # sin(-0.0) is -0.0, which the polynomial gives up.
         return self.select("==", x, 0.0, x, value) if quarters == 0 else value
@@ -246,14 +249,52 @@ def parts_of_half_pi(dtype: np.dtype[Any]) -> list[float]:
     return parts
 
 
-# Functions whose reduction holds up to an argument of this size; loops that meet a larger one run again with
-# the C library's.
+BINARY = {"arctan2", "hypot", "power", "fmod"}
+# Functions whose reduction holds up to an argument of this size; the C library's take over for larger ones.
 WIDE = {name: {4: 2.0**13, 8: 2.0**30} for name in ("sin", "cos")}
 
-
-def emitter(method: str) -> Any:
-    """An emitter for the table of scalar operations."""
-    return lambda builder, dtype, x: getattr(Lane(builder, dtype), method)(x)
+POLYNOMIALS = {name: getattr(Lane, name) for name in ("exp", "expm1", "tanh", "log", "log1p", "sin", "cos")}
 
 
-VECTOR_MATH = {name: emitter(name) for name in ("exp", "expm1", "tanh", "log", "log1p", "sin", "cos")}
+def vector_function(module: ir.Module, name: str, register: Register) -> ir.Function:
+    """The function of vectors for an elementary function, by NumPy's name; made once in a module.
+
+    It is a function and not inlined, so that a program's size, and the time to compile it, do not grow with the
+    polynomials; the registers saved around a call cost less than a tenth of it.
+    """
+    full = f"{name}.{register.name}"
+    known = module.globals.get(full)
+    if known is not None:
+        return known
+    count = 2 if name in BINARY else 1
+    function = ir.Function(module, ir.FunctionType(register.type, [register.type] * count), full)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    b = ir.IRBuilder(function.append_basic_block())
+    if name in POLYNOMIALS:
+        value = POLYNOMIALS[name](Lane(b, register), *function.args)
+    else:
+        value = OPERATIONS[name][1](b, register, *function.args)
+    if name in WIDE:
+        value = with_large_arguments(b, name, register, function.args[0], value)
+    b.ret(value)
+    return function
+
+
+def with_large_arguments(b: ir.IRBuilder, name: str, register: Register, x: ir.Value, value: ir.Value) -> ir.Value:
+    """`value`, or that of the C library if an argument is beyond the reduction's bound."""
+    size = call_intrinsic(b, "llvm.fabs", register, x)
+    beyond = b.fcmp_ordered(">", size, register(WIDE[name][register.itemsize]))
+    bit = ir.IntType(1)
+    if register.lanes is not None:
+        reduce_name = f"llvm.vector.reduce.or.v{register.lanes}i1"
+        reduce = b.module.globals.get(reduce_name) or ir.Function(b.module, ir.FunctionType(bit, [beyond.type]), reduce_name)
+        beyond = b.call(reduce, [beyond])
+    fast = b.block
+    with b.if_then(beyond, likely=False):
+        exact = OPERATIONS[name][1](b, register, x)
+        slow = b.block
+    result = b.phi(register.type)
+    result.add_incoming(value, fast)
+    result.add_incoming(exact, slow)
+    return result

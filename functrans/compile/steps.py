@@ -1,0 +1,83 @@
+"""From a program to a list of steps: fused kernels, matrix products, and calls of NumPy for what has no loop form.
+
+Invariant: steps are in order of their dependencies, and read what arguments are or earlier steps have stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from functrans.compile.blas import Product, matrix_product
+from functrans.compile.fuse import Item, Leaf, arrange
+from functrans.compile.kernels import KernelCall, kernel_calls, leaves_of
+from functrans.compile.nodes import nodes_of, stored
+from functrans.core.program import Equation, Literal, Program, Variable
+from functrans.ops.contraction import contract
+
+__all__ = ["HostCall", "KernelCall", "NativeCall", "ProductCall", "Step", "read_by", "steps", "written_by"]
+
+
+@dataclass(frozen=True, eq=False)
+class HostCall:
+    """An equation that is evaluated by NumPy."""
+
+    equation: Equation
+
+
+@dataclass(frozen=True, eq=False)
+class ProductCall:
+    """A contraction that BLAS carries out."""
+
+    equation: Equation
+    product: Product
+
+
+NativeCall = KernelCall | ProductCall
+
+Step = NativeCall | HostCall
+
+
+def written_by(step: Step) -> tuple[Variable, ...]:
+    """The variables a step defines."""
+    return step.outputs if isinstance(step, KernelCall) else step.equation.outputs
+
+
+def read_by(step: Step) -> tuple[Variable, ...]:
+    """The variables a step reads, as often as it does."""
+    if isinstance(step, KernelCall):
+        return step.inputs
+    return tuple(atom for atom in step.equation.inputs if isinstance(atom, Variable))
+
+
+def steps(program: Program) -> list[Step]:
+    """The steps of a program, in order."""
+    definitions = {equation.outputs[0]: equation for equation in program.equations}
+    kept = stored(program)
+    items = arrange(nodes_of(program, kept))
+    wanted = wanted_outside(program, items)
+    result: list[Step] = []
+    for item in items:
+        if isinstance(item, Leaf) and item.is_call:
+            result.append(call_of(item.nodes[0].equation))
+        else:
+            result += kernel_calls(definitions, kept, f"kernel{len(result)}", item, wanted)
+    return result
+
+
+def wanted_outside(program: Program, items: list[Item]) -> set[Variable]:
+    """The variables that are outputs of the program, or are read by another item than the one that computes them."""
+    wanted = {atom for atom in program.outputs if isinstance(atom, Variable)}
+    for item in items:
+        nodes = [node for node, _ in leaves_of(item)]
+        own = {variable for node in nodes for variable in node.equation.outputs}
+        wanted.update(variable for node in nodes for variable, _ in node.reads if variable not in own)
+    return wanted
+
+
+def call_of(equation: Equation) -> Step:
+    """A matrix product, or a call of NumPy."""
+    if equation.primitive is contract and not any(isinstance(atom, Literal) for atom in equation.inputs):
+        product = matrix_product(equation)
+        if product is not None:
+            return ProductCall(equation, product)
+    return HostCall(equation)
