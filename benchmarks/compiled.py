@@ -207,7 +207,9 @@ def robot_arm(transform: str) -> Callable[[Any, Any], Callable[..., Any]]:
             for joint in range(6):
                 c, s = m.cos(angles[joint]), m.sin(angles[joint])
                 ct, st = math.cos(twists[joint]), math.sin(twists[joint])
-                turn = m.stack([m.stack([c, -s * ct, s * st]), m.stack([s, c * ct, -c * st]), m.stack([0 * c, 0 * c + st, 0 * c + ct])])
+                turn = m.stack(
+                    [m.stack([c, -s * ct, s * st]), m.stack([s, c * ct, -c * st]), m.stack([0 * c, 0 * c + st, 0 * c + ct])]
+                )
                 step = m.stack([lengths[joint] * c, lengths[joint] * s, 0 * c + offsets[joint]])
                 place = place + rotation @ step
                 rotation = rotation @ turn

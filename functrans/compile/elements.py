@@ -81,9 +81,18 @@ def is_inlined(equation: Equation) -> bool:
         return False
     if primitive is indexing.getitem:
         return len(equation.inputs) == 1
+    if primitive in (indexing.index_set, indexing.index_add):
+        return len(equation.inputs) == 2 and has_unit_steps(equation)
     if primitive is structure.pad:
         return not any(equation.params["interior"])
     return True
+
+
+def has_unit_steps(equation: Equation) -> bool:
+    """Whether an update's slices go one by one, and its operands have the result's dtype."""
+    x, value = (atom.array_type for atom in equation.inputs)
+    slices = [entry for entry in equation.params["index"] if entry is not None and not isinstance(entry, int)]
+    return all(slice(*entry).step in (None, 1, -1) for entry in slices) and can_convert(value.dtype, x.dtype)
 
 
 def is_view(equation: Equation) -> bool:
@@ -346,16 +355,16 @@ def of_getitem(builder: Builder, equation: Equation, indices: Indices) -> Operan
     return builder.read(equation.inputs[0], (*places, *remaining))
 
 
-def same_axes(equation: Equation, axes: Axes) -> Axes:
+def same_axes(equation: Equation, operand: int, axes: Axes) -> Axes:
     return axes
 
 
-def axes_of_transpose(equation: Equation, axes: Axes) -> Axes:
+def axes_of_transpose(equation: Equation, operand: int, axes: Axes) -> Axes:
     order = equation.params["axes"]
     return tuple(axes[order.index(axis)] for axis in range(len(order)))
 
 
-def axes_of_broadcast(equation: Equation, axes: Axes) -> Axes:
+def axes_of_broadcast(equation: Equation, operand: int, axes: Axes) -> Axes:
     return aligned_axes(equation.inputs[0].array_type.shape, equation.outputs[0].array_type.shape, axes)
 
 
@@ -365,7 +374,7 @@ def aligned_axes(shape: Sequence[int], out: Sequence[int], axes: Axes) -> Axes:
     return tuple(axis if n == m else None for axis, n, m in zip(axes[skipped:], shape, out[skipped:]))
 
 
-def axes_of_reshape(equation: Equation, axes: Axes) -> Axes:
+def axes_of_reshape(equation: Equation, operand: int, axes: Axes) -> Axes:
     old, new = equation.inputs[0].array_type.shape, equation.params["shape"]
     found: list[int | None] = []
     before = passed = 1
@@ -383,19 +392,19 @@ def axes_of_reshape(equation: Equation, axes: Axes) -> Axes:
     return (*found, *[None] * (len(old) - len(found)))
 
 
-def axes_of_flip(equation: Equation, axes: Axes) -> Axes:
+def axes_of_flip(equation: Equation, operand: int, axes: Axes) -> Axes:
     return tuple(None if place in equation.params["axes"] else axis for place, axis in enumerate(axes))
 
 
-def axes_of_pad(equation: Equation, axes: Axes) -> Axes:
+def axes_of_pad(equation: Equation, operand: int, axes: Axes) -> Axes:
     return aligned_axes(equation.inputs[0].array_type.shape, equation.outputs[0].array_type.shape, axes)
 
 
-def axes_of_diagonal(equation: Equation, axes: Axes) -> Axes:
+def axes_of_diagonal(equation: Equation, operand: int, axes: Axes) -> Axes:
     return (*axes[:-1], None, None)
 
 
-def axes_of_getitem(equation: Equation, axes: Axes) -> Axes:
+def axes_of_getitem(equation: Equation, operand: int, axes: Axes) -> Axes:
     shape = equation.inputs[0].array_type.shape
     found: list[int | None] = []
     remaining = list(axes)
@@ -410,8 +419,57 @@ def axes_of_getitem(equation: Equation, axes: Axes) -> Axes:
     return (*found, *remaining)
 
 
+def of_update(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    """The old element, or where the index points to one, that of the value or their sum."""
+    x, value = equation.inputs
+    dtype = equation.outputs[0].array_type.dtype
+    conditions, own = [], []
+    axis = 0
+    for entry in equation.params["index"]:
+        if entry is None:
+            own.append(Affine())
+            continue
+        length = x.array_type.shape[axis]
+        if isinstance(entry, int):
+            condition, _ = builder.inside(indices[axis] + -(entry % length), 1)
+        else:
+            start, stop, step = slice(*entry).indices(length)
+            condition, place = builder.inside(indices[axis] * step + -start * step, len(range(start, stop, step)))
+            own.append(place)
+        conditions.append(condition)
+        axis += 1
+    own += indices[axis:]
+    shape = value.array_type.shape
+    held = tuple(index if n != 1 else Affine() for index, n in zip(own[len(own) - len(shape) :], shape))
+    old = builder.convert(builder.read(x, indices), dtype)
+    if not math.prod(shape):
+        return old
+    new = builder.convert(builder.read(value, held), dtype)
+    if equation.primitive is indexing.index_add:
+        new = builder.compute("add", [old, new], dtype)
+    return builder.choose(builder.all_of(conditions), new, old)
+
+
+def axes_of_update(equation: Equation, operand: int, axes: Axes) -> Axes:
+    if operand == 0:
+        return axes
+    x, value = (atom.array_type.shape for atom in equation.inputs)
+    found: list[int | None] = []
+    axis = 0
+    for entry in equation.params["index"]:
+        if entry is None:
+            found.append(None)
+            continue
+        if not isinstance(entry, int):
+            length = x[axis]
+            found.append(axes[axis] if slice(*entry).indices(length) == (0, length, 1) else None)
+        axis += 1
+    found += axes[axis:]
+    return tuple(place if n != 1 else None for place, n in zip(found[len(found) - len(value) :], value))
+
+
 # Of operations that move elements: what the result is at an index, and which loops run along the operand's axes.
-ELEMENTS: dict[Primitive, tuple[Element, Callable[[Equation, Axes], Axes]]] = {
+ELEMENTS: dict[Primitive, tuple[Element, Callable[[Equation, int, Axes], Axes]]] = {
     structure.copy: (of_copy, same_axes),
     structure.convert: (of_convert, same_axes),
     structure.transpose: (of_transpose, axes_of_transpose),
@@ -422,6 +480,8 @@ ELEMENTS: dict[Primitive, tuple[Element, Callable[[Equation, Axes], Axes]]] = {
     structure.triangle: (of_triangle, same_axes),
     structure.diagonal: (of_diagonal, axes_of_diagonal),
     indexing.getitem: (of_getitem, axes_of_getitem),
+    indexing.index_set: (of_update, axes_of_update),
+    indexing.index_add: (of_update, axes_of_update),
 }
 
 
@@ -429,4 +489,4 @@ def operand_axes(equation: Equation, operand: int, axes: Axes) -> Axes:
     """The loops along an operand's axes, from those along the result's, of an equation with an element rule."""
     if isinstance(equation.primitive, Elementwise):
         return aligned_axes(equation.inputs[operand].array_type.shape, equation.outputs[0].array_type.shape, axes)
-    return ELEMENTS[equation.primitive][1](equation, axes)
+    return ELEMENTS[equation.primitive][1](equation, operand, axes)

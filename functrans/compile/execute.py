@@ -61,10 +61,12 @@ class Executable:
         program = simplify(program)
         self.program = check_program(program) if settings.check_programs else program
         self.steps: list[Step] = steps(program)
-        outside = [v for step in self.steps for v in written_by(step) if isinstance(step, HostCall) or v in program.outputs]
+        outside = dict.fromkeys(
+            v for step in self.steps for v in written_by(step) if isinstance(step, HostCall) or v in program.outputs
+        )
         variables = [*program.captured, *program.inputs, *outside]
         self.slots = {variable: slot for slot, variable in enumerate(variables)}
-        written = [v for step in self.steps if not isinstance(step, HostCall) for v in written_by(step)]
+        written = dict.fromkeys(v for step in self.steps if not isinstance(step, HostCall) for v in written_by(step))
         self.results = [(self.slots[v], v.array_type.shape, v.array_type.dtype) for v in written if v in self.slots]
         self.plan = plan(self.steps, [v for v in written if v not in self.slots])
         self.table_type = ctypes.c_void_p * (len(variables) + 2)

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from functrans.compile.nodes import Node
+from functrans.core.program import Variable
 
 __all__ = ["Item", "Leaf", "Nest", "arrange"]
 
 # A class is preferred to that of a node's leading axis if it weighs more by this factor.
 PREFERRED = 1.25
+# An axis is preferred for its length if it is longer by this factor.
+LONGER = 8
 # Nodes in one nest: a compiler takes longer than in proportion to a function's length.
 MOST_NODES = 400
 
@@ -67,14 +70,13 @@ def arrange(nodes: Sequence[Node]) -> list[Item]:
 def arranged(nodes: Sequence[Node], around: Mapping[Node, set[int]], weights: Mapping[Any, float]) -> list[Item]:
     """Items for nodes that have the loops `around` them."""
     items: list[Item] = []
-    places: dict[Any, int] = {}
-    producers = {node.variable: node for node in nodes}
+    places: dict[Node, int] = {}
+    producers: dict[Variable, list[Node]] = {}
     for node in nodes:
         left = loops_left(node, around[node])
         least = 0
         for variable, axes in node.reads:
-            if variable in producers and producers[variable] in places:
-                producer = producers[variable]
+            for producer in producers.get(variable, ()):
                 place = places[producer]
                 least = max(least, place if may_share(items[place], producer, axes, left) else place + 1)
         for place in range(least, len(items)):
@@ -90,6 +92,8 @@ def arranged(nodes: Sequence[Node], around: Mapping[Node, set[int]], weights: Ma
             place = len(items)
             items.append(new_item(node, left, weights))
         places[node] = place
+        for variable in node.equation.outputs:
+            producers.setdefault(variable, []).append(node)
     for item in items:
         if isinstance(item, Nest):
             inside = list(item.loops)
@@ -110,8 +114,8 @@ def may_share(item: Item, producer: Node, axes: Sequence[int | None], left: Mapp
     """Whether what reads `producer` by loops along its `axes` can be in the item that computes it."""
     if isinstance(item, Leaf):
         return not item.is_call
-    own = item.loops[producer]
-    return own in producer.kept and item.axis in left and axes[producer.kept.index(own)] == left[item.axis]
+    axis = producer.follows(item.loops[producer])
+    return axis is not None and item.axis in left and axes[axis] == left[item.axis]
 
 
 def new_item(node: Node, left: Mapping[Any, int], weights: Mapping[Any, float]) -> Item:
@@ -120,6 +124,7 @@ def new_item(node: Node, left: Mapping[Any, int], weights: Mapping[Any, float]) 
         return Leaf([node])
     chosen, *others = left
     for axis in others:
-        if weights[axis] > PREFERRED * weights[chosen]:
+        least = PREFERRED if node.extents[left[axis]] < LONGER * node.extents[left[chosen]] else 1 / PREFERRED
+        if weights[axis] > least * weights[chosen]:
             chosen = axis
     return Nest(chosen, node.extents[left[chosen]], {node: left[chosen]})

@@ -34,7 +34,7 @@ from functrans.compile.loops import (
     walk,
 )
 from functrans.compile.nodes import REDUCTIONS, Node
-from functrans.core.program import Variable
+from functrans.core.program import Atom, Variable
 from functrans.core.types import ArrayType
 from functrans.errors import describe_origin
 from functrans.ops import reduction
@@ -48,6 +48,8 @@ BLOCK = 1024
 # depend on the number of threads.
 MOST_PARTS = 32
 PART_OPERATIONS = 200_000
+# What the rounds of a part are a multiple of.
+MOST_LANES = 64
 # Elements a vector register holds, about: what cost estimates are made with.
 LANES = 8
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -63,25 +65,25 @@ class KernelCall:
 
 
 def kernel_calls(
-    definitions: Definitions, kept: set[Variable], name: str, item: Item, wanted: set[Variable]
+    definitions: Definitions, kept: set[Variable], name: str, item: Item, wanted: set[Variable], scattered: set[Variable]
 ) -> list[KernelCall]:
     """The kernel of an item that stores those of its values that are wanted outside; and one that adds up parts of results."""
-    builder = KernelBuilder(definitions, kept, item, wanted)
+    builder = KernelBuilder(definitions, kept, item, wanted, scattered)
     builder.item(item)
     buffers = list(builder.inputs.values()), list(builder.outputs.values())
     kernel = Kernel(name, *buffers, builder.body, header(builder), builder.own)
     if not any(isinstance(statement, Loop) and statement.lanes for statement in walk(kernel.body)):
         put_in_lanes(kernel.body)
     calls = [KernelCall(kernel, tuple(builder.inputs), tuple(builder.outputs))]
-    for number, (node, parts) in enumerate(builder.parts.items()):
-        calls.append(sum_of_parts(f"{name}_total{number}", node, parts))
+    for number, (variable, parts) in enumerate(builder.parts.items()):
+        calls.append(sum_of_parts(f"{name}_total{number}", builder.nodes[variable][0], parts))
     return calls
 
 
 def header(builder: KernelBuilder) -> tuple[str, ...]:
     """A line for each equation: its operation, its type and the user's line."""
     lines = []
-    for equation in dict.fromkeys([*builder.used, *(node.equation for node in builder.nodes.values())]):
+    for equation in dict.fromkeys([*builder.used, *(node.equation for node in builder.paths)]):
         types = ", ".join(str(variable.array_type) for variable in equation.outputs)
         lines.append(f"{equation.primitive.name}: {types}  from {describe_origin(equation.origin)}")
     return tuple(lines)
@@ -125,67 +127,79 @@ class KernelBuilder(Builder):
         parts: the reductions that are left in parts, with the variables of these.
     """
 
-    def __init__(self, definitions: Definitions, kept: set[Variable], item: Item, wanted: set[Variable]) -> None:
+    def __init__(
+        self, definitions: Definitions, kept: set[Variable], item: Item, wanted: set[Variable], scattered: set[Variable]
+    ) -> None:
         super().__init__(definitions, kept)
-        self.wanted = wanted
+        self.wanted, self.scattered = wanted, scattered
         self.outputs: dict[Variable, Buffer] = {}
         self.own: list[Buffer] = []
-        self.parts: dict[Node, Variable] = {}
+        self.parts: dict[Variable, Variable] = {}
         self.paths = dict(leaves_of(item))
-        self.nodes = {node.variable: node for node in self.paths}
+        self.nodes: dict[Variable, list[Node]] = {}
+        for node in self.paths:
+            self.nodes.setdefault(node.variable, []).append(node)
         self.at: dict[Node, list[Affine]] = {node: [Affine()] * len(node.extents) for node in self.paths}
         self.around: list[Nest] = []
         self.shared = self.shared_nests()
-        # The buffer of a value, or of what a reduction has so far, with the loops that address it, in order.
-        self.places: dict[Node, tuple[Buffer, tuple[int, ...]]] = {}
+        # The buffer of a value, or of what a reduction has so far, with the axes that address it.
+        self.places: dict[Variable, tuple[Buffer, tuple[int, ...]]] = {}
         self.running: dict[Node, Operand] = {}
         self.latest: dict[Node, Operand] = {}
         self.part: tuple[Index, int] | None = None
         self.in_lanes = isinstance(item, Nest) and is_better_in_lanes(item, self.nodes, wanted)
 
-    def shared_nests(self) -> dict[Node, int]:
+    def shared_nests(self) -> dict[Variable, int]:
         """For each value that is read in the item where its register is not, how many nests are around both places."""
-        result: dict[Node, int] = {}
+        result: dict[Variable, int] = {}
         for reader, path in self.paths.items():
             for variable, _ in reader.reads:
-                node = self.nodes.get(variable)
-                if node is None:
-                    continue
-                complete = defined_in(node, self.paths[node])
-                if complete != path[: len(complete)]:
-                    common = next(n for n, (a, b) in enumerate(zip((*complete, None), (*path, None))) if a is not b)
-                    result[node] = min(common, result.get(node, common))
+                for node in self.nodes.get(variable, ()):
+                    complete = defined_in(node, self.paths[node])
+                    common = sum(1 for a, b in zip(complete, path) if a is b)
+                    if common < len(complete) or node.joined is not None:
+                        result[variable] = min(common, result.get(variable, common))
         return result
 
     # Reading
 
     def load_flat(self, variable: Variable, offset: Affine) -> Operand:
-        node = self.nodes.get(variable)
-        if node is None:
+        if variable not in self.nodes:
             return super().load_flat(variable, offset)
-        buffer, loops = self.places[node]
-        outside = {index for loop in node.kept if loop not in loops for index, _ in self.at[node][loop].terms}
+        buffer, axes = self.places[variable]
         target = Scalar(buffer.dtype)
-        within = Affine(tuple(term for term in offset.terms if term[0] not in outside), offset.constant)
-        self.body.append(Load(target, buffer, within))
+        self.body.append(Load(target, buffer, self.within(variable, axes, offset)))
         return self.convert(target, variable.array_type.dtype)
+
+    def within(self, variable: Variable, axes: Sequence[int], offset: Affine) -> Affine:
+        """An address in a whole value as one in a buffer over some of its axes: the others have their nests around."""
+        node = self.nodes[variable][0]
+        outside = {index for axis, loop in enumerate(node.kept) if axis not in axes for index, _ in self.at[node][loop].terms}
+        return Affine(tuple(term for term in offset.terms if term[0] not in outside), offset.constant)
 
     def load(self, variable: Variable, indices: Indices) -> Operand:
-        node = self.nodes.get(variable)
-        if node is None:
+        if variable not in self.nodes:
             return super().load(variable, indices)
-        buffer, loops = self.places[node]
+        buffer, axes = self.places[variable]
         target = Scalar(buffer.dtype)
-        self.body.append(Load(target, buffer, self.offset(node, loops, [indices[node.kept.index(loop)] for loop in loops])))
+        self.body.append(Load(target, buffer, self.offset(variable, axes, indices)))
         return self.convert(target, variable.array_type.dtype)
 
-    def offset(self, node: Node, loops: Sequence[int], indices: Sequence[Affine]) -> Affine:
-        """The address of an element in a buffer over some loops of a node; over parts as well, if it is left in parts."""
-        extents = [node.extents[loop] for loop in loops]
-        result = address(tuple(indices), extents)
-        if self.part is not None and node in self.parts:
-            result = result + Affine(((self.part[0], math.prod(extents)),))
+    def offset(self, variable: Variable, axes: Sequence[int], indices: Indices) -> Affine:
+        """The address of an element in a buffer over some axes of a value; and of the part, if it is left in parts."""
+        lengths = [variable.array_type.shape[axis] for axis in axes]
+        result = address(tuple(indices[axis] for axis in axes), lengths)
+        if self.part is not None and variable in self.parts:
+            result = result + Affine(((self.part[0], math.prod(lengths)),))
         return result
+
+    def indices(self, node: Node) -> Indices:
+        """Where in its value a node computes an element."""
+        found = [self.at[node][loop] for loop in node.kept]
+        if node.joined is not None:
+            axis, start = node.joined
+            found[axis] = found[axis] + start
+        return tuple(found)
 
     # Items
 
@@ -211,8 +225,20 @@ class KernelBuilder(Builder):
             self.accumulate(node, factors)
         elif equation.primitive in REDUCTIONS:
             self.accumulate(node, [self.convert(self.read(equation.inputs[0], tuple(at)), carried_dtype(node))])
+        elif node.joined is not None:
+            self.define(node, self.convert(self.read(self.operand_of(node), tuple(at)), dtype))
         else:
             self.define(node, self.convert(self.element(equation, tuple(at)), dtype))
+
+    @staticmethod
+    def operand_of(node: Node) -> Atom:
+        """The operand of a concatenation that a node stores."""
+        axis, start = node.joined or (0, 0)
+        for atom in node.equation.inputs:
+            if start == 0 and atom.array_type.shape == node.extents:
+                return atom
+            start -= atom.array_type.shape[axis]
+        raise AssertionError("a part is no operand of its concatenation")
 
     def accumulate(self, node: Node, term: Sequence[Operand]) -> None:
         """Take a term, or a product of two factors, into a reduction."""
@@ -223,7 +249,7 @@ class KernelBuilder(Builder):
                 self.latest[node] = self.compute("multiply_add", [*term, running], dtype)
             else:
                 self.latest[node] = self.compute(operation, [running, self.product(term, dtype)], dtype)
-        elif node in self.places:
+        elif node.variable in self.places:
             self.combine(node, self.product(term, dtype))
         elif len(term) == 2:
             self.define(node, self.product(term, dtype))
@@ -235,45 +261,45 @@ class KernelBuilder(Builder):
 
     def combine(self, node: Node, value: Operand) -> None:
         """Take a value into the buffer of a reduction's results."""
-        buffer, loops = self.places[node]
-        offset = self.offset(node, loops, [self.at[node][loop] for loop in loops])
+        buffer, axes = self.places[node.variable]
+        offset = self.offset(node.variable, axes, self.indices(node))
         self.body.append(Combine(buffer, offset, REDUCTIONS[node.equation.primitive], self.convert(value, buffer.dtype)))
 
     def define(self, node: Node, value: Operand) -> None:
         """Make a complete value known here, and store it where it is read elsewhere."""
         variable = node.variable
         value = self.convert(value, variable.array_type.dtype)
-        at = tuple(self.at[node][loop] for loop in node.kept)
-        self.known[variable, at] = value
+        at = self.indices(node)
+        if node.joined is None:
+            self.known[variable, at] = value
         if variable in self.wanted:
-            self.body.append(Store(self.output(node), address(at, variable.array_type.shape), value))
-        if node in self.shared:
-            if variable in self.wanted and not self.in_lanes:
-                self.places[node] = self.outputs[variable], node.kept
+            self.body.append(Store(self.output(variable), address(at, variable.array_type.shape), value))
+        if variable in self.shared:
+            if variable in self.wanted and (not self.in_lanes or variable in self.scattered):
+                self.places[variable] = self.outputs[variable], tuple(range(len(at)))
                 return
-            loops = self.loops_inside(node, self.shared[node])
-            buffer = self.own_buffer(node, loops, variable.array_type.dtype)
-            self.body.append(Store(buffer, self.offset(node, loops, [self.at[node][loop] for loop in loops]), value))
+            axes = self.axes_inside(node, self.shared[variable])
+            buffer = self.own_buffer(variable, axes)
+            self.body.append(Store(buffer, self.offset(variable, axes, at), value))
 
-    def output(self, node: Node) -> Buffer:
+    def output(self, variable: Variable) -> Buffer:
         """The buffer of a value that is wanted outside."""
-        variable = node.variable
         if variable not in self.outputs:
             self.outputs[variable] = Buffer(variable.array_type.dtype, math.prod(variable.array_type.shape))
         return self.outputs[variable]
 
-    def own_buffer(self, node: Node, loops: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
-        """The kernel's own buffer of a value."""
-        if node not in self.places:
-            size = math.prod(node.extents[loop] for loop in loops)
-            self.own.append(Buffer(dtype, size, self.in_lanes))
-            self.places[node] = self.own[-1], loops
-        return self.places[node][0]
+    def own_buffer(self, variable: Variable, axes: tuple[int, ...]) -> Buffer:
+        """The kernel's own buffer over some axes of a value."""
+        if variable not in self.places:
+            size = math.prod(variable.array_type.shape[axis] for axis in axes)
+            self.own.append(Buffer(variable.array_type.dtype, size, self.in_lanes))
+            self.places[variable] = self.own[-1], axes
+        return self.places[variable][0]
 
-    def loops_inside(self, node: Node, depth: int) -> tuple[int, ...]:
-        """The loops along a value's axes but those of the outermost `depth` nests around it."""
+    def axes_inside(self, node: Node, depth: int) -> tuple[int, ...]:
+        """The axes of a value but those of the outermost `depth` nests around it."""
         outside = {nest.loops[node] for nest in self.paths[node][:depth]}
-        return tuple(loop for loop in node.kept if loop not in outside)
+        return tuple(axis for axis, loop in enumerate(node.kept) if loop not in outside)
 
     # Loops
 
@@ -288,7 +314,7 @@ class KernelBuilder(Builder):
         if self.part is not None and outermost:
             self.body = []
         for node in reducing:
-            if node not in carried and node not in self.places:
+            if node not in carried and node.variable not in self.places:
                 self.clear(node)
         first = {node: self.running.get(node, first_of(node)) for node in carried}
         index = Index(nest.extent)
@@ -301,10 +327,9 @@ class KernelBuilder(Builder):
         for node, result in results.items():
             if node in self.running:
                 self.latest[node] = result
-            elif node in self.parts:
-                buffer = self.output_parts(node)
-                self.body.append(Store(buffer, self.offset(node, (), ()), result))
-            elif node in self.places:
+            elif node.variable in self.parts:
+                self.body.append(Store(self.output(self.parts[node.variable]), self.offset(node.variable, (), ()), result))
+            elif node.variable in self.places:
                 self.combine(node, result)
             else:
                 self.define(node, result)
@@ -319,25 +344,24 @@ class KernelBuilder(Builder):
 
     def clear(self, node: Node) -> None:
         """Make the buffer of a reduction's results, and fill it with what the reduction starts from."""
-        outside = {nest.loops[node] for nest in self.around}
-        inside = tuple(loop for loop in node.kept if loop not in outside)
-        if node in self.parts:
-            self.places[node] = self.output_parts(node), inside
-        elif node.variable in self.wanted:
-            inside = node.kept
-            self.places[node] = self.output(node), inside
+        variable = node.variable
+        inside = self.axes_inside(node, len(self.around))
+        if variable in self.parts:
+            self.places[variable] = self.output(self.parts[variable]), inside
+        elif variable in self.wanted:
+            self.places[variable] = self.output(variable), tuple(range(len(node.kept)))
         else:
-            self.own_buffer(node, inside, node.variable.array_type.dtype)
-        buffer, loops = self.places[node]
-        at = list(self.at[node])
-        indices = {loop: Index(node.extents[loop]) for loop in inside if loop not in outside and node.extents[loop] != 1}
-        for loop, index in indices.items():
-            at[loop] = Affine(((index, 1),))
-        body: list[Statement] = [
-            Store(buffer, self.offset(node, loops, [at[loop] for loop in loops]), first_of(node, buffer.dtype))
-        ]
-        for index in reversed(indices.values()):
-            body = [Loop(index, body)]
+            depth = min(len(self.around), self.shared.get(variable, len(self.around)))
+            self.own_buffer(variable, self.axes_inside(node, depth))
+        buffer, axes = self.places[variable]
+        indices = list(self.indices(node))
+        loops = {axis: Index(variable.array_type.shape[axis]) for axis in inside}
+        for axis, index in loops.items():
+            indices[axis] = Affine(((index, 1),))
+        first = first_of(node, buffer.dtype)
+        body: list[Statement] = [Store(buffer, self.offset(variable, axes, tuple(indices)), first)]
+        for index in reversed(loops.values()):
+            body = [Loop(index, body)] if index.extent != 1 else body
         self.body += body
 
     def loop(
@@ -373,13 +397,18 @@ class KernelBuilder(Builder):
         self, nest: Nest, index: Index, carried: Sequence[Node], first: dict[Node, Operand], part: tuple[Index, int] | None
     ) -> dict[Node, Operand]:
         """A loop over blocks of rounds, each of which starts its sums anew; of the blocks of one part only."""
-        blocks = -(-nest.extent // BLOCK) if part is None else part[1]
-        block = Index(blocks)
-        start = Affine(((block, BLOCK),)) if part is None else Affine(((part[0], blocks * BLOCK), (block, BLOCK)))
+        length = nest.extent if part is None else part[1]
+        size = min(BLOCK, length)
+        block = Index(-(-length // size))
+        start = Affine(((block, size),)) if block.extent > 1 else Affine()
+        if part is not None:
+            start = start + Affine(((part[0], length),))
+        if block.extent == 1:
+            return self.loop(nest, index, carried, first, (start, start + size))
         body = self.body
         self.body = []
         inside = {node: Scalar(carried_dtype(node)) for node in carried}
-        totals = self.loop(nest, index, carried, {node: first_of(node) for node in carried}, (start, start + BLOCK))
+        totals = self.loop(nest, index, carried, {node: first_of(node) for node in carried}, (start, start + size))
         items = []
         for node in carried:
             following = self.compute(REDUCTIONS[node.equation.primitive], [inside[node], totals[node]], carried_dtype(node))
@@ -393,23 +422,17 @@ class KernelBuilder(Builder):
     # Parts
 
     def parts_of(self, nest: Nest, reducing: Sequence[Node]) -> tuple[Index, int] | None:
-        """The index of parts of the outermost loop, and the blocks in one, if its reductions are worth dividing."""
+        """The index of parts of the outermost loop, and the rounds in one, if its reductions are worth dividing."""
         operations = sum(node.size * (1 + len(node.reads)) for node in nest.loops)
-        blocks = max(1, -(-nest.extent // BLOCK))
-        per_part = -(-blocks // min(MOST_PARTS, max(1, operations // PART_OPERATIONS)))
-        count = -(-blocks // per_part)
-        if count == 1:
+        rounds = max(1, -(-nest.extent // min(MOST_PARTS, max(1, operations // PART_OPERATIONS))))
+        granule = BLOCK if rounds > BLOCK else MOST_LANES
+        rounds = -(-rounds // granule) * granule
+        count = -(-nest.extent // rounds)
+        if count <= 1:
             return None
         for node in reducing:
-            self.parts[node] = Variable(ArrayType((count, *node.variable.array_type.shape), carried_dtype(node)))
-        return Index(count), per_part
-
-    def output_parts(self, node: Node) -> Buffer:
-        """The buffer of a reduction's parts."""
-        variable = self.parts[node]
-        if variable not in self.outputs:
-            self.outputs[variable] = Buffer(variable.array_type.dtype, math.prod(variable.array_type.shape))
-        return self.outputs[variable]
+            self.parts[node.variable] = Variable(ArrayType((count, *node.variable.array_type.shape), carried_dtype(node)))
+        return Index(count), rounds
 
 
 def is_sum(node: Node) -> bool:
@@ -461,7 +484,7 @@ def sum_of_parts(name: str, node: Node, parts: Variable) -> KernelCall:
     return KernelCall(Kernel(name, [source], [out], nest, (line,)), (parts,), (node.variable,))
 
 
-def is_better_in_lanes(nest: Nest, nodes: dict[Variable, Node], wanted: set[Variable]) -> bool:
+def is_better_in_lanes(nest: Nest, nodes: dict[Variable, list[Node]], wanted: set[Variable]) -> bool:
     """Whether rounds of the outer loop side by side cost less than rounds of the innermost loops.
 
     Vectors are read whole where the loop runs along the last axis of an array, and an element at a time

@@ -19,8 +19,8 @@ from functrans.compile.blas import matrix_product
 from functrans.compile.elements import Axes, Definitions, in_registers, is_inlined, is_view, operand_axes
 from functrans.compile.scalars import LIBRARY, can_convert
 from functrans.core.primitive import Primitive
-from functrans.core.program import Equation, Literal, Program, Variable
-from functrans.ops import arithmetic, reduction
+from functrans.core.program import Atom, Equation, Literal, Program, Variable
+from functrans.ops import arithmetic, reduction, structure
 from functrans.ops.contraction import contract, split
 
 __all__ = ["Node", "REDUCTIONS", "nodes_of", "stored"]
@@ -45,6 +45,7 @@ class Node:
         kept: the loop of each axis of the value; the others are reduced.
         reads: the stored values it reads, with the loops that run along their axes.
         is_call: whether BLAS or NumPy computes it, or them.
+        joined: of a part of a concatenation, the axis and where on it the part begins.
         classes: the class of each loop's axis.
     """
 
@@ -53,11 +54,19 @@ class Node:
     kept: tuple[int, ...]
     reads: tuple[tuple[Variable, Axes], ...]
     is_call: bool
+    joined: tuple[int, int] | None = None
     classes: list[Any] = field(default_factory=list)
 
     @property
     def variable(self) -> Variable:
         return self.equation.outputs[0]
+
+    def follows(self, loop: int) -> int | None:
+        """The axis of the value whose index is that of a loop."""
+        if loop not in self.kept:
+            return None
+        axis = self.kept.index(loop)
+        return None if self.joined is not None and self.joined[0] == axis else axis
 
     @property
     def size(self) -> int:
@@ -78,6 +87,13 @@ def is_reduced(equation: Equation) -> bool:
     if not (in_registers(old.dtype) and in_registers(new.dtype) and can_convert(old.dtype, new.dtype)):
         return False
     return math.prod(old.shape) > 0 or equation.primitive is reduction.sum
+
+
+def is_joined(equation: Equation) -> bool:
+    """Whether an equation is a concatenation whose parts are stored one by one."""
+    out = equation.outputs[0].array_type.dtype
+    dtypes = [atom.array_type.dtype for atom in equation.inputs]
+    return equation.primitive is structure.concatenate and all(in_registers(d) and can_convert(d, out) for d in (*dtypes, out))
 
 
 def is_contracted(equation: Equation) -> bool:
@@ -104,7 +120,12 @@ def is_contracted(equation: Equation) -> bool:
 def nodes_of(program: Program, kept: set[Variable]) -> list[Node]:
     """The nodes of a program whose variables `kept` are stored, in order."""
     definitions = {equation.outputs[0]: equation for equation in program.equations}
-    found = [node_of(definitions, kept, equation) for equation in program.equations if not kept.isdisjoint(equation.outputs)]
+    found = []
+    for equation in program.equations:
+        if is_joined(equation):
+            found += parts_of(definitions, kept, equation)
+        elif not kept.isdisjoint(equation.outputs):
+            found.append(node_of(definitions, kept, equation))
     classify(found)
     return found
 
@@ -117,7 +138,7 @@ def stored(program: Program) -> set[Variable]:
     costs: dict[Any, int] = {}
     for equation in program.equations:
         inlined, contracted = is_inlined(equation), is_contracted(equation)
-        fused = inlined or contracted or is_reduced(equation)
+        fused = inlined or contracted or is_reduced(equation) or is_joined(equation)
         if not inlined:
             kept.update(equation.outputs)
         size = loop_size(equation, contracted)
@@ -158,30 +179,43 @@ def node_of(definitions: Definitions, kept: set[Variable], equation: Equation) -
         extents = equation.outputs[0].array_type.shape
         loops = tuple(range(len(extents)))
         own = [operand_axes(equation, operand, loops) for operand in range(len(equation.inputs))]
-        return Node(equation, extents, loops, reads_of(definitions, kept, equation, own), False)
+        return Node(equation, extents, loops, reads_of(definitions, kept, equation.inputs, own), False)
     if is_reduced(equation):
         extents = equation.inputs[0].array_type.shape
         remaining = tuple(loop for loop in range(len(extents)) if loop not in equation.params["axes"])
         own = [tuple(range(len(extents)))]
-        return Node(equation, extents, remaining, reads_of(definitions, kept, equation, own), False)
+        return Node(equation, extents, remaining, reads_of(definitions, kept, equation.inputs, own), False)
     if is_contracted(equation):
         x, y, out = split(equation.params["subscripts"])
         letters = out + "".join(letter for letter in x if letter not in out)
         sizes = dict(zip(x + y, equation.inputs[0].array_type.shape + equation.inputs[1].array_type.shape))
         own = [tuple(letters.index(letter) for letter in side) for side in (x, y)]
         extents = tuple(sizes[letter] for letter in letters)
-        return Node(equation, extents, tuple(range(len(out))), reads_of(definitions, kept, equation, own), False)
+        return Node(equation, extents, tuple(range(len(out))), reads_of(definitions, kept, equation.inputs, own), False)
     whole: list[Axes] = [(None,) * len(atom.array_type.shape) for atom in equation.inputs]
-    return Node(equation, (), (), reads_of(definitions, kept, equation, whole), True)
+    return Node(equation, (), (), reads_of(definitions, kept, equation.inputs, whole), True)
+
+
+def parts_of(definitions: Definitions, kept: set[Variable], equation: Equation) -> list[Node]:
+    """A node for each operand of a concatenation."""
+    axis, start = equation.params["axis"], 0
+    found = []
+    for atom in equation.inputs:
+        extents = atom.array_type.shape
+        loops = tuple(range(len(extents)))
+        reads = reads_of(definitions, kept, [atom], [loops])
+        found.append(Node(equation, extents, loops, reads, False, (axis, start)))
+        start += extents[axis]
+    return found
 
 
 def reads_of(
-    definitions: Definitions, kept: set[Variable], equation: Equation, own: Sequence[Axes]
+    definitions: Definitions, kept: set[Variable], operands: Sequence[Atom], own: Sequence[Axes]
 ) -> tuple[tuple[Variable, Axes], ...]:
-    """The stored values an equation reads, through inlined ones, with the loops along their axes."""
+    """The stored values that operands are made of, through inlined ones, with the loops along their axes."""
     found: dict[tuple[Variable, Axes], None] = {}
     seen: set[tuple[Variable, Axes]] = set()
-    waiting = list(zip(equation.inputs, own))
+    waiting = list(zip(operands, own))
     while waiting:
         atom, axes = waiting.pop()
         if isinstance(atom, Literal) or (atom, axes) in seen:
@@ -208,7 +242,8 @@ def classify(nodes: Iterable[Node]) -> None:
     items = {node: [(node, loop) for loop in range(len(node.extents))] for node in nodes}
     places: dict[tuple[Any, int], Any] = {}
     for node in nodes:
-        sides = [(node.variable, node.kept), *node.reads] if not node.is_call else []
+        own = tuple(loop if node.follows(loop) is not None else None for loop in node.kept)
+        sides = [(node.variable, own), *node.reads] if not node.is_call else []
         for variable, axes in sides:
             for place, loop in enumerate(axes):
                 if loop is not None and node.extents[loop] != 1:

@@ -54,14 +54,25 @@ def steps(program: Program) -> list[Step]:
     definitions = {equation.outputs[0]: equation for equation in program.equations}
     kept = stored(program)
     items = arrange(nodes_of(program, kept))
-    wanted = wanted_outside(program, items)
+    scattered = in_several(items)
+    wanted = scattered | wanted_outside(program, items)
     result: list[Step] = []
     for item in items:
         if isinstance(item, Leaf) and item.is_call:
             result.append(call_of(item.nodes[0].equation))
         else:
-            result += kernel_calls(definitions, kept, f"kernel{len(result)}", item, wanted)
+            result += kernel_calls(definitions, kept, f"kernel{len(result)}", item, wanted, scattered)
     return result
+
+
+def in_several(items: list[Item]) -> set[Variable]:
+    """The concatenations whose parts are stored by several items."""
+    places: dict[Variable, set[int]] = {}
+    for place, item in enumerate(items):
+        for node, _ in leaves_of(item):
+            for variable in node.equation.outputs:
+                places.setdefault(variable, set()).add(place)
+    return {variable for variable, found in places.items() if len(found) > 1}
 
 
 def wanted_outside(program: Program, items: list[Item]) -> set[Variable]:
