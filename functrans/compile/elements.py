@@ -147,6 +147,7 @@ class Builder:
         """The element of `atom` at `indices`, as a scalar of this place."""
         if isinstance(atom, Literal):
             return Constant(atom.value, atom.array_type.dtype)
+        indices = tuple(index if length != 1 else Affine() for index, length in zip(indices, atom.array_type.shape))
         key = atom, indices
         if key not in self.known:
             self.known[key] = self.load(atom, indices) if atom in self.kept else self.element(self.equations[atom], indices)

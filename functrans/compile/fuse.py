@@ -79,18 +79,19 @@ def arranged(nodes: Sequence[Node], around: Mapping[Node, set[int]], weights: Ma
             for producer in producers.get(variable, ()):
                 place = places[producer]
                 least = max(least, place if may_share(items[place], producer, axes, left) else place + 1)
+        axis = preferred(node, left, weights) if left else None
         for place in range(least, len(items)):
             item = items[place]
             if isinstance(item, Leaf):
                 if not (left or node.is_call or item.is_call):
                     item.nodes.append(node)
                     break
-            elif item.axis in left and len(item.loops) < MOST_NODES:
-                item.loops[node] = left[item.axis]
+            elif item.axis is axis and len(item.loops) < MOST_NODES:
+                item.loops[node] = left[axis]
                 break
         else:
             place = len(items)
-            items.append(new_item(node, left, weights))
+            items.append(Nest(axis, node.extents[left[axis]], {node: left[axis]}) if left else Leaf([node]))
         places[node] = place
         for variable in node.equation.outputs:
             producers.setdefault(variable, []).append(node)
@@ -118,13 +119,11 @@ def may_share(item: Item, producer: Node, axes: Sequence[int | None], left: Mapp
     return axis is not None and item.axis in left and axes[axis] == left[item.axis]
 
 
-def new_item(node: Node, left: Mapping[Any, int], weights: Mapping[Any, float]) -> Item:
-    """A leaf, or a nest over the leading axis or over one that weighs more."""
-    if not left:
-        return Leaf([node])
+def preferred(node: Node, left: Mapping[Any, int], weights: Mapping[Any, float]) -> Any:
+    """The class of the loop to come first: that of the leading axis, or one that weighs more or is far longer."""
     chosen, *others = left
     for axis in others:
-        least = PREFERRED if node.extents[left[axis]] < LONGER * node.extents[left[chosen]] else 1 / PREFERRED
-        if weights[axis] > least * weights[chosen]:
+        is_longer = node.extents[left[axis]] >= LONGER * node.extents[left[chosen]]
+        if weights[axis] > weights[chosen] * (1 / PREFERRED if is_longer else PREFERRED):
             chosen = axis
-    return Nest(chosen, node.extents[left[chosen]], {node: left[chosen]})
+    return chosen

@@ -48,6 +48,8 @@ BLOCK = 1024
 # depend on the number of threads.
 MOST_PARTS = 32
 PART_OPERATIONS = 200_000
+# Elements of a row that is copied to where lanes are side by side.
+LARGEST_PACKED = 512
 # What the rounds of a part are a multiple of.
 MOST_LANES = 64
 # Elements a vector register holds, about: what cost estimates are made with.
@@ -144,6 +146,9 @@ class KernelBuilder(Builder):
         self.shared = self.shared_nests()
         # The buffer of a value, or of what a reduction has so far, with the axes that address it.
         self.places: dict[Variable, tuple[Buffer, tuple[int, ...]]] = {}
+        self.repeats = self.read_in_rounds(item)
+        self.prologue: list[Statement] = []
+        self.lane = Index(1)  # that of the outermost loop, once there is one
         self.running: dict[Node, Operand] = {}
         self.latest: dict[Node, Operand] = {}
         self.part: tuple[Index, int] | None = None
@@ -160,6 +165,20 @@ class KernelBuilder(Builder):
                     if common < len(complete) or node.joined is not None:
                         result[variable] = min(common, result.get(variable, common))
         return result
+
+    def read_in_rounds(self, item: Item) -> dict[Variable, float]:
+        """How often a round of the outermost loop reads each element it does of the values from outside."""
+        counts: dict[Variable, float] = {}
+        if isinstance(item, Leaf):
+            return counts
+        for node, outer in item.loops.items():
+            for variable, axes in node.reads:
+                if variable not in self.nodes and outer in axes:
+                    shape = variable.array_type.shape
+                    row = math.prod(shape) // max(1, shape[axes.index(outer)])
+                    if 0 < row <= LARGEST_PACKED:
+                        counts[variable] = counts.get(variable, 0) + node.size / max(1, item.extent) / row
+        return counts
 
     # Reading
 
@@ -179,11 +198,41 @@ class KernelBuilder(Builder):
 
     def load(self, variable: Variable, indices: Indices) -> Operand:
         if variable not in self.nodes:
-            return super().load(variable, indices)
+            axis = self.strided_axis(variable, indices)
+            if axis is None:
+                return super().load(variable, indices)
+            self.pack(variable, axis)
         buffer, axes = self.places[variable]
         target = Scalar(buffer.dtype)
         self.body.append(Load(target, buffer, self.offset(variable, axes, indices)))
         return self.convert(target, variable.array_type.dtype)
+
+    def strided_axis(self, variable: Variable, indices: Indices) -> int | None:
+        """The axis along which a value from outside is read in lanes, if its elements are far apart there, and read often."""
+        if not self.in_lanes or self.repeats.get(variable, 0) < 2:
+            return None
+        found = [axis for axis, index in enumerate(indices) if any(term[0] is self.lane for term in index.terms)]
+        if len(found) != 1 or indices[found[0]] != Affine(((self.lane, 1),)):
+            return None
+        return found[0] if math.prod(variable.array_type.shape[found[0] + 1 :]) > 1 else None
+
+    def pack(self, variable: Variable, axis: int) -> None:
+        """Copy what a round reads of a value from outside, once, to where lanes are side by side."""
+        if variable in self.places:
+            return
+        shape = variable.array_type.shape
+        axes = tuple(other for other in range(len(shape)) if other != axis)
+        buffer = self.own_buffer(variable, axes)
+        loops = [self.lane if other == axis else Index(length) for other, length in enumerate(shape)]
+        indices = tuple(Affine(((index, 1),)) for index in loops)
+        target = Scalar(variable.array_type.dtype)
+        body: list[Statement] = [
+            Load(target, self.buffer(variable), address(indices, shape)),
+            Store(buffer, self.offset(variable, axes, indices), target),
+        ]
+        for index in reversed(loops):
+            body = [Loop(index, body)] if index is not self.lane and index.extent != 1 else body
+        self.prologue += body
 
     def offset(self, variable: Variable, axes: Sequence[int], indices: Indices) -> Affine:
         """The address of an element in a buffer over some axes of a value; and of the part, if it is left in parts."""
@@ -318,6 +367,8 @@ class KernelBuilder(Builder):
                 self.clear(node)
         first = {node: self.running.get(node, first_of(node)) for node in carried}
         index = Index(nest.extent)
+        if outermost:
+            self.lane = index
         if self.part is not None and outermost:
             results = self.in_blocks(nest, index, carried, first, self.part)
         elif nest.extent > BLOCK and any(is_sum(node) for node in carried):
@@ -383,6 +434,8 @@ class KernelBuilder(Builder):
         for item in nest.items:
             self.item(item)
         self.around.pop()
+        if not self.around:
+            self.body = self.prologue + self.body
         for node, loop in nest.loops.items():
             self.at[node][loop] = Affine()
         items = [Carried(inside[node], first[node], self.latest[node]) for node in carried]
