@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 
 import numpy as np
 from llvmlite import binding, ir
@@ -20,11 +21,15 @@ from llvmlite import binding, ir
 from functrans.core.program import Equation
 from functrans.ops.contraction import split
 
-__all__ = ["Product", "emit_product", "matrix_product"]
+__all__ = ["Product", "matrix_product", "one_thread_each", "parallel_extent", "product_function"]
 
 INT = ir.IntType(32)
 WORD = ir.IntType(64)
 BYTE = ir.IntType(8)
+# Multiplications and additions below which handing a product to other threads costs more than it saves.
+WORTH_DIVIDING = 500_000
+# Batches that are divided among threads; of fewer, the rows of each matrix are.
+SEVERAL = 8
 
 
 @dataclass(frozen=True)
@@ -84,27 +89,82 @@ def routine(dtype: np.dtype[np.floating]) -> str:
     return symbol
 
 
-def emit_product(b: ir.IRBuilder, product: Product, x: ir.Value, y: ir.Value, out: ir.Value) -> None:
-    """The call of BLAS, one for each batch."""
+@cache
+def thread_count() -> tuple[Callable[[], int], Callable[[int], None]]:
+    """How many threads SciPy's OpenBLAS uses, and the function that sets it; 1 and nothing for another BLAS."""
+    from scipy.linalg import cython_blas
+
+    library = ctypes.CDLL(cython_blas.__file__)
+    try:
+        get, put = library.scipy_openblas_get_num_threads, library.scipy_openblas_set_num_threads
+    except AttributeError:
+        return (lambda: 1), (lambda number: None)
+    get.restype, get.argtypes, put.restype, put.argtypes = ctypes.c_int, [], None, [ctypes.c_int]
+    return get, put
+
+
+_callers = 0
+_before = 1
+_lock = Lock()
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Products within run on the thread that calls them, since they are divided among Numba's threads already.
+
+    Two pools of threads that wait for each other take several times as long as one.
+    """
+    global _callers, _before
+    get, put = thread_count()
+    with _lock:
+        if _callers == 0:
+            _before = get()
+            put(1)
+        _callers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _callers -= 1
+            if _callers == 0:
+                put(_before)
+
+
+def parallel_extent(product: Product) -> int:
+    """How many batches or rows of a product may be divided among threads; 0 if it is too small."""
+    size = product.batch * product.rows * product.summed * product.columns
+    return 0 if size < WORTH_DIVIDING else product.batch if product.batch >= SEVERAL else product.rows
+
+
+def product_function(module: ir.Module, product: Product) -> ir.Function:
+    """The function that calls BLAS: of x, y, out, and the range of batches or of rows to compute."""
     type_ = ir.DoubleType() if product.dtype.itemsize == 8 else ir.FloatType()
     pointer = type_.as_pointer()
+    name = f"product.{hash(product) & 0xFFFFFFFFFFFF:x}"
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    own = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer] * 3 + [WORD] * 2), name)
+    own.linkage = "internal"
+    own.attributes.add("noinline")
+    b = ir.IRBuilder(own.append_basic_block())
+    x, y, out, start, stop = own.args
     char, number = BYTE.as_pointer(), INT.as_pointer()
     kind = ir.FunctionType(
         ir.VoidType(),
         [char, char, number, number, number, pointer, pointer, number, pointer, number, pointer, pointer, number],
     )
     symbol = routine(product.dtype)
-    function = b.module.globals.get(symbol) or ir.Function(b.module, kind, symbol)
-    x, y, out = (b.bitcast(value, pointer) for value in ((y, x) if product.swapped else (x, y)) + (out,))
+    function = module.globals.get(symbol) or ir.Function(module, kind, symbol)
 
     def constant(value: int | float, of: ir.Type) -> ir.Value:
         """A pointer to a number, as BLAS takes them."""
-        name = f"number.{of}.{value}"
-        known = b.module.globals.get(name)
-        if known is None:
-            known = ir.GlobalVariable(b.module, of, name)
-            known.initializer, known.global_constant, known.linkage = ir.Constant(of, value), True, "internal"
-        return known
+        full = f"number.{of}.{value}"
+        found = module.globals.get(full)
+        if found is None:
+            found = ir.GlobalVariable(module, of, full)
+            found.initializer, found.global_constant, found.linkage = ir.Constant(of, value), True, "internal"
+        return found
 
     def letter(transposed: bool) -> ir.Value:
         return constant(ord("T" if transposed else "N"), BYTE)
@@ -112,7 +172,15 @@ def emit_product(b: ir.IRBuilder, product: Product, x: ir.Value, y: ir.Value, ou
     m, n, k = product.rows, product.columns, product.summed
     x_lead = constant(m if product.x_transposed else k, INT)
     y_lead = constant(k if product.y_transposed else n, INT)
-    with repeated(b, product.batch) as batch:
+    by_batch = product.batch >= SEVERAL
+    rows = constant(m, INT)
+    if not by_batch:
+        rows = b.alloca(INT)
+        b.store(b.trunc(b.sub(stop, start), INT), rows)
+        x = b.gep(x, [start if product.x_transposed else b.mul(start, WORD(k))])
+        out = b.gep(out, [b.mul(start, WORD(n))])
+        start, stop = WORD(0), WORD(product.batch)
+    with repeated(b, start, stop) as batch:
 
         def matrix(base: ir.Value, size: int) -> ir.Value:
             return b.gep(base, [b.mul(batch, WORD(size))])
@@ -121,24 +189,27 @@ def emit_product(b: ir.IRBuilder, product: Product, x: ir.Value, y: ir.Value, ou
             function,
             [
                 letter(product.y_transposed), letter(product.x_transposed),
-                constant(n, INT), constant(m, INT), constant(k, INT), constant(1.0, type_),
+                constant(n, INT), rows, constant(k, INT), constant(1.0, type_),
                 matrix(y, k * n), y_lead, matrix(x, m * k), x_lead,
                 constant(0.0, type_), matrix(out, m * n), constant(n, INT),
             ],
         )  # fmt: skip
+    b.ret_void()
+    return own
 
 
 @contextmanager
-def repeated(b: ir.IRBuilder, count: int) -> Iterator[ir.Value]:
-    """A loop of `count` rounds around what is emitted within; gives the counter."""
+def repeated(b: ir.IRBuilder, start: ir.Value, stop: ir.Value) -> Iterator[ir.Value]:
+    """A loop from `start` to `stop` around what is emitted within; gives the counter."""
     before, head = b.block, b.append_basic_block("batch")
-    after = b.append_basic_block("done")
+    body, after = b.append_basic_block("product"), b.append_basic_block("done")
     b.branch(head)
     b.position_at_end(head)
     counter = b.phi(WORD)
-    counter.add_incoming(WORD(0), before)
+    counter.add_incoming(start, before)
+    b.cbranch(b.icmp_signed("<", counter, stop), body, after)
+    b.position_at_end(body)
     yield counter
-    following = b.add(counter, WORD(1))
-    counter.add_incoming(following, b.block)
-    b.cbranch(b.icmp_unsigned("<", following, WORD(count)), head, after)
+    counter.add_incoming(b.add(counter, WORD(1)), b.block)
+    b.branch(head)
     b.position_at_end(after)

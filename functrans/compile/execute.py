@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-from functrans.compile.blas import emit_product
+from functrans.compile.blas import SEVERAL, Product, one_thread_each, parallel_extent, product_function
 from functrans.compile.codegen import build
 from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel, scratch_size
 from functrans.compile.loops import check
@@ -70,7 +71,7 @@ class Executable:
         self.results = [(self.slots[v], v.array_type.shape, v.array_type.dtype) for v in written if v in self.slots]
         self.plan = plan(self.steps, [v for v in written if v not in self.slots])
         self.table_type = ctypes.c_void_p * (len(variables) + 2)
-        self.is_parallel = False
+        self.is_parallel = self.divides_products = False
         self.scratch = 0  # bytes each thread needs beside the planned workspace
         self.functions: dict[str, ir.Function] = {}  # one for kernels of one text
         self.free: list[np.ndarray[Any, Any]] = []
@@ -140,7 +141,7 @@ class Executable:
         for call in calls:
             pointers = [pointer(variable) for variable in (*read_by(call), *written_by(call))]
             if isinstance(call, ProductCall):
-                emit_product(b, call.product, *pointers)
+                self.emit_product(b, call.product, number, pointers)
                 continue
             text = body_text(call.kernel)
             if text not in self.functions:
@@ -159,6 +160,19 @@ class Executable:
                 granule = GRANULE if loop.lanes else 1
                 emit_parallel(b, loop.index.extent, number, kernel, arguments, scratch=scratch, granule=granule)
         b.ret_void()
+
+    def emit_product(self, b: ir.IRBuilder, product: Product, number: ir.Value, pointers: list[ir.Value]) -> None:
+        """A call of BLAS, on several threads if it is worth it."""
+        function = product_function(b.module, product)
+        x, y, out = (b.bitcast(pointer, function.args[0].type) for pointer in pointers)
+        operands = [y, x, out] if product.swapped else [x, y, out]
+        extent = parallel_extent(product)
+        if extent > 1:
+            self.is_parallel = self.divides_products = True
+            emit_parallel(b, extent, number, function, operands, scratch=0, granule=1)
+        else:
+            rows = product.batch if product.batch >= SEVERAL else product.rows
+            b.call(function, [*operands, WORD(0), WORD(rows)])
 
     def kernels(self) -> str:
         """The text of every kernel, and what BLAS and NumPy are called for."""
@@ -184,7 +198,7 @@ class Executable:
                 table = table or self.table_type(*map(id, values), id(workspace), 1)
                 part.run(table)
             else:
-                with threads() as number:
+                with one_thread_each() if self.divides_products else nullcontext(), threads() as number:
                     part.run(self.table_type(*map(id, values), id(workspace), number))
             for slot in freed:
                 values[slot] = None

@@ -50,7 +50,7 @@ def random_program(seed, arguments):
             result = operation(*(values[place] for place in places))
         except (ValueError, TypeError, IndexError):
             continue
-        if 0 < np.size(result) < 500:
+        if 0 < np.size(result) < 500 and np.asarray(result).dtype != np.float16:
             values.append(result)
             chosen.append((operation, places))
 
