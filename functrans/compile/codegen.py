@@ -27,8 +27,11 @@ class Library:
 
     def function(self, name: str) -> Callable[[Any], None]:
         """A function of the address of a table of pointers; a call releases the GIL."""
-        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        return kind(self._library.get_pointer_to_function(name))
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address(name))
+
+    def address(self, name: str) -> int:
+        """Where a function is."""
+        return int(self._library.get_pointer_to_function(name))
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""

@@ -13,7 +13,8 @@ from llvmlite import ir
 
 from functrans.compile.blas import SEVERAL, Product, one_thread_each, parallel_extent, product_function
 from functrans.compile.codegen import build
-from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel, scratch_size
+from functrans.compile.entry import DATA_OFFSET, bind, emit_entry, has_entry, stack_size
+from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel, scratch_size, work
 from functrans.compile.loops import check
 from functrans.compile.memory import plan
 from functrans.compile.python_text import body_text, python_text, run
@@ -29,18 +30,10 @@ from functrans.errors import describe_origin
 __all__ = ["Executable"]
 
 
+# Nanoseconds of work below which giving the interpreter to other threads costs more than it gains.
+WORTH_RELEASING = 5_000
 # Threads start at a multiple of this in loops in lanes: of any number of lanes.
 GRANULE = 64
-
-
-# Where an array object holds the address of its elements: native code finds it there.
-def _data_offset() -> int:
-    array = np.empty(1)
-    words = (ctypes.c_size_t * 12).from_address(id(array))
-    return 8 * list(words).index(array.ctypes.data)
-
-
-DATA_OFFSET = _data_offset()
 
 
 @dataclass(frozen=True)
@@ -73,6 +66,8 @@ class Executable:
         self.table_type = ctypes.c_void_p * (len(variables) + 2)
         self.is_parallel = self.divides_products = False
         self.scratch = 0  # bytes each thread needs beside the planned workspace
+        self.entry: Callable[..., Any] | None = None
+        self.stacked: int | None = None  # the workspace an entry has on the stack
         self.functions: dict[str, ir.Function] = {}  # one for kernels of one text
         self.free: list[np.ndarray[Any, Any]] = []
         self.parts = self.compiled()
@@ -90,14 +85,16 @@ class Executable:
                 groups[-1].append(step)
             else:
                 groups.append([step])
-        names = []
         for number, group in enumerate(groups):
             if isinstance(group, list):
-                names.append(f"stretch{number}")
-                self.emit(module, names[-1], group)
-        if not names:
+                run = self.emit(module, f"run{number}", group)
+                self.emit_stretch(module, f"stretch{number}", run, group)
+        if not any(isinstance(group, list) for group in groups):
             return [group for group in groups if isinstance(group, HostCall)]
+        addresses = self.emit_entry(module, run) if len(groups) == 1 and self.may_have_entry() else None
         self.library = build(module)
+        if addresses is not None:
+            self.entry = bind(self.library.address("entry"), addresses)
         return [
             Stretch(group, self.library.function(f"stretch{number}")) if isinstance(group, list) else group
             for number, group in enumerate(groups)
@@ -114,16 +111,55 @@ class Executable:
             kept |= touched
         return freed[::-1]
 
-    def emit(self, module: ir.Module, name: str, calls: Sequence[NativeCall]) -> None:
-        """A function that makes calls with pointers of a table: array objects, the workspace, and the number of threads."""
+    def may_have_entry(self) -> bool:
+        """Whether all arguments and results are of types an entry takes and makes, and no result is an argument."""
+        written = list(self.slots)[len(self.program.captured) + len(self.program.inputs) :]
+        outputs = self.program.outputs
+        each_once = len(outputs) == len(written) and set(outputs) == set(written)
+        return each_once and has_entry([variable.array_type for variable in self.slots])
+
+    def emit_entry(self, module: ir.Module, run: ir.Function) -> list[int]:
+        """Emit the built-in function; gives the addresses it is bound to."""
+        count = len(self.program.captured) + len(self.program.inputs)
+        types = [variable.array_type for variable in self.slots]
+        order = [self.slots[atom] - count for atom in self.program.outputs if isinstance(atom, Variable)]
+        self.stacked = stack_size(self.plan.size + self.scratch) if not self.is_parallel else None
+        return emit_entry(
+            module, "entry", run, types[:count], types[count:], order,
+            workspace=self.stacked, is_parallel=self.is_parallel, releases=self.is_parallel or self.work() > WORTH_RELEASING,
+        )  # fmt: skip
+
+    def work(self) -> float:
+        """About how many nanoseconds the steps take."""
+        kernels = sum(work(step.kernel.body) for step in self.steps if isinstance(step, KernelCall))
+        products = [step.product for step in self.steps if isinstance(step, ProductCall)]
+        return kernels + sum(p.batch * p.rows * p.summed * p.columns for p in products) / 20
+
+    def emit_stretch(self, module: ir.Module, name: str, run: ir.Function, calls: Sequence[NativeCall]) -> None:
+        """The function that calls `run` with the data of a table's array objects; the last entry is the number of threads."""
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer()]), name)
         b = ir.IRBuilder(function.append_basic_block())
+        size = len(self.slots) + 1
+        table = b.alloca(BYTES, size)
+        touched = {self.slots[v] for call in calls for v in (*read_by(call), *written_by(call)) if v in self.slots}
+        for slot in sorted({*touched, size - 1}):
+            array = b.load(b.gep(function.args[0], [WORD(slot)]))
+            data = b.load(b.bitcast(b.gep(array, [WORD(DATA_OFFSET)]), BYTES.as_pointer()))
+            b.store(data, b.gep(table, [WORD(slot)]))
+        number = b.ptrtoint(b.load(b.gep(function.args[0], [WORD(size)])), WORD)
+        b.call(run, [table, number])
+        b.ret_void()
+
+    def emit(self, module: ir.Module, name: str, calls: Sequence[NativeCall]) -> ir.Function:
+        """A function that makes calls, with pointers to the elements of each slot and to the workspace, and the number of threads."""
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer(), WORD]), name)
+        function.linkage = "internal"
+        b = ir.IRBuilder(function.append_basic_block())
         known: dict[Variable | None, ir.Value] = {}
-        number = b.ptrtoint(b.load(b.gep(function.args[0], [WORD(len(self.slots) + 1)])), WORD)
+        number = function.args[1]
 
         def elements(slot: int) -> ir.Value:
-            array = b.load(b.gep(function.args[0], [WORD(slot)]))
-            return b.load(b.bitcast(b.gep(array, [WORD(DATA_OFFSET)]), BYTES.as_pointer()))
+            return b.load(b.gep(function.args[0], [WORD(slot)]))
 
         def pointer(variable: Variable) -> ir.Value:
             if variable not in known:
@@ -160,6 +196,7 @@ class Executable:
                 granule = GRANULE if loop.lanes else 1
                 emit_parallel(b, loop.index.extent, number, kernel, arguments, scratch=scratch, granule=granule)
         b.ret_void()
+        return function
 
     def emit_product(self, b: ir.IRBuilder, product: Product, number: ir.Value, pointers: list[ir.Value]) -> None:
         """A call of BLAS, on several threads if it is worth it."""
@@ -178,13 +215,43 @@ class Executable:
         """The text of every kernel, and what BLAS and NumPy are called for."""
         return "\n".join(map(step_text, self.steps))
 
+    def caller(self) -> Callable[..., Any] | None:
+        """The quickest way to call it, if there is one: of the flat arguments, gives a result or a tuple of several.
+
+        It returns `NotImplemented` for arguments of other types, or in another memory layout.
+        """
+        entry, values = self.entry, self.program.values
+        if entry is None:
+            return None
+        if self.stacked is not None:
+            return entry if not values else lambda *leaves: entry(*values, *leaves)
+
+        def call(*leaves: Any) -> Any:
+            workspace = self.workspace()
+            try:
+                if not self.is_parallel:
+                    return entry(*values, *leaves, workspace)
+                with one_thread_each() if self.divides_products else nullcontext(), threads() as number:
+                    return entry(*values, *leaves, workspace, number)
+            finally:
+                self.free.append(workspace)
+
+        return call
+
+    def workspace(self) -> np.ndarray[Any, Any]:
+        """Memory that no other call uses now; large allocations are used again."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return np.empty(self.plan.size + self.scratch * settings.threads, np.uint8)
+
     def __call__(self, leaves: Sequence[Any], *, interpret: bool = False) -> list[Any]:
         """The flat results; with `interpret` from the text of the kernels, run as Python."""
         values: list[Any] = [native(value) for value in (*self.program.values, *leaves)]
         values += [None] * (len(self.slots) - len(values))
         for slot, shape, dtype in self.results:
             values[slot] = np.empty(shape, dtype)
-        workspace = self.free.pop() if self.free else np.empty(self.plan.size + self.scratch * settings.threads, np.uint8)
+        workspace = self.workspace()
         table = None
         for part, freed in zip(self.parts, self.freed):
             if isinstance(part, HostCall):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from functrans.core.tracer import operand
 from functrans.core.types import PYTHON_SCALARS, type_of
 from functrans.errors import at_user_line
 from functrans.transforms.arguments import wraps
+
+if TYPE_CHECKING:
+    from functrans.compile.execute import Executable
 
 __all__ = ["jit"]
 
@@ -55,10 +58,20 @@ def jit(
     numbers = normalized("static_argnums", static_argnums, int)
     names = normalized("static_argnames", static_argnames, str)
     specializations: dict[Hashable, Specialization] = {}
+    recent: list[Callable[..., Any] | None] = [None]
     lock = Lock()
 
     @wraps(jit, function, static_argnums, static_argnames)
     def staged(*args: Any, **keywords: Any) -> Any:
+        quick = recent[0]
+        if quick is not None and not keywords:
+            result = quick(*args)
+            if result is not NotImplemented:
+                return result
+        return found(args, keywords)
+
+    def found(args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """The result by the program for these arguments."""
         static: Static = ({}, {})
         if numbers or names or staged.is_method:
             args, keywords, static = split_static(args, keywords)
@@ -67,7 +80,10 @@ def jit(
         specialization = specializations.get(key)
         if specialization is None:
             specialization = specialize(key, args, keywords, static)
-        return tree.unflatten(specialization.program.output_structure, specialization(leaves))
+        result = tree.unflatten(specialization.program.output_structure, specialization(leaves))
+        if not (keywords or numbers or names or staged.is_method):
+            recent[0] = specialization.quick
+        return result
 
     def split_static(args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Static]:
         """The dynamic arguments, and the static ones by place and by name."""
@@ -110,6 +126,7 @@ class Specialization:
         self.program = program
         self.is_inner = any(isinstance(value, TracedValue) for value in program.values)
         self.executable: Callable[[Sequence[Any]], list[Any]] | None = None
+        self.quick: Callable[..., Any] | None = None  # of the arguments, where the compiled program has an entry
         self.lock = Lock()
 
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
@@ -122,7 +139,9 @@ class Specialization:
         if self.executable is None:
             with self.lock:
                 if self.executable is None:
-                    self.executable = compiled(self.program)
+                    executable = compiled(self.program)
+                    self.quick = quick_call(self.program, executable.caller())
+                    self.executable = executable
         return self.executable(leaves)
 
 
@@ -132,7 +151,34 @@ def type_key(leaf: Any) -> Any:
     return (leaf.shape, leaf.dtype) if kind is np.ndarray else kind if kind in PYTHON_SCALARS else type_of(operand(leaf, "jit"))
 
 
-def compiled(program: Program) -> Callable[[Sequence[Any]], list[Any]]:
+def quick_call(program: Program, caller: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """A function of the positional arguments that calls the compiled program, if it is for just these types.
+
+    Returns `NotImplemented` for others.
+    """
+    if caller is None:
+        return None
+    call, own, results = caller, program.input_structure, program.output_structure
+    arguments, _ = tree.unflatten(own, range(len(program.inputs)))
+    is_single, is_flat = results == tree.LEAF, all(isinstance(argument, int) for argument in arguments)
+    if is_flat and is_single:
+        return call
+
+    def quick(*args: Any) -> Any:
+        leaves: Sequence[Any] = args
+        if not is_flat:
+            leaves, structure = tree.flatten((args, {}))
+            if structure != own:
+                return NotImplemented
+        result = call(*leaves)
+        if is_single or result is NotImplemented:
+            return result
+        return tree.unflatten(results, result if len(program.outputs) != 1 else (result,))
+
+    return quick
+
+
+def compiled(program: Program) -> Executable:
     """The compiled program; the compiler is loaded at its first use, so that importing this package stays quick."""
     from functrans.compile.execute import Executable
 

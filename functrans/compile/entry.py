@@ -1,0 +1,267 @@
+"""The function Python calls: a built-in that checks its arguments, makes the results and runs native code.
+
+Checking types and shapes, allocating and calling cost some microseconds in Python, and a tenth of that in
+machine code that reads the array objects itself. The function takes the flat arguments, and returns
+`NotImplemented` for types it is not made for: then the caller finds, or makes, another program.
+
+It reaches Python and NumPy through a table of addresses, the data of the array that it is bound to, so that
+the code itself holds no address. (Python/C API Reference Manual; NumPy C-API.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from functrans.core.types import ArrayType
+
+__all__ = ["DATA_OFFSET", "bind", "emit_entry", "has_entry", "stack_size"]
+
+WORD, INT = ir.IntType(64), ir.IntType(32)
+BYTES = ir.IntType(8).as_pointer()
+# PyObject_HEAD: a count of references and the type.
+TYPE_OFFSET = object.__basicsize__ - 8
+VALUE_OFFSET = object.__basicsize__
+# Of the fields of an array object, counted from the address of its elements.
+NDIM, DIMENSIONS, DESCRIPTION, FLAGS = 8, 16, 40, 48
+# C-contiguous and aligned, of NumPy's flags.
+WANTED_FLAGS = 0x101
+# Where NumPy's C-API has its functions.
+ARRAY_EMPTY, ARRAY_SCALAR = 184, 60
+FASTCALL = 0x80
+# Bytes of workspace that are on the stack.
+ON_STACK = 8192
+PYTHON_FUNCTIONS = (
+    "Py_IncRef", "Py_DecRef", "PyTuple_New", "PyTuple_SetItem", "PyFloat_FromDouble", "PyLong_FromLongLong", "PyLong_AsLong",
+    "PyEval_SaveThread", "PyEval_RestoreThread",
+)  # fmt: skip
+
+
+def _data_offset() -> int:
+    """Where an array object holds the address of its elements; checks the fields after it."""
+    array = np.empty((3, 5))
+    words = (ctypes.c_size_t * 16).from_address(id(array))
+    offset = 8 * list(words).index(array.ctypes.data)
+    field: Callable[[int], Any] = lambda place: ctypes.c_size_t.from_address(id(array) + offset + place).value
+    lengths = (ctypes.c_ssize_t * 2).from_address(field(DIMENSIONS))
+    flags = ctypes.c_int.from_address(id(array) + offset + FLAGS).value
+    count = ctypes.c_int.from_address(id(array) + offset + NDIM).value
+    if count != 2 or list(lengths) != [3, 5] or field(DESCRIPTION) != id(array.dtype) or flags & WANTED_FLAGS != WANTED_FLAGS:
+        raise ImportError("functrans: the fields of this NumPy's arrays are not where they were in NumPy 1 and 2")
+    return offset
+
+
+DATA_OFFSET = _data_offset()
+
+
+class MethodDefinition(ctypes.Structure):
+    """PyMethodDef."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
+
+
+@cache
+def functions() -> dict[str, int]:
+    """The addresses of what an entry calls."""
+    capsule = np._core._multiarray_umath._ARRAY_API  # type: ignore[attr-defined]
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = (ctypes.c_void_p * 300).from_address(get(capsule, None))
+    found = {name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0 for name in PYTHON_FUNCTIONS}
+    return found | {"empty": table[ARRAY_EMPTY] or 0, "scalar": table[ARRAY_SCALAR] or 0}
+
+
+def has_entry(types: Sequence[ArrayType]) -> bool:
+    """Whether an entry can take, or make, values of these types: no Python numbers but floats."""
+    return all(type_.dtype.kind in "fiub" and (not type_.weak or type_.dtype == np.float64) for type_ in types)
+
+
+class Addresses:
+    """What an entry finds in its table; loads an address once."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Any, int] = {}
+        self.values: list[int] = []
+
+    def place(self, key: Any, address: int) -> int:
+        """The place of an address in the table."""
+        if key not in self.objects:
+            self.objects[key] = len(self.values)
+            self.values.append(address)
+        return self.objects[key]
+
+
+def bind(address: int, addresses: list[int]) -> Callable[..., Any]:
+    """The entry at an address as a built-in function, bound to its table."""
+    table = np.array(addresses, np.uintp)
+    definition = MethodDefinition(b"entry", address, FASTCALL, None)
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    made: Callable[..., Any] = make(ctypes.addressof(definition), table, None)
+    _definitions[id(definition)] = definition
+    return made
+
+
+# Definitions live as long as the process: a built-in may outlive the executable that made it.
+_definitions: dict[int, MethodDefinition] = {}
+
+
+class EntryEmitter:
+    """Emits an entry at the end of its builder's function."""
+
+    def __init__(self, module: ir.Module, name: str) -> None:
+        self.function = ir.Function(module, ir.FunctionType(BYTES, [BYTES, BYTES.as_pointer(), WORD]), name)
+        self.b = ir.IRBuilder(self.function.append_basic_block())
+        self.addresses = Addresses()
+        table = self.field(self.function.args[0], DATA_OFFSET, BYTES)
+        self.table = self.b.bitcast(table, BYTES.as_pointer())
+        self.mismatch = self.function.append_basic_block("mismatch")
+        with self.b.goto_block(self.mismatch):
+            unsupported = self.object(NotImplemented)
+            self.call("Py_IncRef", ir.VoidType(), unsupported)
+            self.b.ret(unsupported)
+
+    def field(self, base: ir.Value, offset: int, type_: ir.Type) -> ir.Value:
+        """A field of an object."""
+        return self.b.load(self.b.bitcast(self.b.gep(base, [WORD(offset)]), type_.as_pointer()))
+
+    def load(self, key: Any, address: int) -> ir.Value:
+        """An address of the table."""
+        return self.b.load(self.b.gep(self.table, [WORD(self.addresses.place(key, address))]))
+
+    def object(self, value: Any) -> ir.Value:
+        """An object that lives as long as the process."""
+        return self.load(("object", id(value)), id(value))
+
+    def call(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+        """A call of Python or NumPy."""
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.b.call(self.b.bitcast(self.load(name, functions()[name]), kind.as_pointer()), arguments)
+
+    def require(self, condition: ir.Value) -> None:
+        """Go on if a condition holds, else return `NotImplemented`."""
+        following = self.function.append_basic_block("right")
+        self.b.cbranch(condition, following, self.mismatch)
+        self.b.position_at_end(following)
+
+    def data_of(self, value: ir.Value, type_: ArrayType) -> ir.Value:
+        """The address of an argument's elements, if it has the type."""
+        b = self.b
+        kind = self.field(value, TYPE_OFFSET, BYTES)
+        if not type_.shape:
+            scalar = float if type_.weak else type_.dtype.type
+            self.require(b.icmp_unsigned("==", kind, self.object(scalar)))
+            return b.gep(value, [WORD(VALUE_OFFSET)])
+        self.require(b.icmp_unsigned("==", kind, self.object(np.ndarray)))
+        self.require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + NDIM, INT), INT(len(type_.shape))))
+        self.require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + DESCRIPTION, BYTES), self.object(type_.dtype)))
+        flags = b.and_(self.field(value, DATA_OFFSET + FLAGS, INT), INT(WANTED_FLAGS))
+        self.require(b.icmp_unsigned("==", flags, INT(WANTED_FLAGS)))
+        lengths = self.field(value, DATA_OFFSET + DIMENSIONS, WORD.as_pointer())
+        for axis, length in enumerate(type_.shape):
+            self.require(b.icmp_unsigned("==", b.load(b.gep(lengths, [WORD(axis)])), WORD(length)))
+        return self.field(value, DATA_OFFSET, BYTES)
+
+    def made(self, type_: ArrayType) -> tuple[ir.Value | None, ir.Value]:
+        """A new array and the address of its elements; for a scalar only room for it."""
+        b = self.b
+        if not type_.shape:
+            with b.goto_entry_block():
+                room = b.alloca(WORD)
+            return None, b.bitcast(room, BYTES)
+        with b.goto_entry_block():
+            lengths = b.alloca(WORD, len(type_.shape))
+        for axis, length in enumerate(type_.shape):
+            b.store(WORD(length), b.gep(lengths, [WORD(axis)]))
+        description = self.object(type_.dtype)
+        self.call("Py_IncRef", ir.VoidType(), description)
+        array = self.call("empty", BYTES, INT(len(type_.shape)), lengths, description, INT(0))
+        return array, self.field_or_null(array)
+
+    def field_or_null(self, array: ir.Value) -> ir.Value:
+        """The address of a new array's elements; returns from the function if there was no memory for it."""
+        failed, made = self.function.append_basic_block("failed"), self.function.append_basic_block("made")
+        self.b.cbranch(self.b.icmp_unsigned("==", array, ir.Constant(BYTES, None)), failed, made)
+        with self.b.goto_block(failed):
+            self.b.ret(ir.Constant(BYTES, None))
+        self.b.position_at_end(made)
+        return self.field(array, DATA_OFFSET, BYTES)
+
+    def delivered(self, type_: ArrayType, array: ir.Value | None, data: ir.Value) -> ir.Value:
+        """A result as an object."""
+        if array is not None:
+            return array
+        if type_.weak:
+            return self.call("PyFloat_FromDouble", BYTES, self.b.load(self.b.bitcast(data, ir.DoubleType().as_pointer())))
+        return self.call("scalar", BYTES, data, self.object(type_.dtype), ir.Constant(BYTES, None))
+
+
+def emit_entry(
+    module: ir.Module,
+    name: str,
+    run: ir.Function,
+    inputs: Sequence[ArrayType],
+    results: Sequence[ArrayType],
+    order: Sequence[int],
+    *,
+    workspace: int | None,
+    is_parallel: bool,
+    releases: bool,
+) -> list[int]:
+    """Emit an entry; gives the addresses it is to be bound to.
+
+    Args:
+        run: the function to call, of a table of data pointers: inputs, results, the workspace; and the number of threads.
+        order: which of the results is the first to be returned, the second, and so on.
+        workspace: its size, if it is to be on the stack; else an array is passed after the inputs.
+        is_parallel: whether the number of threads is passed as the last argument.
+        releases: whether other Python threads may run meanwhile.
+    """
+    emitter = EntryEmitter(module, name)
+    b = emitter.b
+    objects, count = emitter.function.args[1:]
+    expected = len(inputs) + (workspace is None) + is_parallel
+    emitter.require(b.icmp_unsigned("==", count, WORD(expected)))
+    with b.goto_entry_block():
+        table = b.alloca(BYTES, len(inputs) + len(results) + 1)
+
+    def argument(place: int) -> ir.Value:
+        return b.load(b.gep(objects, [WORD(place)]))
+
+    for place, type_ in enumerate(inputs):
+        b.store(emitter.data_of(argument(place), type_), b.gep(table, [WORD(place)]))
+    if workspace is None:
+        scratch = emitter.field(argument(len(inputs)), DATA_OFFSET, BYTES)
+    else:
+        with b.goto_entry_block():
+            room = b.alloca(ir.ArrayType(ir.IntType(8), workspace))
+            room.align = 64
+        scratch = b.bitcast(room, BYTES)
+    b.store(scratch, b.gep(table, [WORD(len(inputs) + len(results))]))
+    number: ir.Value = emitter.call("PyLong_AsLong", WORD, argument(expected - 1)) if is_parallel else WORD(1)
+    made = [emitter.made(type_) for type_ in results]
+    for place, (_, data) in enumerate(made, len(inputs)):
+        b.store(data, b.gep(table, [WORD(place)]))
+    state = emitter.call("PyEval_SaveThread", BYTES) if releases else None
+    b.call(run, [table, number])
+    if state is not None:
+        emitter.call("PyEval_RestoreThread", ir.VoidType(), state)
+    values = [emitter.delivered(results[place], *made[place]) for place in order]
+    if len(values) == 1:
+        b.ret(values[0])
+    else:
+        together = emitter.call("PyTuple_New", BYTES, WORD(len(values)))
+        for place, value in enumerate(values):
+            emitter.call("PyTuple_SetItem", INT, together, WORD(place), value)
+        b.ret(together)
+    return emitter.addresses.values
+
+
+def stack_size(size: int) -> int | None:
+    """The room on the stack for a workspace; None if it is too large for it."""
+    return max(size, 8) if size <= ON_STACK else None
