@@ -149,23 +149,69 @@ class EntryEmitter:
         self.b.cbranch(condition, following, self.mismatch)
         self.b.position_at_end(following)
 
+    def lengths(self, shape: Sequence[int]) -> ir.Value:
+        """A pointer to the lengths of axes."""
+        name = f"shape.{'x'.join(map(str, shape))}"
+        known = self.b.module.globals.get(name)
+        if known is None:
+            type_ = ir.ArrayType(WORD, len(shape))
+            known = ir.GlobalVariable(self.b.module, type_, name)
+            known.initializer, known.global_constant, known.linkage = ir.Constant(type_, list(shape)), True, "internal"
+        return self.b.bitcast(known, WORD.as_pointer())
+
     def data_of(self, value: ir.Value, type_: ArrayType) -> ir.Value:
         """The address of an argument's elements, if it has the type."""
         b = self.b
-        kind = self.field(value, TYPE_OFFSET, BYTES)
         if not type_.shape:
             scalar = float if type_.weak else type_.dtype.type
-            self.require(b.icmp_unsigned("==", kind, self.object(scalar)))
+            self.require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), self.object(scalar)))
             return b.gep(value, [WORD(VALUE_OFFSET)])
-        self.require(b.icmp_unsigned("==", kind, self.object(np.ndarray)))
-        self.require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + NDIM, INT), INT(len(type_.shape))))
-        self.require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + DESCRIPTION, BYTES), self.object(type_.dtype)))
+        types = [self.object(np.ndarray), self.object(type_.dtype)]
+        data = b.call(self.checker(), [value, *types, INT(len(type_.shape)), self.lengths(type_.shape)])
+        self.require(b.icmp_unsigned("!=", data, ir.Constant(BYTES, None)))
+        return data
+
+    def checker(self) -> ir.Function:
+        """The function that gives the address of an array's elements, or null if it is not of a type, dtype and shape."""
+        name = "data_of_array"
+        known = self.b.module.globals.get(name)
+        if known is not None:
+            return known
+        function = ir.Function(self.b.module, ir.FunctionType(BYTES, [BYTES, BYTES, BYTES, INT, WORD.as_pointer()]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        value, kind, description, ndim, lengths = function.args
+        b, outside = ir.IRBuilder(function.append_basic_block()), self.b
+        self.b = b
+        wrong = function.append_basic_block("wrong")
+        with b.goto_block(wrong):
+            b.ret(ir.Constant(BYTES, None))
+
+        def require(condition: ir.Value) -> None:
+            following = function.append_basic_block("right")
+            b.cbranch(condition, following, wrong)
+            b.position_at_end(following)
+
+        require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), kind))
+        require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + NDIM, INT), ndim))
+        require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + DESCRIPTION, BYTES), description))
         flags = b.and_(self.field(value, DATA_OFFSET + FLAGS, INT), INT(WANTED_FLAGS))
-        self.require(b.icmp_unsigned("==", flags, INT(WANTED_FLAGS)))
-        lengths = self.field(value, DATA_OFFSET + DIMENSIONS, WORD.as_pointer())
-        for axis, length in enumerate(type_.shape):
-            self.require(b.icmp_unsigned("==", b.load(b.gep(lengths, [WORD(axis)])), WORD(length)))
-        return self.field(value, DATA_OFFSET, BYTES)
+        require(b.icmp_unsigned("==", flags, INT(WANTED_FLAGS)))
+        own = self.field(value, DATA_OFFSET + DIMENSIONS, WORD.as_pointer())
+        before, head = b.block, b.append_basic_block("axis")
+        b.branch(head)
+        b.position_at_end(head)
+        axis = b.phi(INT)
+        axis.add_incoming(INT(0), before)
+        require(b.icmp_unsigned("==", b.load(b.gep(own, [axis])), b.load(b.gep(lengths, [axis]))))
+        following = b.add(axis, INT(1))
+        axis.add_incoming(following, b.block)
+        done = b.append_basic_block("done")
+        b.cbranch(b.icmp_unsigned("<", following, ndim), head, done)
+        b.position_at_end(done)
+        b.ret(self.field(value, DATA_OFFSET, BYTES))
+        self.b = outside
+        return function
 
     def made(self, type_: ArrayType) -> tuple[ir.Value | None, ir.Value]:
         """A new array and the address of its elements; for a scalar only room for it."""
@@ -174,23 +220,15 @@ class EntryEmitter:
             with b.goto_entry_block():
                 room = b.alloca(WORD)
             return None, b.bitcast(room, BYTES)
-        with b.goto_entry_block():
-            lengths = b.alloca(WORD, len(type_.shape))
-        for axis, length in enumerate(type_.shape):
-            b.store(WORD(length), b.gep(lengths, [WORD(axis)]))
         description = self.object(type_.dtype)
         self.call("Py_IncRef", ir.VoidType(), description)
-        array = self.call("empty", BYTES, INT(len(type_.shape)), lengths, description, INT(0))
-        return array, self.field_or_null(array)
-
-    def field_or_null(self, array: ir.Value) -> ir.Value:
-        """The address of a new array's elements; returns from the function if there was no memory for it."""
-        failed, made = self.function.append_basic_block("failed"), self.function.append_basic_block("made")
-        self.b.cbranch(self.b.icmp_unsigned("==", array, ir.Constant(BYTES, None)), failed, made)
-        with self.b.goto_block(failed):
-            self.b.ret(ir.Constant(BYTES, None))
-        self.b.position_at_end(made)
-        return self.field(array, DATA_OFFSET, BYTES)
+        array = self.call("empty", BYTES, INT(len(type_.shape)), self.lengths(type_.shape), description, INT(0))
+        failed, following = self.function.append_basic_block("failed"), self.function.append_basic_block("made")
+        b.cbranch(b.icmp_unsigned("==", array, ir.Constant(BYTES, None)), failed, following)
+        with b.goto_block(failed):
+            b.ret(ir.Constant(BYTES, None))
+        b.position_at_end(following)
+        return array, self.field(array, DATA_OFFSET, BYTES)
 
     def delivered(self, type_: ArrayType, array: ir.Value | None, data: ir.Value) -> ir.Value:
         """A result as an object."""
