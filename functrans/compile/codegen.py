@@ -1,54 +1,73 @@
-"""Machine code through Numba's code generator.
+"""Machine code: LLVM IR optimised and compiled for this processor, through Numba's LLVM binding, llvmlite.
 
-Numba supplies the target machine, the optimisation passes and the symbols of its run time; its Python
-front end takes no part. None of this is Numba's public interface, so all of it is here, and tested for
-each Numba version.
+Numba's front end takes no part, nor do LLVM's loop vectorisers: loops in lanes are vectors already.
 """
 
 from __future__ import annotations
 
 import ctypes
-import itertools
 from collections.abc import Callable
+from functools import cache
+from threading import RLock
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 
 __all__ = ["Library", "build"]
 
-_numbers = itertools.count()
+# LLVM's context is shared by the process.
+_lock = RLock()
+
+
+@cache
+def processor() -> tuple[Any, str, str]:
+    """The target, name and features of the processor this runs on."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    features = binding.get_host_cpu_features().flatten()
+    return binding.Target.from_default_triple(), binding.get_host_cpu_name(), features
+
+
+def target_machine() -> Any:
+    """A code generator for this processor: each engine owns one."""
+    target, cpu, features = processor()
+    return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="default", codemodel="jitdefault", jit=True)
 
 
 class Library:
     """Compiled functions; they live as long as this object."""
 
-    def __init__(self, library: Any) -> None:
-        self._library = library
+    def __init__(self, module: Any, engine: Any) -> None:
+        self._module, self._engine = module, engine
+
+    def address(self, name: str) -> int:
+        """Where a function is."""
+        return int(self._engine.get_function_address(name))
 
     def function(self, name: str) -> Callable[[Any], None]:
         """A function of the address of a table of pointers; a call releases the GIL."""
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address(name))
 
-    def address(self, name: str) -> int:
-        """Where a function is."""
-        return int(self._library.get_pointer_to_function(name))
-
     def llvm(self) -> str:
         """The optimised LLVM IR."""
-        return str(self._library.get_llvm_str())
+        return str(self._module)
 
     def asm(self) -> str:
         """The machine code, as text."""
-        return str(self._library.get_asm_str())
+        return str(target_machine().emit_assembly(self._module))
 
 
 def build(module: ir.Module) -> Library:
     """The compiled functions of a module."""
-    from numba.core.compiler_lock import global_compiler_lock
-    from numba.core.registry import cpu_target
-
-    with global_compiler_lock:
-        library = cpu_target.target_context.codegen().create_library(f"functrans{next(_numbers)}")
-        library.add_ir_module(module)
-        library.finalize()
-    return Library(library)
+    with _lock:
+        machine = target_machine()
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        parsed = binding.parse_assembly(str(module))
+        options = binding.create_pipeline_tuning_options(speed_level=2)
+        options.loop_vectorization = options.slp_vectorization = False
+        builder = binding.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(parsed, builder)
+        engine = binding.create_mcjit_compiler(parsed, machine)
+        engine.finalize_object()
+    return Library(parsed, engine)
