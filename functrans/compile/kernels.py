@@ -31,6 +31,7 @@ from functrans.compile.loops import (
     Scalar,
     Statement,
     Store,
+    hoisted,
     walk,
 )
 from functrans.compile.nodes import REDUCTIONS, Node
@@ -73,7 +74,7 @@ def kernel_calls(
     builder = KernelBuilder(definitions, kept, item, wanted, scattered)
     builder.item(item)
     buffers = list(builder.inputs.values()), list(builder.outputs.values())
-    kernel = Kernel(name, *buffers, builder.body, header(builder), builder.own)
+    kernel = Kernel(name, *buffers, hoisted(builder.body), header(builder), builder.own)
     if not any(isinstance(statement, Loop) and statement.lanes for statement in walk(kernel.body)):
         put_in_lanes(kernel.body)
     calls = [KernelCall(kernel, tuple(builder.inputs), tuple(builder.outputs))]

@@ -8,7 +8,7 @@ in its loop or one around it, and operands have the dtypes the operation asks fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "Statement",
     "Store",
     "check",
+    "hoisted",
     "walk",
 ]
 
@@ -215,6 +216,47 @@ def walk(body: Iterable[Statement]) -> Iterator[Statement]:
         yield statement
         if isinstance(statement, Loop):
             yield from walk(statement.body)
+
+
+def hoisted(body: Sequence[Statement]) -> list[Statement]:
+    """`body` with what is the same in every round of a loop moved before it."""
+    result: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Loop):
+            statement.body = hoisted(statement.body)
+            if statement.index.extent:
+                before, statement.body = split_invariant(statement)
+                result += before
+        result.append(statement)
+    return result
+
+
+def split_invariant(loop: Loop) -> tuple[list[Statement], list[Statement]]:
+    """The statements of a loop's body that do not depend on its rounds, and the others."""
+    inside = list(walk(loop.body))
+    written = {statement.buffer for statement in inside if isinstance(statement, (Store, Combine))}
+    changing: set[Any] = {loop.index, *(item.inside for item in loop.carried)}
+    moved: list[Statement] = []
+    left: list[Statement] = []
+    defined: list[Any]
+    for statement in loop.body:
+        match statement:
+            case Compute(target, _, operands):
+                same, defined = changing.isdisjoint(operands), [target]
+            case Position(target, offset):
+                same, defined = changing.isdisjoint(index for index, _ in offset.terms), [target]
+            case Bind(index, value):
+                same, defined = value not in changing, [index]
+            case Load(target, buffer, offset):
+                same, defined = buffer not in written and changing.isdisjoint(index for index, _ in offset.terms), [target]
+            case Loop():
+                same, defined = False, list(statement.results)
+            case _:
+                same, defined = False, []
+        (moved if same else left).append(statement)
+        if not same:
+            changing.update(defined)
+    return moved, left
 
 
 def check(kernel: Kernel) -> Kernel:
