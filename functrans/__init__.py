@@ -1,7 +1,8 @@
 """functrans: derivatives, batching and staging of plain NumPy functions."""
 
-from functrans import config, errors, nn, numpy, testing, tree
+from functrans import errors, nn, numpy, testing, tree
 from functrans.compile.jit import jit
+from functrans.config import settings as config
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
 from functrans.transforms.derived import hessian, hvp, jacfwd, jacobian, jacrev

@@ -10,21 +10,26 @@ __all__ = ["Settings", "settings"]
 
 @dataclass(slots=True)
 class Settings:
-    """What can be set; use the one instance, ``ft.config.settings``.
+    """What can be set, as attributes of the one instance, ``ft.config``.
 
     Attributes:
         check_programs: check every ``Program`` after it is staged and after each pass over it.
             From ``FUNCTRANS_CHECK_PROGRAMS``; off by default, on in the test suite.
+        jit: whether `jit` compiles; if not, functions run as they are, operation by operation. On by default.
+        log_compiles: log each compilation with the types of the arguments, and what was new about them.
+            From ``FUNCTRANS_LOG_COMPILES``; off by default.
         threads: how many threads compiled code may use. From ``FUNCTRANS_THREADS``; by default as many as
             this process may run on. Results do not depend on it.
 
     Example:
         >>> import functrans as ft
-        >>> isinstance(ft.config.settings.check_programs, bool)
+        >>> ft.config.jit
         True
     """
 
     check_programs: bool = False
+    jit: bool = True
+    log_compiles: bool = False
     threads: int = 1
 
 
@@ -35,5 +40,6 @@ def _processors() -> int:
 
 settings = Settings(
     check_programs=os.environ.get("FUNCTRANS_CHECK_PROGRAMS", "0") == "1",
+    log_compiles=os.environ.get("FUNCTRANS_LOG_COMPILES", "0") == "1",
     threads=int(os.environ.get("FUNCTRANS_THREADS", "0")) or _processors(),
 )

@@ -12,7 +12,7 @@ import numpy as np
 from llvmlite import ir
 
 from functrans.compile.blas import SEVERAL, Product, one_thread_each, parallel_extent, product_function
-from functrans.compile.codegen import build
+from functrans.compile.codegen import Library, build
 from functrans.compile.entry import DATA_OFFSET, bind, emit_entry, has_entry, stack_size
 from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel, scratch_size, work
 from functrans.compile.loops import check
@@ -27,7 +27,7 @@ from functrans.core.program import check as check_program
 from functrans.core.trace import NUMPY_ERRORS, explain
 from functrans.errors import describe_origin
 
-__all__ = ["Executable"]
+__all__ = ["Executable", "step_text"]
 
 
 # Nanoseconds of work below which giving the interpreter to other threads costs more than it gains.
@@ -66,6 +66,7 @@ class Executable:
         self.table_type = ctypes.c_void_p * (len(variables) + 2)
         self.is_parallel = self.divides_products = False
         self.scratch = 0  # bytes each thread needs beside the planned workspace
+        self.library: Library | None = None
         self.entry: Callable[..., Any] | None = None
         self.stacked: int | None = None  # the workspace an entry has on the stack
         self.functions: dict[str, ir.Function] = {}  # one for kernels of one text
@@ -92,11 +93,11 @@ class Executable:
         if not any(isinstance(group, list) for group in groups):
             return [group for group in groups if isinstance(group, HostCall)]
         addresses = self.emit_entry(module, run) if len(groups) == 1 and self.may_have_entry() else None
-        self.library = build(module)
+        library = self.library = build(module)
         if addresses is not None:
-            self.entry = bind(self.library.address("entry"), addresses)
+            self.entry = bind(library.address("entry"), addresses)
         return [
-            Stretch(group, self.library.function(f"stretch{number}")) if isinstance(group, list) else group
+            Stretch(group, library.function(f"stretch{number}")) if isinstance(group, list) else group
             for number, group in enumerate(groups)
         ]
 
@@ -240,10 +241,12 @@ class Executable:
 
     def workspace(self) -> np.ndarray[Any, Any]:
         """Memory that no other call uses now; large allocations are used again."""
+        size = self.plan.size + self.scratch * settings.threads
         try:
-            return self.free.pop()
+            kept = self.free.pop()
         except IndexError:
-            return np.empty(self.plan.size + self.scratch * settings.threads, np.uint8)
+            return np.empty(size, np.uint8)
+        return kept if kept.size >= size else np.empty(size, np.uint8)
 
     def __call__(self, leaves: Sequence[Any], *, interpret: bool = False) -> list[Any]:
         """The flat results; with `interpret` from the text of the kernels, run as Python."""

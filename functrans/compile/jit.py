@@ -5,34 +5,41 @@ Under another transform the program is evaluated operation by operation, so that
 
 from __future__ import annotations
 
+import logging
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from functrans import tree
+from functrans.config import settings
 from functrans.core.program import Program, without_dead_code
 from functrans.core.staging import function_title, stage
 from functrans.core.trace import TracedValue
 from functrans.core.tracer import operand
-from functrans.core.types import PYTHON_SCALARS, type_of
+from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of
 from functrans.errors import at_user_line
-from functrans.transforms.arguments import wraps
+from functrans.transforms.arguments import Transformed
 
 if TYPE_CHECKING:
     from functrans.compile.execute import Executable
+    from functrans.compile.lowered import Lowered
 
-__all__ = ["jit"]
+__all__ = ["Jitted", "jit"]
 
+# Programs a function keeps; the one that was not called for longest is dropped.
 CACHE_SIZE = 256
 # Static arguments by place and by name.
 Static = tuple[dict[int, Any], dict[str, Any]]
+logger = logging.getLogger("functrans")
 
 
 def jit(
     function: Callable[..., Any], static_argnums: int | Sequence[int] = (), static_argnames: str | Sequence[str] = ()
-) -> Callable[..., Any]:
+) -> Jitted:
     """`function` compiled to machine code, once for each structure, shapes and dtypes of its arguments.
 
     Args:
@@ -43,7 +50,8 @@ def jit(
         static_argnames: names of keyword arguments that are.
 
     Returns:
-        A function of the same arguments. Arrays the function closes over are read at each call.
+        A function of the same arguments. Arrays the function closes over are read at each call. A last, smaller
+        batch is a program of its own, compiled once and kept, as all are, among the 256 called last.
 
     Raises:
         ConcretizationError: a Python branch or conversion needs a value.
@@ -57,62 +65,136 @@ def jit(
     """
     numbers = normalized("static_argnums", static_argnums, int)
     names = normalized("static_argnames", static_argnames, str)
-    specializations: dict[Hashable, Specialization] = {}
-    recent: list[Callable[..., Any] | None] = [None]
-    lock = Lock()
+    return Jitted(function, numbers, names, (jit, function, static_argnums, static_argnames))
 
-    @wraps(jit, function, static_argnums, static_argnames)
-    def staged(*args: Any, **keywords: Any) -> Any:
-        quick = recent[0]
-        if quick is not None and not keywords:
-            result = quick(*args)
+
+class Jitted(Transformed):
+    """What `jit` returns: calls compiled programs, and shows them.
+
+    Attributes:
+        compilations: how many programs were compiled for it so far; ``ft.config.log_compiles`` says why each was.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], numbers: frozenset[int], names: frozenset[str], recipe: tuple[Any, ...]
+    ) -> None:
+        super().__init__(function, self.by_key, recipe)
+        self.function, self.numbers, self.names = function, numbers, names
+        self.specializations: OrderedDict[Hashable, Specialization] = OrderedDict()
+        self.quick: Callable[..., Any] | None = None  # the program of the call before, if it can check its arguments itself
+        self.compilations = 0
+        self.announced: Any = None  # the key of the program compiled last
+        self.lock = Lock()
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if self.quick is not None and not keywords and settings.jit:
+            result = self.quick(*args)
             if result is not NotImplemented:
                 return result
-        return found(args, keywords)
+        return self.by_key(*args, **keywords)
 
-    def found(args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """The result by the program for these arguments."""
-        static: Static = ({}, {})
-        if numbers or names or staged.is_method:
-            args, keywords, static = split_static(args, keywords)
-        leaves, structure = tree.flatten((args, keywords))
-        key = structure, tuple([type_key(leaf) for leaf in leaves]), static_key(function, staged, static)
-        specialization = specializations.get(key)
+    def by_key(self, *args: Any, **keywords: Any) -> Any:
+        """The result by the program kept under these arguments' key, or by a new one."""
+        if not settings.jit:
+            return self.function(*args, **keywords)
+        key, leaves, dynamic, static = self.parts_of(args, keywords)
+        with self.lock:
+            specialization = self.specializations.get(key)
+            if specialization is not None:
+                self.specializations.move_to_end(key)
         if specialization is None:
-            specialization = specialize(key, args, keywords, static)
+            specialization = self.specialize(key, dynamic, static)
         result = tree.unflatten(specialization.program.output_structure, specialization(leaves))
-        if not (keywords or numbers or names or staged.is_method):
-            recent[0] = specialization.quick
+        if not (keywords or self.numbers or self.names or self.is_method):
+            self.quick = specialization.quick
         return result
 
-    def split_static(args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Static]:
-        """The dynamic arguments, and the static ones by place and by name."""
-        fixed = {number % len(args) for number in numbers if -len(args) <= number < len(args)}
-        if args and is_instance(args[0], staged) and tree.structure(args[0]) == tree.LEAF:
-            fixed.add(0)
-        static = {place: args[place] for place in sorted(fixed)}, {n: keywords[n] for n in sorted(keywords) if n in names}
-        dynamic = tuple(value for place, value in enumerate(args) if place not in fixed)
-        return dynamic, {name: value for name, value in keywords.items() if name not in names}, static
+    def lower(self, *args: Any, **keywords: Any) -> Lowered:
+        """The program for these arguments and its kernels, to be looked at; nothing is run.
 
-    def specialize(key: Hashable, args: tuple[Any, ...], keywords: dict[str, Any], static: Static) -> Specialization:
-        """The program for these arguments, kept for the next call."""
+        Example:
+            >>> import numpy as np, functrans as ft
+            >>> lowered = ft.jit(lambda x: np.sum(x * x)).lower(np.ones(4))
+            >>> print(lowered.program)
+            program lambda(a: float64[4]) -> c
+              b: float64[4] = multiply(a, a)
+              c: float64[] = sum(b; axes=(0,))
+        """
+        from functrans.compile.lowered import Lowered
+
+        _, _, (args, keywords), static = self.parts_of(args, keywords)
+        return Lowered(self.staged(args, keywords, static))
+
+    def parts_of(
+        self, args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[Hashable, list[Any], tuple[tuple[Any, ...], dict[str, Any]], Static]:
+        """The key of arguments, their leaves, the dynamic arguments and the static ones."""
+        static: Static = ({}, {})
+        if self.numbers or self.names or self.is_method:
+            args, keywords, static = self.split_static(args, keywords)
+        leaves, structure = tree.flatten((args, keywords))
+        key = structure, tuple([type_key(leaf) for leaf in leaves]), static_key(self.function, self, static)
+        return key, leaves, (args, keywords), static
+
+    def split_static(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Static]:
+        """The dynamic arguments, and the static ones by place and by name."""
+        fixed = {number % len(args) for number in self.numbers if -len(args) <= number < len(args)}
+        if args and is_instance(args[0], self) and tree.structure(args[0]) == tree.LEAF:
+            fixed.add(0)
+        named = {name: keywords[name] for name in sorted(keywords) if name in self.names}
+        static = {place: args[place] for place in sorted(fixed)}, named
+        dynamic = tuple(value for place, value in enumerate(args) if place not in fixed)
+        return dynamic, {name: value for name, value in keywords.items() if name not in self.names}, static
+
+    def staged(self, args: tuple[Any, ...], keywords: dict[str, Any], static: Static) -> Program:
+        """The program of the function for these arguments."""
         places, named = static
 
         def run(*values: Any, **more: Any) -> Any:
             complete = list(values)
             for place, value in places.items():
                 complete.insert(place, value)
-            return function(*complete, **more, **named)
+            return self.function(*complete, **more, **named)
 
-        specialization = Specialization(without_dead_code(stage(run, args, keywords, transform="jit")))
+        run.__name__ = function_title(self.function)
+        return without_dead_code(stage(run, args, keywords, transform="jit"))
+
+    def specialize(self, key: Hashable, dynamic: tuple[tuple[Any, ...], dict[str, Any]], static: Static) -> Specialization:
+        """The program for these arguments, kept for the next call."""
+        specialization = Specialization(self.staged(*dynamic, static), partial(self.announce, key))
         if not specialization.is_inner:
-            with lock:
-                specializations[key] = specialization
-                if len(specializations) > CACHE_SIZE:
-                    specializations.pop(next(iter(specializations)))
+            with self.lock:
+                self.specializations[key] = specialization
+                if len(self.specializations) > CACHE_SIZE:
+                    self.specializations.popitem(last=False)
         return specialization
 
-    return staged
+    def announce(self, key: Any) -> None:
+        """Count a compilation, and log it with what is new about the arguments."""
+        with self.lock:
+            self.compilations += 1
+            before, self.announced = self.announced, key
+        if not settings.log_compiles:
+            return
+        structure, types, _ = key
+        if before is None:
+            reason = "the first call"
+        elif structure != before[0]:
+            reason = "the arguments have another structure than before"
+        elif types != before[1]:
+            changed = [f"{type_text(new)} was {type_text(old)}" for new, old in zip(types, before[1]) if new != old]
+            reason = f"other types than before: {', '.join(changed)}"
+        else:
+            reason = "other static arguments than before"
+        shown = ", ".join(map(type_text, types))
+        logger.warning("jit: compiling %s for (%s): %s", function_title(self.function), shown, reason)
+
+
+def type_text(key: Any) -> str:
+    """A leaf's key for people."""
+    if isinstance(key, type):
+        return key.__name__
+    return str(ArrayType(*key)) if isinstance(key, tuple) else str(key)
 
 
 class Specialization:
@@ -122,8 +204,9 @@ class Specialization:
         is_inner: whether it closes over values of enclosing transforms, so that it serves one call only.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, announce: Callable[[], None]) -> None:
         self.program = program
+        self.announce = announce
         self.is_inner = any(isinstance(value, TracedValue) for value in program.values)
         self.executable: Callable[[Sequence[Any]], list[Any]] | None = None
         self.quick: Callable[..., Any] | None = None  # of the arguments, where the compiled program has an entry
@@ -139,6 +222,7 @@ class Specialization:
         if self.executable is None:
             with self.lock:
                 if self.executable is None:
+                    self.announce()
                     executable = compiled(self.program)
                     self.quick = quick_call(self.program, executable.caller())
                     self.executable = executable

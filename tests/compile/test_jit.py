@@ -78,3 +78,70 @@ def test_branching_on_a_staged_value_teaches():
 def test_random_numbers_are_not_frozen():
     with pytest.raises(ft.errors.GlobalRandomError, match="random.normal(.|\n)*draw the numbers outside"):
         ft.jit(lambda x: x + np.random.normal())(1.0)
+
+
+def test_calls_of_other_types_and_layouts():
+    f = ft.jit(lambda x: np.sin(x) + 1)
+    x = np.linspace(0, 1, 12).reshape(3, 4)
+    for argument in (x, x, x.T, x[:, ::2], x.astype(np.float32), x.astype(np.int64), x, 0.5, np.float64(0.5), np.array(0.5)):
+        expected = np.sin(argument) + 1
+        actual = f(argument)
+        assert type(actual) is type(expected) or isinstance(argument, float)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
+    assert f.compilations == 8  # the transposed array has a shape of its own
+
+
+def test_results_belong_to_the_caller():
+    f = ft.jit(lambda x: (x + 1, {"sum": np.sum(x), "half": x / 2}))
+    first, second = f(np.arange(3.0)), f(np.ones(3))
+    np.testing.assert_array_equal(first[0], [1, 2, 3])
+    np.testing.assert_array_equal(second[1]["half"], [0.5, 0.5, 0.5])
+    first[0][0] = 7
+    assert f(np.arange(3.0))[0][0] == 1
+    assert isinstance(first[1]["sum"], np.float64)
+
+
+def test_a_wrong_argument_after_a_right_one_teaches():
+    f = ft.jit(lambda x: np.sin(x))
+    f(np.ones(3)), f(np.ones(3))
+    with pytest.raises(TypeError, match="str"):
+        f("text")
+    with pytest.raises(TypeError):
+        f(np.ones(3), np.ones(3))
+    np.testing.assert_array_equal(f(np.ones(3)), np.sin(np.ones(3)))
+
+
+def test_the_programs_called_last_are_kept(monkeypatch):
+    monkeypatch.setattr("functrans.compile.jit.CACHE_SIZE", 2)
+    staged = []
+
+    @ft.jit
+    def f(x):
+        staged.append(x.shape)
+        return x + 1
+
+    for length in (1, 2, 1, 3, 1, 2):
+        f(np.ones(length))
+    assert staged == [(1,), (2,), (3,), (2,)]
+
+
+def test_without_compilation(monkeypatch):
+    monkeypatch.setattr(ft.config, "jit", False)
+    seen = []
+    f = ft.jit(lambda x: seen.append(x) or x * 2)
+    assert f(3.0) == 6.0 and seen == [3.0]
+    assert f.compilations == 0
+
+
+def test_compilations_are_logged_with_their_reason(monkeypatch, caplog):
+    monkeypatch.setattr(ft.config, "log_compiles", True)
+
+    @ft.jit
+    def loss(x):
+        return np.sum(ft.tree.leaves(x)[0])
+
+    loss(np.ones(3)), loss(np.ones(3)), loss(np.ones(4, np.float32)), loss([np.ones(2)])
+    first, second, third = (record.getMessage() for record in caplog.records)
+    assert "loss for (float64[3]): the first call" in first
+    assert "float32[4] was float64[3]" in second
+    assert "another structure" in third
