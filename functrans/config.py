@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 
-__all__ = ["Settings", "settings"]
+__all__ = ["Settings", "logger", "settings"]
+
+logger = logging.getLogger("functrans")
 
 
 @dataclass(slots=True)
@@ -15,6 +18,10 @@ class Settings:
     Attributes:
         check_programs: check every ``Program`` after it is staged and after each pass over it.
             From ``FUNCTRANS_CHECK_PROGRAMS``; off by default, on in the test suite.
+        disk_cache: whether compiled programs are kept on disk for other processes. From ``FUNCTRANS_DISK_CACHE``;
+            on by default.
+        cache_dir: the folder they are kept in. From ``FUNCTRANS_CACHE_DIR``; by default ``functrans`` in the user's
+            folder for caches. ``python -m functrans.cache info`` says what is in it.
         jit: whether `jit` compiles; if not, functions run as they are, operation by operation. On by default.
         log_compiles: log each compilation with the types of the arguments, and what was new about them.
             From ``FUNCTRANS_LOG_COMPILES``; off by default.
@@ -28,6 +35,8 @@ class Settings:
     """
 
     check_programs: bool = False
+    disk_cache: bool = True
+    cache_dir: str | None = None
     jit: bool = True
     log_compiles: bool = False
     threads: int = 1
@@ -40,6 +49,8 @@ def _processors() -> int:
 
 settings = Settings(
     check_programs=os.environ.get("FUNCTRANS_CHECK_PROGRAMS", "0") == "1",
+    disk_cache=os.environ.get("FUNCTRANS_DISK_CACHE", "1") == "1",
+    cache_dir=os.environ.get("FUNCTRANS_CACHE_DIR") or None,
     log_compiles=os.environ.get("FUNCTRANS_LOG_COMPILES", "0") == "1",
     threads=int(os.environ.get("FUNCTRANS_THREADS", "0")) or _processors(),
 )

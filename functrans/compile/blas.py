@@ -21,7 +21,7 @@ from llvmlite import binding, ir
 from functrans.core.program import Equation
 from functrans.ops.contraction import split
 
-__all__ = ["Product", "matrix_product", "one_thread_each", "parallel_extent", "product_function"]
+__all__ = ["Product", "matrix_product", "one_thread_each", "parallel_extent", "product_function", "routine"]
 
 INT = ir.IntType(32)
 WORD = ir.IntType(64)

@@ -14,7 +14,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 
-__all__ = ["Library", "build"]
+__all__ = ["Library", "build", "load", "processor"]
 
 # LLVM's context is shared by the process.
 _lock = RLock()
@@ -36,9 +36,14 @@ def target_machine() -> Any:
 
 
 class Library:
-    """Compiled functions; they live as long as this object."""
+    """Compiled functions; they live as long as this object.
 
-    def __init__(self, module: Any, engine: Any) -> None:
+    Attributes:
+        code: the object file.
+    """
+
+    def __init__(self, engine: Any, code: bytes, module: Any = None) -> None:
+        self.code = code
         self._module, self._engine = module, engine
 
     def address(self, name: str) -> int:
@@ -70,6 +75,20 @@ def build(module: ir.Module) -> Library:
         passes.add_simplify_cfg_pass()
         passes.add_loop_rotate_pass()
         passes.run(parsed, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
-        engine = binding.create_mcjit_compiler(parsed, machine)
-        engine.finalize_object()
-    return Library(parsed, engine)
+        code = machine.emit_object(parsed)
+        return Library(loaded(machine, code), code, parsed)
+
+
+def load(code: bytes) -> Library:
+    """The functions of an object file that `build` made on a machine like this."""
+    with _lock:
+        return Library(loaded(target_machine(), code), code)
+
+
+def loaded(machine: Any, code: bytes) -> Any:
+    """An engine that holds an object file; it owns the code generator."""
+    empty = binding.parse_assembly("")
+    engine = binding.create_mcjit_compiler(empty, machine)
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine

@@ -81,24 +81,22 @@ def has_entry(types: Sequence[ArrayType]) -> bool:
     return all(type_.dtype.kind in "fiub" and (not type_.weak or type_.dtype == np.float64) for type_ in types)
 
 
-class Addresses:
-    """What an entry finds in its table; loads an address once."""
-
-    def __init__(self) -> None:
-        self.objects: dict[Any, int] = {}
-        self.values: list[int] = []
-
-    def place(self, key: Any, address: int) -> int:
-        """The place of an address in the table."""
-        if key not in self.objects:
-            self.objects[key] = len(self.values)
-            self.values.append(address)
-        return self.objects[key]
+def resolved(name: str) -> int:
+    """The address of an object or a function by the name an entry knows it by."""
+    kind, _, own = name.partition(":")
+    if kind == "function":
+        return functions()[own]
+    if kind == "dtype":
+        return id(np.dtype(own))
+    return id(np.dtype(own).type if kind == "scalar" else OBJECTS[own])
 
 
-def bind(address: int, addresses: list[int]) -> Callable[..., Any]:
-    """The entry at an address as a built-in function, bound to its table."""
-    table = np.array(addresses, np.uintp)
+OBJECTS = {"ndarray": np.ndarray, "float": float, "NotImplemented": NotImplemented}
+
+
+def bind(address: int, names: Sequence[str]) -> Callable[..., Any]:
+    """The entry at an address as a built-in function, bound to the table of what it refers to."""
+    table = np.array([resolved(name) for name in names], np.uintp)
     definition = MethodDefinition(b"entry", address, FASTCALL, None)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
@@ -117,12 +115,12 @@ class EntryEmitter:
     def __init__(self, module: ir.Module, name: str) -> None:
         self.function = ir.Function(module, ir.FunctionType(BYTES, [BYTES, BYTES.as_pointer(), WORD]), name)
         self.b = ir.IRBuilder(self.function.append_basic_block())
-        self.addresses = Addresses()
+        self.names: list[str] = []
         table = self.field(self.function.args[0], DATA_OFFSET, BYTES)
         self.table = self.b.bitcast(table, BYTES.as_pointer())
         self.mismatch = self.function.append_basic_block("mismatch")
         with self.b.goto_block(self.mismatch):
-            unsupported = self.object(NotImplemented)
+            unsupported = self.load("object:NotImplemented")
             self.call("Py_IncRef", ir.VoidType(), unsupported)
             self.b.ret(unsupported)
 
@@ -130,18 +128,16 @@ class EntryEmitter:
         """A field of an object."""
         return self.b.load(self.b.bitcast(self.b.gep(base, [WORD(offset)]), type_.as_pointer()))
 
-    def load(self, key: Any, address: int) -> ir.Value:
+    def load(self, name: str) -> ir.Value:
         """An address of the table."""
-        return self.b.load(self.b.gep(self.table, [WORD(self.addresses.place(key, address))]))
-
-    def object(self, value: Any) -> ir.Value:
-        """An object that lives as long as the process."""
-        return self.load(("object", id(value)), id(value))
+        if name not in self.names:
+            self.names.append(name)
+        return self.b.load(self.b.gep(self.table, [WORD(self.names.index(name))]))
 
     def call(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
         """A call of Python or NumPy."""
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        return self.b.call(self.b.bitcast(self.load(name, functions()[name]), kind.as_pointer()), arguments)
+        return self.b.call(self.b.bitcast(self.load(f"function:{name}"), kind.as_pointer()), arguments)
 
     def require(self, condition: ir.Value) -> None:
         """Go on if a condition holds, else return `NotImplemented`."""
@@ -163,10 +159,10 @@ class EntryEmitter:
         """The address of an argument's elements, if it has the type."""
         b = self.b
         if not type_.shape:
-            scalar = float if type_.weak else type_.dtype.type
-            self.require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), self.object(scalar)))
+            scalar = self.load("object:float" if type_.weak else f"scalar:{type_.dtype.name}")
+            self.require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), scalar))
             return b.gep(value, [WORD(VALUE_OFFSET)])
-        types = [self.object(np.ndarray), self.object(type_.dtype)]
+        types = [self.load("object:ndarray"), self.load(f"dtype:{type_.dtype.name}")]
         data = b.call(self.checker(), [value, *types, INT(len(type_.shape)), self.lengths(type_.shape)])
         self.require(b.icmp_unsigned("!=", data, ir.Constant(BYTES, None)))
         return data
@@ -220,7 +216,7 @@ class EntryEmitter:
             with b.goto_entry_block():
                 room = b.alloca(WORD)
             return None, b.bitcast(room, BYTES)
-        description = self.object(type_.dtype)
+        description = self.load(f"dtype:{type_.dtype.name}")
         self.call("Py_IncRef", ir.VoidType(), description)
         array = self.call("empty", BYTES, INT(len(type_.shape)), self.lengths(type_.shape), description, INT(0))
         failed, following = self.function.append_basic_block("failed"), self.function.append_basic_block("made")
@@ -236,7 +232,7 @@ class EntryEmitter:
             return array
         if type_.weak:
             return self.call("PyFloat_FromDouble", BYTES, self.b.load(self.b.bitcast(data, ir.DoubleType().as_pointer())))
-        return self.call("scalar", BYTES, data, self.object(type_.dtype), ir.Constant(BYTES, None))
+        return self.call("scalar", BYTES, data, self.load(f"dtype:{type_.dtype.name}"), ir.Constant(BYTES, None))
 
 
 def emit_entry(
@@ -250,8 +246,8 @@ def emit_entry(
     workspace: int | None,
     is_parallel: bool,
     releases: bool,
-) -> list[int]:
-    """Emit an entry; gives the addresses it is to be bound to.
+) -> list[str]:
+    """Emit an entry; gives the names of what it is to be bound to.
 
     Args:
         run: the function to call, of a table of data pointers: inputs, results, the workspace; and the number of threads.
@@ -297,7 +293,7 @@ def emit_entry(
         for place, value in enumerate(values):
             emitter.call("PyTuple_SetItem", INT, together, WORD(place), value)
         b.ret(together)
-    return emitter.addresses.values
+    return emitter.names
 
 
 def stack_size(size: int) -> int | None:

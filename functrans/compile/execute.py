@@ -13,12 +13,12 @@ from llvmlite import ir
 
 from functrans.compile.blas import SEVERAL, Product, one_thread_each, parallel_extent, product_function
 from functrans.compile.codegen import Library, build
-from functrans.compile.entry import DATA_OFFSET, bind, emit_entry, has_entry, stack_size
+from functrans.compile.entry import DATA_OFFSET, emit_entry, has_entry, stack_size
 from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel, scratch_size, work
 from functrans.compile.loops import check
 from functrans.compile.memory import plan
+from functrans.compile.native import Description, Native
 from functrans.compile.python_text import body_text, python_text, run
-from functrans.compile.simplify import simplify
 from functrans.compile.steps import HostCall, KernelCall, NativeCall, ProductCall, Step, read_by, steps, written_by
 from functrans.compile.threads import emit_parallel, threads
 from functrans.config import settings
@@ -52,7 +52,6 @@ class Executable:
     """
 
     def __init__(self, program: Program) -> None:
-        program = simplify(program)
         self.program = check_program(program) if settings.check_programs else program
         self.steps: list[Step] = steps(program)
         outside = dict.fromkeys(
@@ -67,8 +66,7 @@ class Executable:
         self.is_parallel = self.divides_products = False
         self.scratch = 0  # bytes each thread needs beside the planned workspace
         self.library: Library | None = None
-        self.entry: Callable[..., Any] | None = None
-        self.stacked: int | None = None  # the workspace an entry has on the stack
+        self.native: Native | None = None  # all of it, where NumPy takes no part
         self.functions: dict[str, ir.Function] = {}  # one for kernels of one text
         self.free: list[np.ndarray[Any, Any]] = []
         self.parts = self.compiled()
@@ -89,13 +87,12 @@ class Executable:
         for number, group in enumerate(groups):
             if isinstance(group, list):
                 run = self.emit(module, f"run{number}", group)
+                if len(groups) == 1 and self.may_have_entry():
+                    return [Stretch(group, self.native_call(module, run, group))]
                 self.emit_stretch(module, f"stretch{number}", run, group)
         if not any(isinstance(group, list) for group in groups):
             return [group for group in groups if isinstance(group, HostCall)]
-        addresses = self.emit_entry(module, run) if len(groups) == 1 and self.may_have_entry() else None
         library = self.library = build(module)
-        if addresses is not None:
-            self.entry = bind(library.address("entry"), addresses)
         return [
             Stretch(group, library.function(f"stretch{number}")) if isinstance(group, list) else group
             for number, group in enumerate(groups)
@@ -119,16 +116,24 @@ class Executable:
         each_once = len(outputs) == len(written) and set(outputs) == set(written)
         return each_once and has_entry([variable.array_type for variable in self.slots])
 
-    def emit_entry(self, module: ir.Module, run: ir.Function) -> list[int]:
-        """Emit the built-in function; gives the addresses it is bound to."""
+    def native_call(self, module: ir.Module, run: ir.Function, calls: Sequence[NativeCall]) -> Callable[[Any], None]:
+        """Compile the program with an entry; gives nothing that is ever called, since the entry is."""
         count = len(self.program.captured) + len(self.program.inputs)
         types = [variable.array_type for variable in self.slots]
         order = [self.slots[atom] - count for atom in self.program.outputs if isinstance(atom, Variable)]
-        self.stacked = stack_size(self.plan.size + self.scratch) if not self.is_parallel else None
-        return emit_entry(
+        room = stack_size(self.plan.size + self.scratch) if not self.is_parallel else None
+        releases = self.is_parallel or self.work() > WORTH_RELEASING
+        names = emit_entry(
             module, "entry", run, types[:count], types[count:], order,
-            workspace=self.stacked, is_parallel=self.is_parallel, releases=self.is_parallel or self.work() > WORTH_RELEASING,
+            workspace=room, is_parallel=self.is_parallel, releases=releases,
         )  # fmt: skip
+        products = {call.product.dtype.name for call in calls if isinstance(call, ProductCall)}
+        description = Description(
+            tuple(names), tuple(sorted(products)), self.plan.size, self.scratch, room is not None, self.is_parallel
+        )
+        self.library = build(module)
+        self.native = Native(self.library, description, types[:count], self.program.values)
+        return self.native.call
 
     def work(self) -> float:
         """About how many nanoseconds the steps take."""
@@ -216,29 +221,6 @@ class Executable:
         """The text of every kernel, and what BLAS and NumPy are called for."""
         return "\n".join(map(step_text, self.steps))
 
-    def caller(self) -> Callable[..., Any] | None:
-        """The quickest way to call it, if there is one: of the flat arguments, gives a result or a tuple of several.
-
-        It returns `NotImplemented` for arguments of other types, or in another memory layout.
-        """
-        entry, values = self.entry, self.program.values
-        if entry is None:
-            return None
-        if self.stacked is not None:
-            return entry if not values else lambda *leaves: entry(*values, *leaves)
-
-        def call(*leaves: Any) -> Any:
-            workspace = self.workspace()
-            try:
-                if not self.is_parallel:
-                    return entry(*values, *leaves, workspace)
-                with one_thread_each() if self.divides_products else nullcontext(), threads() as number:
-                    return entry(*values, *leaves, workspace, number)
-            finally:
-                self.free.append(workspace)
-
-        return call
-
     def workspace(self) -> np.ndarray[Any, Any]:
         """Memory that no other call uses now; large allocations are used again."""
         size = self.plan.size + self.scratch * settings.threads
@@ -250,6 +232,8 @@ class Executable:
 
     def __call__(self, leaves: Sequence[Any], *, interpret: bool = False) -> list[Any]:
         """The flat results; with `interpret` from the text of the kernels, run as Python."""
+        if self.native is not None and not interpret:
+            return self.native(leaves)
         values: list[Any] = [native(value) for value in (*self.program.values, *leaves)]
         values += [None] * (len(self.slots) - len(values))
         for slot, shape, dtype in self.results:

@@ -5,7 +5,6 @@ Under another transform the program is evaluated operation by operation, so that
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from functrans import tree
-from functrans.config import settings
+from functrans.compile.simplify import simplify
+from functrans.config import logger, settings
 from functrans.core.program import Program, without_dead_code
 from functrans.core.staging import function_title, stage
 from functrans.core.trace import TracedValue
@@ -27,6 +27,7 @@ from functrans.transforms.arguments import Transformed
 if TYPE_CHECKING:
     from functrans.compile.execute import Executable
     from functrans.compile.lowered import Lowered
+    from functrans.compile.native import Native
 
 __all__ = ["Jitted", "jit"]
 
@@ -34,7 +35,6 @@ __all__ = ["Jitted", "jit"]
 CACHE_SIZE = 256
 # Static arguments by place and by name.
 Static = tuple[dict[int, Any], dict[str, Any]]
-logger = logging.getLogger("functrans")
 
 
 def jit(
@@ -224,7 +224,8 @@ class Specialization:
                 if self.executable is None:
                     self.announce()
                     executable = compiled(self.program)
-                    self.quick = quick_call(self.program, executable.caller())
+                    call = getattr(executable, "call", None)
+                    self.quick = quick_call(self.program, call) if call is not None else None
                     self.executable = executable
         return self.executable(leaves)
 
@@ -235,14 +236,9 @@ def type_key(leaf: Any) -> Any:
     return (leaf.shape, leaf.dtype) if kind is np.ndarray else kind if kind in PYTHON_SCALARS else type_of(operand(leaf, "jit"))
 
 
-def quick_call(program: Program, caller: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """A function of the positional arguments that calls the compiled program, if it is for just these types.
-
-    Returns `NotImplemented` for others.
-    """
-    if caller is None:
-        return None
-    call, own, results = caller, program.input_structure, program.output_structure
+def quick_call(program: Program, call: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the positional arguments that calls the native program; `NotImplemented` if they have other types."""
+    own, results = program.input_structure, program.output_structure
     arguments, _ = tree.unflatten(own, range(len(program.inputs)))
     is_single, is_flat = results == tree.LEAF, all(isinstance(argument, int) for argument in arguments)
     if is_flat and is_single:
@@ -262,11 +258,27 @@ def quick_call(program: Program, caller: Callable[..., Any] | None) -> Callable[
     return quick
 
 
-def compiled(program: Program) -> Executable:
-    """The compiled program; the compiler is loaded at its first use, so that importing this package stays quick."""
-    from functrans.compile.execute import Executable
+def compiled(program: Program) -> Executable | Native:
+    """The compiled program, from disk if it is there.
 
-    return Executable(program)
+    The compiler is loaded at its first use, so that importing this package stays quick.
+    """
+    from functrans.compile import disk
+    from functrans.compile.execute import Executable
+    from functrans.compile.native import Native
+
+    program = simplify(program)
+    key = disk.key_of(program) if settings.disk_cache else None
+    kept = disk.read(key) if key is not None else None
+    if kept is not None:
+        types = [variable.array_type for variable in (*program.captured, *program.inputs)]
+        return Native.from_code(*kept, types, program.values)
+    executable = Executable(program)
+    if executable.native is None:
+        return executable
+    if key is not None:
+        disk.write(key, executable.native.library.code, executable.native.description)
+    return executable.native
 
 
 def normalized(name: str, given: Any, kind: type) -> frozenset[Any]:

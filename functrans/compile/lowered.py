@@ -100,7 +100,7 @@ class Compiled:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._executable = Executable(program)
+        self._executable = Executable(simplify(program))
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         leaves, structure = tree.flatten((args, keywords))

@@ -17,7 +17,7 @@ from llvmlite import ir
 
 from functrans.config import settings
 
-__all__ = ["emit_parallel", "threads"]
+__all__ = ["emit_parallel", "layer", "threads"]
 
 WORD = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()
