@@ -1,7 +1,6 @@
 """Workloads under `jit`, written once: with NumPy and functrans, or with JAX's namespaces of the same names.
 
-Each returns a function of the arguments, given the array module and the module of transforms. Row numbers are
-those of the table in `docs/performance.md`.
+Each builds a function of the arguments, given the array module and the module of transforms.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ class Compiled:
     Attributes:
         bar: the highest ratio of run times functrans / JAX that is good enough.
         limit: what bounds functrans on this row.
-        options: further arguments of `jit`.
     """
 
     row: str
@@ -33,7 +31,6 @@ class Compiled:
     bar: float
     limit: str
     rtol: float = 1e-8
-    options: tuple[tuple[str, Any], ...] = ()
 
 
 def generator() -> np.random.Generator:

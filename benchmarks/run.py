@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import tempfile
+import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from compiled import COMPILED, Compiled
 from measure import assert_agreement, in_new_process, interleaved_minima
 from workloads import WORKLOADS, Workload
+
+import functrans as ft
 
 IMPORT_TIME = """
 import json, sys, numpy, time
@@ -74,6 +82,64 @@ def run_workload(workload: Workload, seconds: float) -> dict[str, Any]:
     return row(workload.name, times, workload.bars, missing, workload.limit, "s")
 
 
+def run_compiled(workload: Compiled, seconds: float) -> dict[str, Any]:
+    """Times of calls of compiled functions, and of the first call: compiled, from disk, and by JAX."""
+    arguments = workload.arguments()
+    function = workload.build(np, ft)
+    ft.config.disk_cache = False
+    compiles = {"functrans": first_call(lambda: ft.jit(function)(*arguments))}
+    with tempfile.TemporaryDirectory() as folder:
+        ft.config.disk_cache, ft.config.cache_dir = True, folder
+        ft.jit(function)(*arguments)
+        compiles["functrans from disk"] = first_call(lambda: ft.jit(function)(*arguments))
+        ft.config.disk_cache, ft.config.cache_dir = False, None
+    ours = ft.jit(function)
+    contenders, missing = {"functrans": lambda: ft.tree.leaves(ours(*arguments))}, []
+    try:
+        import jax
+    except ModuleNotFoundError as error:
+        missing.append(f"jax ({error})")
+    else:
+        jax.config.update("jax_enable_x64", True)
+        theirs = jax.jit(workload.build(jax.numpy, jax))
+        converted = jax.tree.map(lambda leaf: jax.numpy.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, arguments)
+        compiles["jax"] = first_call(lambda: jax.block_until_ready(theirs(*converted)))
+        contenders["jax"] = lambda: jax.tree.leaves(jax.block_until_ready(theirs(*converted)))
+    assert_agreement({name: call() for name, call in contenders.items()}, workload.rtol)
+    calls = {"functrans": lambda: ours(*arguments)}
+    if not missing:
+        calls["jax"] = lambda: jax.block_until_ready(theirs(*converted))
+    times = interleaved_minima(calls, seconds)
+    name = f"row {workload.row}: {workload.name}"
+    return row(name, times, {"jax": workload.bar}, missing, workload.limit, "s") | {"compiles": compiles}
+
+
+def first_call(call: Callable[[], Any]) -> float:
+    """The time a call takes, in seconds."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def geometric_means(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for the geometric mean of each kind of ratio to JAX's jit."""
+    pairs = {
+        "run time of rows 3 to 16": [
+            r["ratios"]["jax"] for r in rows if "jax" in r["ratios"] and not r["name"].startswith(("row 1a", "row 1b"))
+        ],
+        "first call": [r["compiles"]["functrans"] / r["compiles"]["jax"] for r in rows],
+        "first call in a process that finds the program on disk": [
+            r["compiles"]["functrans from disk"] / r["compiles"]["jax"] for r in rows
+        ],
+    }
+    return [f"Geometric mean of the ratios to JAX's jit, {name}: {geometric(found):.2f}." for name, found in pairs.items()]
+
+
+def geometric(ratios: list[float]) -> float:
+    """The geometric mean."""
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
 def row(
     name: str, figures: dict[str, float], bars: dict[str, float], missing: list[str], limit: str, unit: str
 ) -> dict[str, Any]:
@@ -120,6 +186,8 @@ def table(rows: list[dict[str, Any]], machine: dict[str, str]) -> str:
     for item in rows:
         figures = ", ".join(f"{name} {text_of(figure, item['unit'])}" for name, figure in item["figures"].items())
         figures += "".join(f", {name} missing" for name in item["missing"])
+        if "compiles" in item:
+            figures += "; first call " + ", ".join(f"{name} {text_of(took, 's')}" for name, took in item["compiles"].items())
         ratios = ", ".join(
             f"{peer} {ratio:.2f}"
             + (f" ({item['bars'][peer]}{'' if item['met'][peer] else ', missed'})" if peer in item["bars"] else "")
@@ -127,6 +195,8 @@ def table(rows: list[dict[str, Any]], machine: dict[str, str]) -> str:
         )
         lines.append(f"| {item['name']} | {figures} | {ratios} | {item['limit']} |")
     lines += [
+        "",
+        *(geometric_means(found) if (found := [item for item in rows if len(item.get("compiles", ())) == 3]) else []),
         "",
         "A ratio is functrans / peer: below 1 is faster, or less memory. Minima of interleaved repeats in one run.",
         "",
@@ -180,6 +250,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where to write")
     options = parser.parse_args()
     rows = [run_workload(workload, 5.0 if options.quick else 20.0) for workload in WORKLOADS]
+    first_call(lambda: ft.jit(np.dot)(np.ones((2, 2)), np.ones((2, 2))))  # loads the compiler
+    rows += [run_compiled(workload, 2.0 if options.quick else 8.0) for workload in COMPILED]
     rows += [run_import(5 if options.quick else 15), run_memory()]
     options.out.mkdir(parents=True, exist_ok=True)
     report = table(rows, machine())

@@ -60,7 +60,9 @@ print(json.dumps([len(built), float(value), float(gradient.sum())]))
 """
     environment = {**os.environ, "FUNCTRANS_CACHE_DIR": str(folder), "FUNCTRANS_DISK_CACHE": "1"}
     results = [
-        json.loads(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout)
+        json.loads(
+            subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+        )
         for _ in range(2)
     ]
     assert results[0][0] == 1 and results[1][0] == 0
