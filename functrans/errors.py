@@ -10,6 +10,9 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import CodeType, FrameType
 
 import numpy as np
@@ -190,6 +193,19 @@ def describe_origin(origin: Origin | None) -> str:
     return f"{where}: {text}" if text else where
 
 
+_reported: ContextVar[Origin | None] = ContextVar("functrans_reported", default=None)
+
+
+@contextmanager
+def reporting(origin: Origin | None) -> Iterator[None]:
+    """Messages made within name this line, that of an equation, and not the one that evaluates its program."""
+    token = _reported.set(origin)
+    try:
+        yield
+    finally:
+        _reported.reset(token)
+
+
 def at_user_line() -> str:
     """The end of a message: the user's line that led here."""
-    return f"\n  at {describe_origin(user_origin())}"
+    return f"\n  at {describe_origin(_reported.get() or user_origin())}"

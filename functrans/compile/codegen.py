@@ -50,9 +50,9 @@ class Library:
         """Where a function is."""
         return int(self._engine.get_function_address(name))
 
-    def function(self, name: str) -> Callable[[Any], None]:
+    def function(self, name: str) -> Callable[[Any], int]:
         """A function of the address of a table of pointers; a call releases the GIL."""
-        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address(name))
+        return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(self.address(name))
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""

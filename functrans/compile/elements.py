@@ -22,9 +22,11 @@ from functrans.compile.loops import (
     Load,
     Operand,
     Position,
+    Require,
     Scalar,
     Statement,
 )
+from functrans.compile.places import selection, slice_range
 from functrans.compile.scalars import can_convert, supports
 from functrans.core.primitive import Elementwise, Primitive
 from functrans.core.program import Atom, Equation, Literal, Variable
@@ -80,7 +82,7 @@ def is_inlined(equation: Equation) -> bool:
     if primitive not in ELEMENTS or not all(in_registers(atom.array_type.dtype) for atom in equation.inputs):
         return False
     if primitive is indexing.getitem:
-        return len(equation.inputs) == 1
+        return True
     if primitive in (indexing.index_set, indexing.index_add):
         return len(equation.inputs) == 2 and has_unit_steps(equation)
     if primitive is structure.pad:
@@ -233,6 +235,47 @@ class Builder:
         self.body.append(Bind(held, clamped))
         return within, Affine(((held, 1),))
 
+    def looked_up(self, place: Operand, length: int) -> Affine:
+        """An index into an axis that was read from an array: counted from the end if negative, and checked."""
+        zero, end = Constant(0, INTEGER), Constant(length, INTEGER)
+        place = self.convert(place, INTEGER)
+        negative = self.compute("less", [place, zero], BOOLEAN)
+        place = self.choose(negative, self.compute("add", [place, end], INTEGER), place)
+        inside = [self.compute("greater_equal", [place, zero], BOOLEAN), self.compute("less", [place, end], BOOLEAN)]
+        self.body.append(Require(self.compute("logical_and", inside, BOOLEAN)))
+        if not length:
+            return Affine()
+        last = Constant(length - 1, INTEGER)
+        held = Index(length)
+        clamped = self.compute("minimum", [self.compute("maximum", [place, zero], INTEGER), last], INTEGER)
+        self.body.append(Bind(held, clamped))
+        return Affine(((held, 1),))
+
+    def selected(self, equation: Equation, arrays: int, indices: Indices) -> Indices:
+        """Where in the first operand is what an index selects at `indices`; its arrays are the operands from `arrays` on."""
+        found = selection(equation, arrays)
+        own, remaining = found.split(indices)
+        operands = iter(equation.inputs[arrays:])
+        places: list[Affine] = []
+        for entry in found.template:
+            length = found.shape[len(places)] if len(places) < len(found.shape) else 0
+            if entry is None:
+                remaining.pop(0)
+            elif isinstance(entry, int):
+                places.append(Affine((), entry % length))
+            elif entry == indexing.ARRAY:
+                places.append(self.looked_up(self.read_broadcast(next(operands), own), length))
+            else:
+                taken = slice_range(entry, length)
+                places.append(remaining.pop(0) * taken.step + taken.start)
+        return (*places, *remaining)
+
+    def read_broadcast(self, atom: Atom, indices: Sequence[Affine]) -> Operand:
+        """The element of a value at an index into what it is broadcast to."""
+        shape = atom.array_type.shape
+        own = indices[len(indices) - len(shape) :]
+        return self.read(atom, tuple(index if length != 1 else Affine() for index, length in zip(own, shape)))
+
     def all_of(self, conditions: Sequence[Operand | None]) -> Operand | None:
         """Whether all conditions hold; None if they always do."""
         result: Operand | None = None
@@ -265,9 +308,7 @@ def of_transpose(builder: Builder, equation: Equation, indices: Indices) -> Oper
 
 
 def of_broadcast(builder: Builder, equation: Equation, indices: Indices) -> Operand:
-    shape = equation.inputs[0].array_type.shape
-    own = indices[len(indices) - len(shape) :]
-    return builder.read(equation.inputs[0], tuple(i if n != 1 else Affine() for i, n in zip(own, shape)))
+    return builder.read_broadcast(equation.inputs[0], indices)
 
 
 def reshape_map(old: Sequence[int], new: Sequence[int]) -> Callable[[Indices], Indices] | None:
@@ -342,18 +383,9 @@ def of_diagonal(builder: Builder, equation: Equation, indices: Indices) -> Opera
 
 
 def of_getitem(builder: Builder, equation: Equation, indices: Indices) -> Operand:
-    shape = equation.inputs[0].array_type.shape
-    places: list[Affine] = []
-    remaining = list(indices)
-    for entry in equation.params["index"]:
-        if entry is None:
-            remaining.pop(0)
-        elif isinstance(entry, int):
-            places.append(Affine((), entry % shape[len(places)]))
-        else:
-            start, _, step = slice(*entry).indices(shape[len(places)])
-            places.append(remaining.pop(0) * step + start)
-    return builder.read(equation.inputs[0], (*places, *remaining))
+    x = equation.inputs[0]
+    places = builder.selected(equation, 1, indices)
+    return builder.read(x, places) if math.prod(x.array_type.shape) else Constant(0, x.array_type.dtype)
 
 
 def same_axes(equation: Equation, operand: int, axes: Axes) -> Axes:
@@ -406,17 +438,19 @@ def axes_of_diagonal(equation: Equation, operand: int, axes: Axes) -> Axes:
 
 
 def axes_of_getitem(equation: Equation, operand: int, axes: Axes) -> Axes:
-    shape = equation.inputs[0].array_type.shape
+    selected = selection(equation, 1)
+    own, remaining = selected.split(axes)
+    if operand:
+        return aligned_axes(equation.inputs[operand].array_type.shape, selected.array_shape, tuple(own))
     found: list[int | None] = []
-    remaining = list(axes)
-    for entry in equation.params["index"]:
+    for entry in selected.template:
         if entry is None:
             remaining.pop(0)
-        elif isinstance(entry, int):
+        elif isinstance(entry, int) or entry == indexing.ARRAY:
             found.append(None)
         else:
-            axis, length = remaining.pop(0), shape[len(found)]
-            found.append(axis if slice(*entry).indices(length) == (0, length, 1) else None)
+            axis, length = remaining.pop(0), selected.shape[len(found)]
+            found.append(axis if slice_range(entry, length) == range(length) else None)
     return (*found, *remaining)
 
 

@@ -226,6 +226,16 @@ class EntryEmitter:
         b.position_at_end(following)
         return array, self.field(array, DATA_OFFSET, BYTES)
 
+    def give_up_if(self, failed: ir.Value, arrays: Sequence[ir.Value]) -> None:
+        """Drop the arrays made and return `NotImplemented`, if something failed."""
+        given_up, following = self.function.append_basic_block("given_up"), self.function.append_basic_block("done")
+        self.b.cbranch(failed, given_up, following)
+        self.b.position_at_end(given_up)
+        for array in arrays:
+            self.call("Py_DecRef", ir.VoidType(), array)
+        self.b.branch(self.mismatch)
+        self.b.position_at_end(following)
+
     def delivered(self, type_: ArrayType, array: ir.Value | None, data: ir.Value) -> ir.Value:
         """A result as an object."""
         if array is not None:
@@ -246,6 +256,7 @@ def emit_entry(
     workspace: int | None,
     is_parallel: bool,
     releases: bool,
+    may_fail: bool,
 ) -> list[str]:
     """Emit an entry; gives the names of what it is to be bound to.
 
@@ -255,6 +266,7 @@ def emit_entry(
         workspace: its size, if it is to be on the stack; else an array is passed after the inputs.
         is_parallel: whether the number of threads is passed as the last argument.
         releases: whether other Python threads may run meanwhile.
+        may_fail: whether `run` may give 1, for an index out of bounds: then `NotImplemented` is returned.
     """
     emitter = EntryEmitter(module, name)
     b = emitter.b
@@ -282,9 +294,11 @@ def emit_entry(
     for place, (_, data) in enumerate(made, len(inputs)):
         b.store(data, b.gep(table, [WORD(place)]))
     state = emitter.call("PyEval_SaveThread", BYTES) if releases else None
-    b.call(run, [table, number])
+    failed = b.call(run, [table, number])
     if state is not None:
         emitter.call("PyEval_RestoreThread", ir.VoidType(), state)
+    if may_fail:
+        emitter.give_up_if(b.icmp_signed("!=", failed, INT(0)), [array for array, _ in made if array is not None])
     values = [emitter.delivered(results[place], *made[place]) for place in order]
     if len(values) == 1:
         b.ret(values[0])

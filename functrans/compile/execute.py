@@ -14,17 +14,17 @@ from llvmlite import ir
 from functrans.compile.blas import SEVERAL, Product, one_thread_each, parallel_extent, product_function
 from functrans.compile.codegen import Library, build
 from functrans.compile.entry import DATA_OFFSET, emit_entry, has_entry, stack_size
-from functrans.compile.llvm import BYTES, WORD, divisible, emit_kernel, scratch_size, work
+from functrans.compile.llvm import BYTES, INT, WORD, divisible, emit_kernel, may_fail, scratch_size, work
 from functrans.compile.loops import check
 from functrans.compile.memory import plan
-from functrans.compile.native import Description, Native
+from functrans.compile.native import JIT, Description, Native, raise_again
 from functrans.compile.python_text import body_text, python_text, run
 from functrans.compile.steps import HostCall, KernelCall, NativeCall, ProductCall, Step, read_by, steps, written_by
 from functrans.compile.threads import emit_parallel, threads
 from functrans.config import settings
-from functrans.core.program import Equation, Literal, Program, Variable
+from functrans.core.program import Equation, Literal, Program, Variable, fail
 from functrans.core.program import check as check_program
-from functrans.core.trace import NUMPY_ERRORS, explain
+from functrans.core.trace import NUMPY_ERRORS, running
 from functrans.errors import describe_origin
 
 __all__ = ["Executable", "step_text"]
@@ -41,7 +41,7 @@ class Stretch:
     """Kernels and matrix products that run one after the other in one native call."""
 
     calls: list[NativeCall]
-    run: Callable[[Any], None]
+    run: Callable[[Any], int]
 
 
 class Executable:
@@ -63,7 +63,7 @@ class Executable:
         self.results = [(self.slots[v], v.array_type.shape, v.array_type.dtype) for v in written if v in self.slots]
         self.plan = plan(self.steps, [v for v in written if v not in self.slots])
         self.table_type = ctypes.c_void_p * (len(variables) + 2)
-        self.is_parallel = self.divides_products = False
+        self.is_parallel = self.divides_products = self.may_fail = False
         self.scratch = 0  # bytes each thread needs beside the planned workspace
         self.library: Library | None = None
         self.native: Native | None = None  # all of it, where NumPy takes no part
@@ -116,7 +116,7 @@ class Executable:
         each_once = len(outputs) == len(written) and set(outputs) == set(written)
         return each_once and has_entry([variable.array_type for variable in self.slots])
 
-    def native_call(self, module: ir.Module, run: ir.Function, calls: Sequence[NativeCall]) -> Callable[[Any], None]:
+    def native_call(self, module: ir.Module, run: ir.Function, calls: Sequence[NativeCall]) -> Callable[..., Any]:
         """Compile the program with an entry; gives nothing that is ever called, since the entry is."""
         count = len(self.program.captured) + len(self.program.inputs)
         types = [variable.array_type for variable in self.slots]
@@ -125,14 +125,14 @@ class Executable:
         releases = self.is_parallel or self.work() > WORTH_RELEASING
         names = emit_entry(
             module, "entry", run, types[:count], types[count:], order,
-            workspace=room, is_parallel=self.is_parallel, releases=releases,
+            workspace=room, is_parallel=self.is_parallel, releases=releases, may_fail=self.may_fail,
         )  # fmt: skip
         products = {call.product.dtype.name for call in calls if isinstance(call, ProductCall)}
         description = Description(
             tuple(names), tuple(sorted(products)), self.plan.size, self.scratch, room is not None, self.is_parallel
         )
         self.library = build(module)
-        self.native = Native(self.library, description, types[:count], self.program.values)
+        self.native = Native(self.library, description, self.program)
         return self.native.call
 
     def work(self) -> float:
@@ -143,7 +143,7 @@ class Executable:
 
     def emit_stretch(self, module: ir.Module, name: str, run: ir.Function, calls: Sequence[NativeCall]) -> None:
         """The function that calls `run` with the data of a table's array objects; the last entry is the number of threads."""
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer()]), name)
+        function = ir.Function(module, ir.FunctionType(INT, [BYTES.as_pointer()]), name)
         b = ir.IRBuilder(function.append_basic_block())
         size = len(self.slots) + 1
         table = b.alloca(BYTES, size)
@@ -153,16 +153,18 @@ class Executable:
             data = b.load(b.bitcast(b.gep(array, [WORD(DATA_OFFSET)]), BYTES.as_pointer()))
             b.store(data, b.gep(table, [WORD(slot)]))
         number = b.ptrtoint(b.load(b.gep(function.args[0], [WORD(size)])), WORD)
-        b.call(run, [table, number])
-        b.ret_void()
+        b.ret(b.call(run, [table, number]))
 
     def emit(self, module: ir.Module, name: str, calls: Sequence[NativeCall]) -> ir.Function:
-        """A function that makes calls, with pointers to the elements of each slot and to the workspace, and the number of threads."""
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [BYTES.as_pointer(), WORD]), name)
+        """A function that makes calls, with pointers to the elements of each slot and to the workspace, and the number
+        of threads; gives 1 if an index was out of bounds, else 0."""
+        function = ir.Function(module, ir.FunctionType(INT, [BYTES.as_pointer(), WORD]), name)
         function.linkage = "internal"
         b = ir.IRBuilder(function.append_basic_block())
         known: dict[Variable | None, ir.Value] = {}
         number = function.args[1]
+        failed = b.alloca(INT)
+        b.store(INT(0), failed)
 
         def elements(slot: int) -> ir.Value:
             return b.load(b.gep(function.args[0], [WORD(slot)]))
@@ -190,6 +192,9 @@ class Executable:
                 checked = check(call.kernel) if settings.check_programs else call.kernel
                 self.functions[text] = emit_kernel(module, checked)
             kernel, scratch = self.functions[text], scratch_size(call.kernel)
+            if may_fail(call.kernel):
+                self.may_fail = True
+                pointers.append(failed)
             if scratch:
                 self.scratch = max(self.scratch, scratch)
                 pointers.append(b.gep(workspace(), [WORD(self.plan.size)]))
@@ -201,7 +206,7 @@ class Executable:
                 self.is_parallel = True
                 granule = GRANULE if loop.lanes else 1
                 emit_parallel(b, loop.index.extent, number, kernel, arguments, scratch=scratch, granule=granule)
-        b.ret_void()
+        b.ret(b.load(failed))
         return function
 
     def emit_product(self, b: ir.IRBuilder, product: Product, number: ir.Value, pointers: list[ir.Value]) -> None:
@@ -239,7 +244,7 @@ class Executable:
         for slot, shape, dtype in self.results:
             values[slot] = np.empty(shape, dtype)
         workspace = self.workspace()
-        table = None
+        table, failed = None, 0
         for part, freed in zip(self.parts, self.freed):
             if isinstance(part, HostCall):
                 self.run_host_call(part.equation, values, workspace)
@@ -250,10 +255,12 @@ class Executable:
                     interpreted(call, arrays)
             elif not self.is_parallel:
                 table = table or self.table_type(*map(id, values), id(workspace), 1)
-                part.run(table)
+                failed = part.run(table)
             else:
                 with one_thread_each() if self.divides_products else nullcontext(), threads() as number:
-                    part.run(self.table_type(*map(id, values), id(workspace), number))
+                    failed = part.run(self.table_type(*map(id, values), id(workspace), number))
+            if failed:
+                raise_again(self.program, leaves)
             for slot in freed:
                 values[slot] = None
         self.free.append(workspace)
@@ -276,8 +283,8 @@ class Executable:
             try:
                 result = equation.primitive.evaluate(*operands, **equation.params)
             except NUMPY_ERRORS as error:
-                explain(error, equation.primitive, operands)
-                raise
+                with running(JIT):
+                    fail(equation, operands, error)
         for variable, value in zip(equation.outputs, result if equation.primitive.multiple else (result,)):
             values[self.slots[variable]] = owned(native(value), workspace)
 

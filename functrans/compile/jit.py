@@ -271,8 +271,7 @@ def compiled(program: Program) -> Executable | Native:
     key = disk.key_of(program) if settings.disk_cache else None
     kept = disk.read(key) if key is not None else None
     if kept is not None:
-        types = [variable.array_type for variable in (*program.captured, *program.inputs)]
-        return Native.from_code(*kept, types, program.values)
+        return Native.from_code(*kept, program)
     executable = Executable(program)
     if executable.native is None:
         return executable

@@ -27,6 +27,7 @@ from functrans.compile.loops import (
     Loop,
     Operand,
     Position,
+    Require,
     Scalar,
     Statement,
     Store,
@@ -36,9 +37,9 @@ from functrans.compile.registers import Register, Splat, splat
 from functrans.compile.scalars import LIBRARY, OPERATIONS, convert
 from functrans.compile.vector_math import vector_function
 
-__all__ = ["BYTES", "WORD", "divisible", "emit_kernel", "scratch_size"]
+__all__ = ["BYTES", "INT", "WORD", "divisible", "emit_kernel", "may_fail", "scratch_size"]
 
-WORD, BIT = ir.IntType(64), ir.IntType(1)
+WORD, INT, BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 BYTES = ir.IntType(8).as_pointer()
 INTEGER, BOOLEAN = np.dtype(np.int64), np.dtype(np.bool_)
 # Bytes of one value in all lanes: four vectors of 64 bytes in flight, since a chain of polynomials waits for each of
@@ -104,12 +105,18 @@ def scratch_size(kernel: Kernel) -> int:
     return size if size > ON_STACK else 0
 
 
+def may_fail(kernel: Kernel) -> bool:
+    """Whether a kernel checks indices."""
+    return any(isinstance(statement, Require) for statement in walk(kernel.body))
+
+
 def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
-    """The function of `kernel`: of one pointer per buffer, of scratch memory if it needs any, and of the rounds to run
-    of the outermost loop if that is divisible."""
+    """The function of `kernel`: of one pointer per buffer, of one to what becomes 1 if an index is out of bounds, if
+    it checks any, of scratch memory if it needs any, and of the rounds to run of the outermost loop if that is divisible."""
     buffers = [*kernel.inputs, *kernel.outputs]
     divided, scratch = divisible(kernel), scratch_size(kernel)
-    pointers = [memory_type(buffer.dtype).as_pointer() for buffer in buffers] + [BYTES] * bool(scratch)
+    pointers = [memory_type(buffer.dtype).as_pointer() for buffer in buffers]
+    pointers += [INT.as_pointer()] * may_fail(kernel) + [BYTES] * bool(scratch)
     types = [*pointers, *([WORD, WORD] if divided else [])]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), kernel.name)
     function.linkage = "internal"
@@ -119,10 +126,12 @@ def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
         argument.add_attribute("noalias")
     b = ir.IRBuilder(function.append_basic_block())
     emitter = Emitter(b, kernel, dict(zip(buffers, function.args)))
+    if may_fail(kernel):
+        emitter.failed = function.args[len(buffers)]
     place = 0
     for buffer, size in zip(kernel.own, own_bytes(kernel)):
         if scratch:
-            own = b.gep(function.args[len(buffers)], [WORD(place)])
+            own = b.gep(function.args[len(pointers) - 1], [WORD(place)])
         else:
             own = b.alloca(ir.ArrayType(ir.IntType(8), size))
             own.align = 64
@@ -143,6 +152,7 @@ class Emitter:
         lane: the index of the loop in lanes that it is in, whose value is that of the first lane; and how many there are.
         repeated: whether a lane's round was run before, by the lanes before these; None if none is.
         cleared: buffers that were written in the loop in lanes, so that running a round again starts them anew.
+        failed: where it is noted that an index is out of bounds.
     """
 
     def __init__(self, builder: ir.IRBuilder, kernel: Kernel, pointers: dict[Buffer, ir.Value]) -> None:
@@ -153,6 +163,7 @@ class Emitter:
         self.lanes: int | None = None
         self.repeated: ir.Value | None = None
         self.cleared: set[Buffer] = set()
+        self.failed: ir.Value | None = None
 
     def block(self, body: Sequence[Statement]) -> None:
         """Emit statements."""
@@ -164,6 +175,8 @@ class Emitter:
                     self.values[target] = self.address(offset)
                 case Bind(index, value):
                     self.values[index] = self.of(value)
+                case Require(condition):
+                    self.require(self.of(condition))
                 case Load(target, buffer, offset):
                     self.values[target] = self.load(buffer, offset)
                 case Store(buffer, offset, value):
@@ -201,6 +214,13 @@ class Emitter:
         if operation in LIBRARY and lanes is not None:
             return self.b.call(vector_function(self.b.module, operation, register), values)
         return OPERATIONS[operation][1](self.b, register, *values)
+
+    def require(self, condition: ir.Value) -> None:
+        """Note that an index is out of bounds, unless the condition holds in every lane."""
+        if isinstance(condition.type, ir.VectorType):
+            condition = self.across("logical_and", BOOLEAN, condition)
+        with self.b.if_then(self.b.not_(condition), likely=False):
+            self.b.store_atomic(INT(1), self.failed, "monotonic", 4)
 
     # Memory
 

@@ -29,6 +29,7 @@ __all__ = [
     "Load",
     "Loop",
     "Position",
+    "Require",
     "Scalar",
     "Statement",
     "Store",
@@ -133,6 +134,13 @@ class Bind:
 
 
 @dataclass(eq=False, slots=True)
+class Require:
+    """An index is out of bounds where the condition is false: the rounds go on, and the program fails after them."""
+
+    condition: Operand
+
+
+@dataclass(eq=False, slots=True)
 class Load:
     """``target = buffer[offset]``."""
 
@@ -187,7 +195,7 @@ class Loop:
     lanes: bool = False
 
 
-Statement = Compute | Position | Bind | Load | Store | Combine | Loop
+Statement = Compute | Position | Bind | Require | Load | Store | Combine | Loop
 
 
 @dataclass(eq=False)
@@ -247,6 +255,8 @@ def split_invariant(loop: Loop) -> tuple[list[Statement], list[Statement]]:
                 same, defined = changing.isdisjoint(index for index, _ in offset.terms), [target]
             case Bind(index, value):
                 same, defined = value not in changing, [index]
+            case Require(condition):
+                same, defined = condition not in changing, []
             case Load(target, buffer, offset):
                 same, defined = buffer not in written and changing.isdisjoint(index for index, _ in offset.terms), [target]
             case Loop():
@@ -297,6 +307,8 @@ def check(kernel: Kernel) -> Kernel:
                 case Bind(index, value):
                     used(value, scope)
                     scope.add(index)
+                case Require(condition):
+                    used(condition, scope)
                 case Load(target, buffer, offset):
                     addressed(buffer, offset, scope)
                     if target.dtype != buffer.dtype:

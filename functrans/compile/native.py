@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -15,9 +15,14 @@ from functrans.compile.codegen import Library, load
 from functrans.compile.entry import bind
 from functrans.compile.threads import layer, threads
 from functrans.config import settings
+from functrans.core.program import Program
+from functrans.core.trace import Evaluation, running
 from functrans.core.types import ArrayType
 
-__all__ = ["Description", "Native"]
+__all__ = ["JIT", "Description", "Native", "raise_again"]
+
+# What compiled code's errors say raised them.
+JIT = Evaluation("jit")
 
 
 @dataclass(frozen=True)
@@ -43,29 +48,26 @@ class Description:
 class Native:
     """A program in machine code: a function of the flat arguments.
 
-    Args:
-        types: of what it takes: the captured arrays, then the arguments.
-        values: the captured arrays.
-
     Attributes:
         call: the quickest way to call it: of the arguments one by one, gives a result or a tuple of several, or
-            `NotImplemented` for arguments of other types or in another memory layout.
+            `NotImplemented` for arguments of other types or in another memory layout, or where an operation fails.
     """
 
-    def __init__(self, library: Library, description: Description, types: Sequence[ArrayType], values: Sequence[Any]) -> None:
-        self.library, self.description, self.types, self.values = library, description, types, tuple(values)
+    def __init__(self, library: Library, description: Description, program: Program) -> None:
+        self.library, self.description, self.program, self.values = library, description, program, program.values
+        self.types = [variable.array_type for variable in (*program.captured, *program.inputs)]
         self.free: list[np.ndarray[Any, Any]] = []
         run = self.run = self.runner(bind(library.address("entry"), description.refers_to))
-        self.call: Callable[..., Any] = partial(run, *values) if values else run
+        self.call: Callable[..., Any] = partial(run, *self.values) if self.values else run
 
     @classmethod
-    def from_code(cls, code: bytes, description: Description, types: Sequence[ArrayType], values: Sequence[Any]) -> Native:
+    def from_code(cls, code: bytes, description: Description, program: Program) -> Native:
         """The program of an object file."""
         for dtype in description.products:
             routine(np.dtype(dtype))
         if description.is_parallel:
             layer()
-        return cls(load(code), description, types, values)
+        return cls(load(code), description, program)
 
     def runner(self, entry: Callable[..., Any]) -> Callable[..., Any]:
         """The entry with the memory and the threads it needs."""
@@ -97,7 +99,19 @@ class Native:
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
         """The flat results, for arguments in any memory layout."""
         result = self.run(*map(in_type, (*self.values, *leaves), self.types))
+        if result is NotImplemented:
+            raise_again(self.program, leaves)
         return list(result) if isinstance(result, tuple) else [result]
+
+
+def raise_again(program: Program, leaves: Sequence[Any]) -> NoReturn:
+    """Raise NumPy's own error of the operation that failed, by evaluating its program one operation at a time."""
+    with running(JIT):
+        program.evaluate(leaves)
+    raise IndexError(
+        f"jit of {program.name}: an index was out of bounds in compiled code, but not when the same was evaluated by NumPy"
+        "\n  Remedy: indices made of floating numbers may differ by rounding: round them before they are converted."
+    )
 
 
 def in_type(value: Any, type_: ArrayType) -> Any:

@@ -20,10 +20,10 @@ from functrans.compile.elements import Axes, Definitions, in_registers, is_inlin
 from functrans.compile.scalars import LIBRARY, can_convert
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
-from functrans.ops import arithmetic, reduction, structure
+from functrans.ops import arithmetic, indexing, reduction, structure
 from functrans.ops.contraction import contract, split
 
-__all__ = ["Node", "REDUCTIONS", "nodes_of", "stored"]
+__all__ = ["Node", "REDUCTIONS", "is_scattered", "nodes_of", "stored"]
 
 REDUCTIONS: dict[Primitive, str] = {
     reduction.sum: "add", reduction.max: "maximum", reduction.min: "minimum", reduction.all: "logical_and",
@@ -96,6 +96,13 @@ def is_joined(equation: Equation) -> bool:
     return equation.primitive is structure.concatenate and all(in_registers(d) and can_convert(d, out) for d in (*dtypes, out))
 
 
+def is_scattered(equation: Equation) -> bool:
+    """Whether an equation writes where index arrays say, by kernels of its own."""
+    types = [atom.array_type for atom in equation.inputs]
+    is_update = equation.primitive in (indexing.index_set, indexing.index_add) and len(types) > 2
+    return is_update and all(in_registers(t.dtype) for t in types) and can_convert(types[1].dtype, types[0].dtype)
+
+
 def is_contracted(equation: Equation) -> bool:
     """Whether an equation is a contraction that is computed by loops."""
     if equation.primitive is not contract:
@@ -138,7 +145,7 @@ def stored(program: Program) -> set[Variable]:
     costs: dict[Any, int] = {}
     for equation in program.equations:
         inlined, contracted = is_inlined(equation), is_contracted(equation)
-        fused = inlined or contracted or is_reduced(equation) or is_joined(equation)
+        fused = inlined or contracted or is_reduced(equation) or is_joined(equation) or is_scattered(equation)
         if not inlined:
             kept.update(equation.outputs)
         size = loop_size(equation, contracted)

@@ -22,6 +22,7 @@ from functrans.compile.loops import (
     Loop,
     Operand,
     Position,
+    Require,
     Scalar,
     Statement,
     Store,
@@ -111,6 +112,8 @@ def block(body: list[Statement], names: Names, indent: str) -> list[str]:
             case Bind(index, value):
                 text = names.of(value)
                 lines.append(f"{indent}{names.define(index)} = {text}")
+            case Require(condition):
+                lines.append(f"{indent}require({names.of(condition)})")
             case Load(target, buffer, offset):
                 text = f"{names.of(buffer)}[{names.address(offset)}]"
                 lines.append(f"{indent}{names.define(target)} = {text}")
@@ -161,9 +164,16 @@ def namespace() -> dict[str, Any]:
 
     names: dict[str, Any] = {name: getattr(np, name) for name in dir(np) if not name.startswith("_")}
     names["bool"], names["min"] = np.bool_, min
+    names["require"] = require
     names["multiply_add"] = lambda x, y, z: x * y + z
     names["masked_multiply"] = masked_multiply_evaluate
     return names | {name: getattr(special, name) for name in ("erf", "erfc")}
+
+
+def require(inside: bool) -> None:
+    """Raise unless an index is one of its axis."""
+    if not inside:
+        raise IndexError("an index is out of bounds")
 
 
 def run(kernel: Kernel, *arrays: np.ndarray[Any, Any]) -> None:

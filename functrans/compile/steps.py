@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functrans.compile.blas import Product, matrix_product
 from functrans.compile.fuse import Item, Leaf, arrange
 from functrans.compile.kernels import KernelCall, kernel_calls, leaves_of
-from functrans.compile.nodes import nodes_of, stored
+from functrans.compile.nodes import is_scattered, nodes_of, stored
+from functrans.compile.scatter import scatter_calls
 from functrans.core.program import Equation, Literal, Program, Variable
 from functrans.ops.contraction import contract
 
@@ -59,7 +60,11 @@ def steps(program: Program) -> list[Step]:
     result: list[Step] = []
     for item in items:
         if isinstance(item, Leaf) and item.is_call:
-            result.append(call_of(item.nodes[0].equation))
+            equation = item.nodes[0].equation
+            if is_scattered(equation):
+                result += scatter_calls(definitions, kept, f"kernel{len(result)}", equation)
+            else:
+                result.append(call_of(equation))
         else:
             result += kernel_calls(definitions, kept, f"kernel{len(result)}", item, wanted, scattered)
     return result

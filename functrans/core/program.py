@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from functrans import tree
 from functrans.core.primitive import Primitive
+from functrans.core.trace import NUMPY_ERRORS, explain
 from functrans.core.types import ArrayType, type_of
-from functrans.errors import Origin, ProgramError, StructureError, describe_origin
+from functrans.errors import Origin, ProgramError, StructureError, describe_origin, reporting
 
-__all__ = ["Atom", "Equation", "Literal", "Program", "Variable", "check", "without_dead_code"]
+__all__ = ["Atom", "Equation", "Literal", "Program", "Variable", "check", "fail", "without_dead_code"]
 
 
 class Variable:
@@ -111,7 +112,11 @@ class Program:
 
         last_use = self._last_uses()
         for position, equation in enumerate(self.equations):
-            result = equation.primitive(*map(read, equation.inputs), **equation.params)
+            operands = list(map(read, equation.inputs))
+            try:
+                result = equation.primitive(*operands, **equation.params)
+            except NUMPY_ERRORS as error:
+                fail(equation, operands, error)
             if equation.primitive.multiple:
                 environment.update(zip(equation.outputs, result, strict=True))
             else:
@@ -160,6 +165,14 @@ class Program:
         results = ", ".join(map(show, self.outputs))
         yield f"program {self.name}({arguments}{captured}) -> {results if len(self.outputs) == 1 else f'({results})'}"
         yield from body
+
+
+def fail(equation: Equation, operands: Sequence[Any], error: Exception) -> NoReturn:
+    """Raise the error of an equation's operation, naming the line it stems from."""
+    if not equation.primitive.runs_user_code:
+        with reporting(equation.origin):
+            explain(error.__cause__ if isinstance(error.__cause__, NUMPY_ERRORS) else error, equation.primitive, operands)
+    raise error
 
 
 def letters(number: int) -> str:

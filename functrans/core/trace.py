@@ -133,8 +133,8 @@ class Evaluation(Trace):
 
     __slots__ = ()
 
-    def __init__(self) -> None:
-        Owner.__init__(self, "evaluation", alive=True)
+    def __init__(self, transform: str = "evaluation") -> None:
+        Owner.__init__(self, transform, alive=True)
 
     def process(self, primitive: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
         for operand in operands:
