@@ -10,14 +10,14 @@ Invariant: items are in order of their dependencies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from functrans.compile.nodes import Node
 from functrans.core.program import Variable
 
-__all__ = ["Item", "Leaf", "Nest", "arrange"]
+__all__ = ["Item", "Leaf", "Nest", "arrange", "leaves_of"]
 
 # A class is preferred to that of a node's leading axis if it weighs more by this factor.
 PREFERRED = 1.25
@@ -54,6 +54,16 @@ class Nest:
 
 
 Item = Nest | Leaf
+def leaves_of(item: Item, path: tuple[Nest, ...] = ()) -> Iterable[tuple[Node, tuple[Nest, ...]]]:
+    """The nodes of an item with the nests around each, in order."""
+    if isinstance(item, Leaf):
+        for node in item.nodes:
+            yield node, path
+    else:
+        for inner in item.items:
+            yield from leaves_of(inner, (*path, item))
+
+
 # For each node, the loops that are not yet around it, by class; of two in one class the first counts.
 Remaining = Mapping[Node, dict[Any, int]]
 

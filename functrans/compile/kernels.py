@@ -8,14 +8,15 @@ round to round in registers where the loops inside are reduced too, else in a bu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from functrans.compile.elements import Builder, Definitions, Indices, address
-from functrans.compile.fuse import Item, Leaf, Nest
+from functrans.compile.fuse import Item, Leaf, Nest, leaves_of
+from functrans.compile.lanes import lane_nests
 from functrans.compile.loops import (
     Affine,
     Buffer,
@@ -32,7 +33,6 @@ from functrans.compile.loops import (
     Statement,
     Store,
     hoisted,
-    walk,
 )
 from functrans.compile.nodes import REDUCTIONS, Node
 from functrans.core.program import Atom, Variable
@@ -53,8 +53,6 @@ PART_OPERATIONS = 200_000
 LARGEST_PACKED = 512
 # What the rounds of a part are a multiple of.
 MOST_LANES = 64
-# Elements a vector register holds, about: what cost estimates are made with.
-LANES = 8
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -75,8 +73,7 @@ def kernel_calls(
     builder.item(item)
     buffers = list(builder.inputs.values()), list(builder.outputs.values())
     kernel = Kernel(name, *buffers, hoisted(builder.body), header(builder), builder.own)
-    if not any(isinstance(statement, Loop) and statement.lanes for statement in walk(kernel.body)):
-        put_in_lanes(kernel.body)
+    put_in_lanes(kernel.body)
     calls = [KernelCall(kernel, tuple(builder.inputs), tuple(builder.outputs))]
     for number, (variable, parts) in enumerate(builder.parts.items()):
         calls.append(sum_of_parts(f"{name}_total{number}", builder.nodes[variable][0], parts))
@@ -93,23 +90,13 @@ def header(builder: KernelBuilder) -> tuple[str, ...]:
 
 
 def put_in_lanes(body: Sequence[Statement]) -> None:
-    """Mark the innermost loops."""
+    """Mark the innermost loops, but those in a loop in lanes."""
     for statement in body:
-        if isinstance(statement, Loop):
+        if isinstance(statement, Loop) and not statement.lanes:
             if any(isinstance(inner, Loop) for inner in statement.body):
                 put_in_lanes(statement.body)
             else:
                 statement.lanes = statement.index.extent > 3
-
-
-def leaves_of(item: Item, path: tuple[Nest, ...] = ()) -> Iterable[tuple[Node, tuple[Nest, ...]]]:
-    """The nodes of an item with the nests around each, in order."""
-    if isinstance(item, Leaf):
-        for node in item.nodes:
-            yield node, path
-    else:
-        for inner in item.items:
-            yield from leaves_of(inner, (*path, item))
 
 
 def defined_in(node: Node, path: tuple[Nest, ...]) -> tuple[Nest, ...]:
@@ -153,7 +140,7 @@ class KernelBuilder(Builder):
         self.running: dict[Node, Operand] = {}
         self.latest: dict[Node, Operand] = {}
         self.part: tuple[Index, int] | None = None
-        self.in_lanes = isinstance(item, Nest) and is_better_in_lanes(item, self.nodes, wanted)
+        self.lane_nests = lane_nests(item, wanted) if isinstance(item, Nest) else set()
 
     def shared_nests(self) -> dict[Variable, int]:
         """For each value that is read in the item where its register is not, how many nests are around both places."""
@@ -210,7 +197,7 @@ class KernelBuilder(Builder):
 
     def strided_axis(self, variable: Variable, indices: Indices) -> int | None:
         """The axis along which a value from outside is read in lanes, if its elements are far apart there, and read often."""
-        if not self.in_lanes or self.repeats.get(variable, 0) < 2:
+        if not self.around or self.around[0] not in self.lane_nests or self.repeats.get(variable, 0) < 2:
             return None
         found = [axis for axis, index in enumerate(indices) if any(term[0] is self.lane for term in index.terms)]
         if len(found) != 1 or indices[found[0]] != Affine(((self.lane, 1),)):
@@ -223,7 +210,7 @@ class KernelBuilder(Builder):
             return
         shape = variable.array_type.shape
         axes = tuple(other for other in range(len(shape)) if other != axis)
-        buffer = self.own_buffer(variable, axes)
+        buffer = self.own_buffer(variable, axes, 1)
         loops = [self.lane if other == axis else Index(length) for other, length in enumerate(shape)]
         indices = tuple(Affine(((index, 1),)) for index in loops)
         target = Scalar(variable.array_type.dtype)
@@ -325,11 +312,11 @@ class KernelBuilder(Builder):
         if variable in self.wanted:
             self.body.append(Store(self.output(variable), address(at, variable.array_type.shape), value))
         if variable in self.shared:
-            if variable in self.wanted and (not self.in_lanes or variable in self.scattered):
+            if variable in self.wanted and (variable in self.scattered or not self.is_private(variable, self.shared[variable])):
                 self.places[variable] = self.outputs[variable], tuple(range(len(at)))
                 return
             axes = self.axes_inside(node, self.shared[variable])
-            buffer = self.own_buffer(variable, axes)
+            buffer = self.own_buffer(variable, axes, self.shared[variable])
             self.body.append(Store(buffer, self.offset(variable, axes, at), value))
 
     def output(self, variable: Variable) -> Buffer:
@@ -338,11 +325,17 @@ class KernelBuilder(Builder):
             self.outputs[variable] = Buffer(variable.array_type.dtype, math.prod(variable.array_type.shape))
         return self.outputs[variable]
 
-    def own_buffer(self, variable: Variable, axes: tuple[int, ...]) -> Buffer:
-        """The kernel's own buffer over some axes of a value."""
+    def is_private(self, variable: Variable, depth: int) -> bool:
+        """Whether a value is read only in the round of a loop in lanes that it is computed in, one of the outermost `depth` nests."""
+        path = self.paths[self.nodes[variable][0]]
+        return any(nest in self.lane_nests for nest in path[:depth])
+
+    def own_buffer(self, variable: Variable, axes: tuple[int, ...], depth: int) -> Buffer:
+        """The kernel's own buffer over some axes of a value, for a round of the outermost `depth` nests."""
         if variable not in self.places:
             size = math.prod(variable.array_type.shape[axis] for axis in axes)
-            self.own.append(Buffer(variable.array_type.dtype, size, self.in_lanes))
+            private = variable not in self.nodes or self.is_private(variable, depth)
+            self.own.append(Buffer(variable.array_type.dtype, size, private))
             self.places[variable] = self.own[-1], axes
         return self.places[variable][0]
 
@@ -404,7 +397,7 @@ class KernelBuilder(Builder):
             self.places[variable] = self.output(variable), tuple(range(len(node.kept)))
         else:
             depth = min(len(self.around), self.shared.get(variable, len(self.around)))
-            self.own_buffer(variable, self.axes_inside(node, depth))
+            self.own_buffer(variable, self.axes_inside(node, depth), depth)
         buffer, axes = self.places[variable]
         indices = list(self.indices(node))
         loops = {axis: Index(variable.array_type.shape[axis]) for axis in inside}
@@ -441,8 +434,7 @@ class KernelBuilder(Builder):
             self.at[node][loop] = Affine()
         items = [Carried(inside[node], first[node], self.latest[node]) for node in carried]
         results = {node: Scalar(carried_dtype(node)) for node in carried}
-        lanes = self.in_lanes and not self.around
-        statement = Loop(index, self.body, items, list(results.values()), rounds, lanes)
+        statement = Loop(index, self.body, items, list(results.values()), rounds, nest in self.lane_nests)
         self.body, self.known, self.running = body, known, running
         self.body.append(statement)
         return dict(results)
@@ -536,39 +528,3 @@ def sum_of_parts(name: str, node: Node, parts: Variable) -> KernelCall:
     line = f"{node.equation.primitive.name}: {type_}  from {describe_origin(node.equation.origin)}"
     nest: list[Statement] = [Loop(element, statements, lanes=True)] if size != 1 else statements
     return KernelCall(Kernel(name, [source], [out], nest, (line,)), (parts,), (node.variable,))
-
-
-def is_better_in_lanes(nest: Nest, nodes: dict[Variable, list[Node]], wanted: set[Variable]) -> bool:
-    """Whether rounds of the outer loop side by side cost less than rounds of the innermost loops.
-
-    Vectors are read whole where the loop runs along the last axis of an array, and an element at a time
-    along others.
-    """
-    outer = inner = 0.0
-    for node, path in leaves_of(nest):
-        sides: list[tuple[Variable, Sequence[int | None], bool]] = [(v, axes, v in nodes) for v, axes in node.reads]
-        if node.variable in wanted:
-            sides.append((node.variable, node.kept, False))
-        outer += node.size * access_cost(node, nest.loops[node], sides, own_is_free=True)
-        if len(path) > 1:
-            inner += node.size * access_cost(node, path[-1].loops[node], sides, own_is_free=False)
-        else:
-            inner += node.size * (2 + len(sides)) if len(nest.items) > 1 else node.size * 2 / LANES
-    return outer < inner
-
-
-def access_cost(
-    node: Node, loop: int, sides: Sequence[tuple[Variable, Sequence[int | None], bool]], *, own_is_free: bool
-) -> float:
-    """About what a round costs in lanes of a loop."""
-    extent = max(node.extents[loop], 1)
-    used = extent / (-(-extent // LANES) * LANES)
-    cost = 2.0 / (LANES * used) + (0.0 if own_is_free else 4.0 / extent)
-    if loop not in node.kept and len(node.kept) > 0 and own_is_free:
-        cost += 1.0 / LANES
-    for variable, axes, is_own in sides:
-        shape = variable.array_type.shape
-        last = max((place for place, length in enumerate(shape) if length != 1), default=-1)
-        strided = loop in axes and axes.index(loop) != last and not (is_own and own_is_free)
-        cost += 1.0 if strided else 1.0 / (LANES * used)
-    return cost

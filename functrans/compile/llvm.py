@@ -94,8 +94,7 @@ def lanes_of(kernel: Kernel, loop: Loop) -> int:
 
 def own_bytes(kernel: Kernel) -> list[int]:
     """The memory of each own buffer, in whole cache lines."""
-    loops = [item for item in walk(kernel.body) if isinstance(item, Loop) and item.lanes]
-    lanes = lanes_of(kernel, loops[0]) if loops else 1
+    lanes = max((lanes_of(kernel, item) for item in walk(kernel.body) if isinstance(item, Loop) and item.lanes), default=1)
     return [-(-b.size * b.dtype.itemsize * (lanes if b.private else 1) // 64) * 64 for b in kernel.own]
 
 

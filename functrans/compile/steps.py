@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from functrans.compile.blas import Product, matrix_product
-from functrans.compile.fuse import Item, Leaf, arrange
-from functrans.compile.kernels import KernelCall, kernel_calls, leaves_of
+from functrans.compile.fuse import Item, Leaf, arrange, leaves_of
+from functrans.compile.kernels import KernelCall, kernel_calls
 from functrans.compile.nodes import is_scattered, nodes_of, stored
 from functrans.compile.scatter import scatter_calls
 from functrans.core.program import Equation, Literal, Program, Variable
