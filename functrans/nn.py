@@ -245,10 +245,12 @@ def conv(x: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", dilation
     patches = windows(padded, window=tuple(window), stride=strides, dilation=dilation)
     places = shape_of(patches)[2 : 2 + rank]
     patches = np.reshape(patches, (batch, groups, per_group, *places, *window))
+    # As matrices, so that this contraction and those of its derivatives are one product for each group.
+    patches = np.transpose(patches, (1, 2, *range(3 + rank, 3 + 2 * rank), 0, *range(3, 3 + rank)))
     kernel = np.reshape(kernel, (groups, outputs // groups, per_group, *window))
     place_letters, window_letters = "pqrstu"[:rank], "vwxyzh"[:rank]
-    result = contract(patches, kernel, subscripts=f"bgc{place_letters}{window_letters},goc{window_letters}->bgo{place_letters}")
-    return np.reshape(result, (batch, outputs, *places))
+    result = contract(patches, kernel, subscripts=f"gc{window_letters}b{place_letters},goc{window_letters}->gob{place_letters}")
+    return np.reshape(np.moveaxis(result, 2, 0), (batch, outputs, *places))
 
 
 def _pooled(x: Any, window: Any, strides: Any, padding: Any, fill: float) -> Any:

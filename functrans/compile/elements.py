@@ -388,6 +388,15 @@ def of_getitem(builder: Builder, equation: Equation, indices: Indices) -> Operan
     return builder.read(x, places) if math.prod(x.array_type.shape) else Constant(0, x.array_type.dtype)
 
 
+def of_windows(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    params = equation.params
+    rank = len(params["window"])
+    lead = len(indices) - 2 * rank
+    places, inner = indices[lead : lead + rank], indices[lead + rank :]
+    own = (p * stride + i * spacing for p, i, stride, spacing in zip(places, inner, params["stride"], params["dilation"]))
+    return builder.read(equation.inputs[0], (*indices[:lead], *own))
+
+
 def same_axes(equation: Equation, operand: int, axes: Axes) -> Axes:
     return axes
 
@@ -431,6 +440,11 @@ def axes_of_flip(equation: Equation, operand: int, axes: Axes) -> Axes:
 
 def axes_of_pad(equation: Equation, operand: int, axes: Axes) -> Axes:
     return aligned_axes(equation.inputs[0].array_type.shape, equation.outputs[0].array_type.shape, axes)
+
+
+def axes_of_windows(equation: Equation, operand: int, axes: Axes) -> Axes:
+    rank = len(equation.params["window"])
+    return (*axes[: len(axes) - 2 * rank], *[None] * rank)
 
 
 def axes_of_diagonal(equation: Equation, operand: int, axes: Axes) -> Axes:
@@ -514,6 +528,7 @@ ELEMENTS: dict[Primitive, tuple[Element, Callable[[Equation, int, Axes], Axes]]]
     structure.pad: (of_pad, axes_of_pad),
     structure.triangle: (of_triangle, same_axes),
     structure.diagonal: (of_diagonal, axes_of_diagonal),
+    structure.windows: (of_windows, axes_of_windows),
     indexing.getitem: (of_getitem, axes_of_getitem),
     indexing.index_set: (of_update, axes_of_update),
     indexing.index_add: (of_update, axes_of_update),

@@ -372,10 +372,10 @@ class KernelBuilder(Builder):
         for node, result in results.items():
             if node in self.running:
                 self.latest[node] = result
-            elif node.variable in self.parts:
-                self.body.append(Store(self.output(self.parts[node.variable]), self.offset(node.variable, (), ()), result))
             elif node.variable in self.places:
                 self.combine(node, result)
+            elif node.variable in self.parts:
+                self.body.append(Store(self.output(self.parts[node.variable]), self.offset(node.variable, (), ()), result))
             else:
                 self.define(node, result)
         if self.part is not None and outermost:

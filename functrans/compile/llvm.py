@@ -63,7 +63,8 @@ def divisible(kernel: Kernel) -> Loop | None:
     if len(kernel.body) != 1 or not isinstance(kernel.body[0], Loop):
         return None
     loop = kernel.body[0]
-    return loop if not loop.carried and loop.index.extent > 1 and work(kernel.body) >= WORTH_DIVIDING else None
+    is_free = not loop.carried and not loop.ordered and loop.index.extent > 1
+    return loop if is_free and work(kernel.body) >= WORTH_DIVIDING else None
 
 
 def work(body: Sequence[Statement], in_lanes: bool = False) -> float:

@@ -185,6 +185,7 @@ class Loop:
         carried: the operation that makes each the following one may be taken in any order of the rounds.
         rounds: the first and the end of the rounds to run, of those the index has; None for all.
         lanes: whether rounds are computed side by side, in the lanes of vectors; no other loop in it or around it is.
+        ordered: whether rounds must follow each other, since one may write where another does.
     """
 
     index: Index
@@ -193,6 +194,7 @@ class Loop:
     results: list[Scalar] = field(default_factory=list)
     rounds: tuple[Affine, Affine] | None = None
     lanes: bool = False
+    ordered: bool = False
 
 
 Statement = Compute | Position | Bind | Require | Load | Store | Combine | Loop
@@ -320,8 +322,8 @@ def check(kernel: Kernel) -> Kernel:
                     if value.dtype != buffer.dtype:
                         raise fail(f"a {value.dtype} is stored as {buffer.dtype}")
                 case Loop(index, inner, carried, results):
-                    if statement.lanes and in_lanes:
-                        raise fail("a loop in lanes is inside another")
+                    if statement.lanes and (in_lanes or statement.ordered):
+                        raise fail("a loop in lanes is inside another, or its rounds must follow each other")
                     for item in carried:
                         used(item.first, scope)
                     visit(inner, {*scope, index, *(item.inside for item in carried)}, in_lanes or statement.lanes)

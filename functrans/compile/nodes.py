@@ -97,8 +97,10 @@ def is_joined(equation: Equation) -> bool:
 
 
 def is_scattered(equation: Equation) -> bool:
-    """Whether an equation writes where index arrays say, by kernels of its own."""
+    """Whether an equation writes where index arrays say, or adds up windows, by kernels of its own."""
     types = [atom.array_type for atom in equation.inputs]
+    if equation.primitive is structure.fold:
+        return in_registers(types[0].dtype)
     is_update = equation.primitive in (indexing.index_set, indexing.index_add) and len(types) > 2
     return is_update and all(in_registers(t.dtype) for t in types) and can_convert(types[1].dtype, types[0].dtype)
 

@@ -1,7 +1,7 @@
-"""Kernels of `index_set` and `index_add` with index arrays: a copy of the operand, then a loop that writes into it.
+"""Kernels of `fold`, and of `index_set` and `index_add` with index arrays: a copy of an operand, then a loop that writes into it.
 
-Elements are written in the order of the index arrays, so that of equal indices the last wins and sums are
-rounded as NumPy rounds them. Threads share the last axis of a row, never those of index arrays.
+Elements are written in NumPy's order, so that of equal indices the last wins and sums are rounded as its are.
+Threads share the last axis of a row, never those of index arrays; of windows, the axes they do not run over.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from functrans.compile.elements import Builder, Definitions, address
+from functrans.compile.elements import Builder, Definitions, Indices, address
 from functrans.compile.kernels import KernelCall
 from functrans.compile.loops import Affine, Buffer, Combine, Index, Kernel, Loop, Statement, Store, hoisted
 from functrans.compile.places import selection
-from functrans.core.program import Equation, Literal, Variable
+from functrans.core.program import Atom, Equation, Literal, Variable
+from functrans.core.types import Shape
 from functrans.errors import describe_origin
 from functrans.ops import indexing, structure
 
@@ -27,8 +28,12 @@ MOST_PARTS = 16
 def scatter_calls(definitions: Definitions, kept: set[Variable], name: str, equation: Equation) -> list[KernelCall]:
     """The kernels of an equation."""
     copy, write = (ScatterBuilder(definitions, kept, equation) for _ in range(2))
-    copy.copy_operand()
-    write.write_value()
+    if equation.primitive is structure.fold:
+        copy.copy_operand(Literal(equation.outputs[0].array_type.dtype.type(0)))
+        write.add_windows()
+    else:
+        copy.copy_operand(equation.inputs[0])
+        write.write_value()
     return [copy.call(f"{name}_copy"), write.call(name)]
 
 
@@ -52,16 +57,16 @@ class ScatterBuilder(Builder):
         kernel = Kernel(name, list(self.inputs.values()), [self.out], hoisted(self.body), header)
         return KernelCall(kernel, tuple(self.inputs), self.equation.outputs)
 
-    def copy_operand(self) -> None:
-        """Copy the first operand; a number that fills it by one flat loop."""
-        atom = self.equation.inputs[0]
-        definition = self.equations.get(atom) if isinstance(atom, Variable) and atom not in self.kept else None
-        fills = definition is not None and definition.primitive is structure.broadcast_to
+    def copy_operand(self, atom: Atom) -> None:
+        """Copy an operand; a number that fills the result by one flat loop."""
         shape = self.type.shape
-        if definition is not None and fills and isinstance(definition.inputs[0], Literal):
-            atom, shape = definition.inputs[0], (self.out.size,)
-        loops = list(map(Index, shape))
-        indices = tuple(Affine(((index, 1),)) for index in loops)
+        if isinstance(atom, Variable) and atom not in self.kept:
+            definition = self.equations[atom]
+            if definition.primitive is structure.broadcast_to and isinstance(definition.inputs[0], Literal):
+                atom = definition.inputs[0]
+        if isinstance(atom, Literal):
+            shape = (self.out.size,)
+        loops, indices = loops_over(shape)
         value = self.convert(self.read(atom, indices), self.type.dtype)
         self.body.append(Store(self.out, address(indices, shape), value))
         self.body = nested(self.body, loops)
@@ -70,10 +75,9 @@ class ScatterBuilder(Builder):
         """Write the elements of the value where the index arrays say."""
         value = self.equation.inputs[1]
         found = selection(self.equation, 2)
-        loops = list(map(Index, found.selected_shape))
+        loops, indices = loops_over(found.selected_shape)
         outer, inner = found.split(loops)
         part = divided(inner, self.type.dtype.itemsize)
-        indices = tuple(Affine(((index, 1),)) for index in loops)
         places = self.selected(self.equation, 2, indices)
         before, self.body = self.body, []
         element = self.convert(self.read_broadcast(value, indices), self.type.dtype)
@@ -82,8 +86,34 @@ class ScatterBuilder(Builder):
             self.body.append(Combine(self.out, offset, "add", element))
         else:
             self.body.append(Store(self.out, offset, element))
-        body = nested(self.body, inner, None if part is None else part[1])
-        self.body = nested([*before, *body], [*([part[0]] if part is not None else []), *outer], lanes=False)
+        body = [*before, *nested(self.body, inner, None if part is None else part[1])]
+        self.body = nested(body, outer, ordered=True)
+        if part is not None:
+            self.body = [Loop(part[0], self.body)]
+
+    def add_windows(self) -> None:
+        """Add up the elements of windows, one element of all windows after the other."""
+        windows = self.equation.inputs[0]
+        params, shape = self.equation.params, windows.array_type.shape
+        loops, indices = loops_over(shape)
+        rank = len(params["window"])
+        lead = len(shape) - 2 * rank
+        element = self.read(windows, indices)
+        own = [
+            place * stride + inner * spacing
+            for place, inner, stride, spacing in zip(
+                indices[lead : lead + rank], indices[lead + rank :], params["stride"], params["dilation"]
+            )
+        ]
+        self.body.append(Combine(self.out, address((*indices[:lead], *own), self.type.shape), "add", element))
+        self.body = nested(self.body, loops[lead : lead + rank])
+        self.body = nested(nested(self.body, loops[lead + rank :], ordered=True), loops[:lead], lanes=False)
+
+
+def loops_over(shape: Shape) -> tuple[list[Index], Indices]:
+    """A loop for each axis, and the indices they count."""
+    loops = list(map(Index, shape))
+    return loops, tuple(Affine(((index, 1),)) for index in loops)
 
 
 def divided(loops: Sequence[Index], itemsize: int) -> tuple[Index, tuple[Affine, Affine]] | None:
@@ -99,11 +129,16 @@ def divided(loops: Sequence[Index], itemsize: int) -> tuple[Index, tuple[Affine,
 
 
 def nested(
-    body: list[Statement], loops: Sequence[Index], rounds: tuple[Affine, Affine] | None = None, *, lanes: bool = True
+    body: list[Statement],
+    loops: Sequence[Index],
+    rounds: tuple[Affine, Affine] | None = None,
+    *,
+    lanes: bool = True,
+    ordered: bool = False,
 ) -> list[Statement]:
-    """Loops around statements; the innermost over some of its rounds only, and in lanes if that may be."""
+    """Loops around statements: ordered ones, or the innermost over `rounds` of it and in lanes, if that may be."""
     for place, index in enumerate(reversed(loops)):
-        if place or index.extent != 1 or rounds is not None:
-            is_innermost = place == 0
-            body = [Loop(index, body, rounds=rounds if is_innermost else None, lanes=lanes and is_innermost and index.extent > 3)]
+        innermost = place == 0 and not ordered
+        in_lanes = lanes and innermost and index.extent > 3
+        body = [Loop(index, body, rounds=rounds if innermost else None, lanes=in_lanes, ordered=ordered)]
     return body

@@ -117,3 +117,13 @@ def test_errors_of_programs_name_the_line_of_the_operation():
         with pytest.raises(IndexError, match=r"getitem of float64\[3\], int64\[1\]") as caught:
             call(np.ones(3), np.array([7]))
         assert "program = ft.make_program(lambda x, i: np.sum(x[i]))" in str(caught.value)
+
+
+def test_scatters_into_narrow_rows_are_not_divided(monkeypatch):
+    """Rounds that may write into the same element follow each other."""
+    monkeypatch.setattr(ft.config, "threads", 4)
+    rows, values = GENERATOR.integers(0, 3, 200_000), GENERATOR.normal(size=200_000)
+    gradient = ft.jit(ft.grad(lambda x, values: np.sum(x[rows] * values)))
+    expected = np.zeros(3)
+    np.add.at(expected, rows, values)
+    np.testing.assert_array_equal(gradient(np.zeros(3), values), expected)

@@ -1,6 +1,11 @@
-"""Random programs: eager, compiled, and the kernels' text run as Python give the same, and so do their gradients."""
+"""Random programs: eager, compiled, and the kernels' text run as Python give the same, and so do their gradients.
+
+Half of them are compiled with small limits, so that their small loops are divided into blocks, parts, lanes
+and threads as large ones are.
+"""
 
 import os
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import functrans as ft
+from functrans.compile import blas, execute, kernels, llvm, nodes
 from functrans.compile.execute import Executable
 
 # Smooth operations, on any values.
@@ -80,6 +86,27 @@ def operands(seed):
     )
 
 
+# Of each module, what limits are when small.
+SMALL_LIMITS = {
+    kernels: {"BLOCK": 8, "PART_OPERATIONS": 20, "MOST_LANES": 4, "MOST_PARTS": 3},
+    llvm: {"LANE_BYTES": 16, "WORTH_DIVIDING": 0, "ON_STACK": 64},
+    execute: {"GRANULE": 4},
+    blas: {"WORTH_DIVIDING": 0, "SEVERAL": 2},
+    nodes: {"SMALL_MATRIX": 2, "LARGEST_INLINED": 50},
+}
+
+
+@contextmanager
+def small_limits():
+    """Compile as if every loop were large."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, limits in SMALL_LIMITS.items():
+            for name, limit in limits.items():
+                patch.setattr(module, name, limit)
+        patch.setattr(ft.config, "threads", 3)
+        yield
+
+
 def same(actual, expected, single):
     tolerance = 1e-4 if single else 1e-9
     for one, other in zip(actual, expected, strict=True):
@@ -88,15 +115,16 @@ def same(actual, expected, single):
 
 
 @settings(max_examples=int(os.environ.get("FUNCTRANS_FUZZ", "200")), deadline=None)
-@given(st.integers(0, 2**32 - 1))
+@given(st.integers(0, 2**32 - 1), st.booleans())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_random_programs(seed):
+def test_random_programs(seed, small):
     arguments = operands(seed)
     function = random_program(seed, arguments)
     single = arguments[0].dtype == np.float32
     expected = function(*arguments)
-    executable = Executable(ft.make_program(function)(*arguments))
-    same(executable(arguments), expected, single)
-    same(executable(arguments, interpret=True), expected, single)
     gradient = ft.grad(scalar(function), argnums=(0, 1))
-    same(ft.jit(gradient)(*arguments), gradient(*arguments), single)
+    with small_limits() if small else nullcontext():
+        executable = Executable(ft.make_program(function)(*arguments))
+        same(executable(arguments), expected, single)
+        same(executable(arguments, interpret=True), expected, single)
+        same(ft.jit(gradient)(*arguments), gradient(*arguments), single)
