@@ -138,6 +138,44 @@ def attention(m: Any, api: Any) -> Callable[..., Any]:
     return api.value_and_grad(loss, argnums=(0, 1, 2))
 
 
+def convolution(api: Any, x: Any, kernel: Any) -> Any:
+    """Images [batch, channels, height, width] under a kernel [outputs, channels, height, width], padded to the same size."""
+    if hasattr(api, "lax"):
+        return api.lax.conv_general_dilated(x, kernel, (1, 1), "SAME")
+    return api.nn.conv(x, kernel, padding="same")
+
+
+def max_pooling(api: Any, x: Any) -> Any:
+    """The greatest of each 2 x 2 elements."""
+    if hasattr(api, "lax"):
+        return api.lax.reduce_window(x, -np.inf, api.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+    return api.nn.max_pool(x, 2)
+
+
+def digits_step(m: Any, api: Any) -> Callable[..., Any]:
+    """A training step of two convolutions, each with a rectifier and a pooling, and a linear layer."""
+
+    def loss(parameters: Any, x: Any, labels: Any) -> Any:
+        (k1, b1), (k2, b2), (w, b) = parameters
+        x = max_pooling(api, m.maximum(convolution(api, x, k1) + b1[:, None, None], 0))
+        x = max_pooling(api, m.maximum(convolution(api, x, k2) + b2[:, None, None], 0))
+        return cross_entropy(m, m.reshape(x, (x.shape[0], -1)) @ w + b, labels)
+
+    def step(parameters: Any, x: Any, labels: Any) -> Any:
+        value, gradients = api.value_and_grad(loss)(parameters, x, labels)
+        return value, [(w - 0.1 * dw, b - 0.1 * db) for (w, b), (dw, db) in zip(parameters, gradients)]
+
+    return step
+
+
+def digits_arguments() -> tuple[Any, ...]:
+    g = generator()
+    shapes = [(16, 1, 3, 3), (32, 16, 3, 3), (128, 10)]
+    kernels = [(g.normal(size=shape) / math.sqrt(math.prod(shape) / shape[-1])).astype(np.float32) for shape in shapes]
+    parameters = [(kernel, g.normal(size=count).astype(np.float32)) for kernel, count in zip(kernels, (16, 32, 10))]
+    return parameters, g.random((128, 1, 8, 8), np.float32), one_hot(g, 128, 10)
+
+
 def embedding(m: Any, api: Any) -> Callable[..., Any]:
     return api.grad(lambda table, numbers, weight: m.sum(table[numbers] * weight))
 
@@ -296,6 +334,7 @@ COMPILED = [
     Compiled(
         "10", "attention 8 x 4 heads x 128 x 32 float32", attention, uniform(*[(8, 4, 128, 32)] * 3, dtype=np.float32), 1.0, "BLAS, exp", 1e-3
     ),
+    Compiled("11", "convolutional network on 8 x 8 digits, batch 128", digits_step, digits_arguments, 1.0, "BLAS, windows", 1e-3),
     Compiled("12", "embedding 50,000 x 64, 8,192 indices, grad", embedding, embedding_arguments, 0.7, "memory"),
     Compiled("13", "Hessian-vector product, logistic 10,000 x 200", logistic_product, logistic_arguments, 0.7, "memory"),
     Compiled("13", "Hessian-vector product of row 4's network", network_product, network_product_arguments, 0.7, "BLAS"),

@@ -6,7 +6,7 @@ import logging
 import os
 from dataclasses import dataclass
 
-__all__ = ["Settings", "logger", "settings"]
+__all__ = ["Settings", "logger", "processors", "settings"]
 
 logger = logging.getLogger("functrans")
 
@@ -42,7 +42,7 @@ class Settings:
     threads: int = 1
 
 
-def _processors() -> int:
+def processors() -> int:
     """The processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -52,5 +52,5 @@ settings = Settings(
     disk_cache=os.environ.get("FUNCTRANS_DISK_CACHE", "1") == "1",
     cache_dir=os.environ.get("FUNCTRANS_CACHE_DIR") or None,
     log_compiles=os.environ.get("FUNCTRANS_LOG_COMPILES", "0") == "1",
-    threads=int(os.environ.get("FUNCTRANS_THREADS", "0")) or _processors(),
+    threads=int(os.environ.get("FUNCTRANS_THREADS", "0")) or processors(),
 )

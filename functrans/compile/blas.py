@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
 
+from functrans.compile.extensions import extension_module
 from functrans.core.program import Equation
 from functrans.ops.contraction import split
 
@@ -80,27 +75,10 @@ def matrix_product(equation: Equation) -> Product | None:
 
 
 @cache
-def cython_module(name: str) -> Any:
-    """A module of ``scipy.linalg`` that holds addresses of routines, without the rest of that package, which takes 80 ms to load."""
-    full = f"scipy.linalg.{name}"
-    if "scipy.linalg" in sys.modules or full in sys.modules:
-        return import_module(full)
-    import scipy
-
-    folder = os.path.join(os.path.dirname(scipy.__file__), "linalg")
-    spec = PathFinder.find_spec(full, [folder])
-    if spec is None or spec.loader is None:
-        return import_module(full)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@cache
 def routine(dtype: np.dtype[np.floating]) -> str:
     """The symbol of the routine for a dtype, made known to the linker."""
     name = "dgemm" if dtype.itemsize == 8 else "sgemm"
-    capsule = cython_module("cython_blas").__pyx_capi__[name]
+    capsule = extension_module("scipy.linalg.cython_blas").__pyx_capi__[name]
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -113,7 +91,7 @@ def routine(dtype: np.dtype[np.floating]) -> str:
 @cache
 def thread_count() -> tuple[Callable[[], int], Callable[[int], None]]:
     """How many threads SciPy's OpenBLAS uses, and the function that sets it; 1 and nothing for another BLAS."""
-    library = ctypes.CDLL(cython_module("cython_blas").__file__)
+    library = ctypes.CDLL(extension_module("scipy.linalg.cython_blas").__file__)
     try:
         get, put = library.scipy_openblas_get_num_threads, library.scipy_openblas_set_num_threads
     except AttributeError:

@@ -7,15 +7,19 @@ must not enter at once, whoever comes second runs with 1.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
+from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 
-from functrans.config import settings
+from functrans.compile.extensions import extension_module
+from functrans.config import processors, settings
 
 __all__ = ["emit_parallel", "layer", "threads"]
 
@@ -35,11 +39,34 @@ os.register_at_fork(after_in_child=_mark_forked)
 
 @cache
 def layer() -> str:
-    """Starts the pool; the name of the threading layer Numba chose."""
+    """Starts the pool; the name of the threading layer Numba chose, or would choose."""
+    chosen = os.environ.get("NUMBA_THREADING_LAYER", "default").lower()
+    if "numba" not in sys.modules and chosen in ("default", "omp") and not has_tbb():
+        try:
+            return launch(extension_module("numba.np.ufunc.omppool"))
+        except ImportError:
+            pass  # no OpenMP: Numba knows what to take
     from numba.np.ufunc import parallel
 
     parallel._launch_threads()  # type: ignore[no-untyped-call]
     return str(parallel.threading_layer())  # type: ignore[no-untyped-call]
+
+
+def has_tbb() -> bool:
+    """Whether there is the library that Numba prefers to OpenMP."""
+    try:
+        ctypes.CDLL("libtbb.so.12")
+    except OSError:
+        return False
+    return True
+
+
+def launch(pool: Any) -> str:
+    """Starts OpenMP's pool as Numba does, which finds it started when it is imported later."""
+    binding.add_symbol("numba_parallel_for", pool.parallel_for)
+    count = int(os.environ.get("NUMBA_NUM_THREADS", "0")) or processors()
+    ctypes.CFUNCTYPE(None, ctypes.c_int)(pool.launch_threads)(count)
+    return "omp"
 
 
 @contextmanager

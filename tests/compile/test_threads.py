@@ -76,3 +76,36 @@ def test_callers_at_once_and_forks(layer, tmp_path):
         [sys.executable, str(path), layer], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout == "right\n", done.stderr
+
+
+SHARED_POOL = """
+import sys
+import numpy as np
+import functrans as ft
+
+x = np.random.default_rng(0).normal(size=(400, 500))
+compiled = ft.jit(lambda x: np.sum(np.tanh(x) ** 2, axis=1))
+expected = np.sum(np.tanh(x) ** 2, axis=1)
+assert np.allclose(compiled(x), expected, rtol=1e-12)
+assert "numba" not in sys.modules
+
+import numba
+
+@numba.njit(parallel=True)
+def rows(x):
+    out = np.empty(len(x))
+    for i in numba.prange(len(x)):
+        out[i] = np.sum(np.tanh(x[i]) ** 2)
+    return out
+
+for _ in range(3):
+    assert np.allclose(rows(x), expected, rtol=1e-12) and np.allclose(compiled(x), expected, rtol=1e-12)
+print(numba.threading_layer())
+"""
+
+
+def test_pool_is_started_without_numba_and_shared_with_it():
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "omp", "FUNCTRANS_THREADS": "2"}
+    command = [sys.executable, "-c", SHARED_POOL]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "omp\n", done.stderr
