@@ -40,6 +40,13 @@ def assert_agreement(results: dict[str, list[Any]], rtol: float) -> None:
             np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol, err_msg=f"{name} and {first} disagree")
 
 
+def process_time(code: str, environment: dict[str, str]) -> float:
+    """How long a fresh interpreter takes for `code`, with these variables set, in seconds."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
 def in_new_process(code: str) -> Any:
     """What `code` prints last, as JSON, in a fresh interpreter that may write bytecode."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from compiled import COMPILED, Compiled
-from measure import assert_agreement, in_new_process, interleaved_minima
+from measure import assert_agreement, in_new_process, interleaved_minima, process_time
 from workloads import WORKLOADS, Workload
 
 import functrans as ft
@@ -66,6 +66,23 @@ def gradient(n):
         y = torch.sin(y)
     y.sum().backward()
 """,
+}
+
+# A process that imports a library and computes the first value and gradient of row 4's network.
+COLD_START = """
+import sys
+sys.path.insert(0, {folder!r})
+from compiled import network, network_arguments
+import numpy as np
+{library}
+print(float(api.jit(network(m, api))(*network_arguments())[0]))
+"""
+COLD_LIBRARIES = {
+    "functrans": "import functrans as api; m = np",
+    "jax": (
+        "import jax as api, jax.numpy as m; api.config.update('jax_enable_x64', True); "
+        "api.config.update('jax_persistent_cache_min_compile_time_secs', 0)"
+    ),
 }
 
 
@@ -156,6 +173,32 @@ def run_import(repeats: int) -> dict[str, Any]:
         raise AssertionError(f"import functrans loads {', '.join(loaded)}")
     figures = {"functrans": min(took for took, _ in runs), "bar": 0.060}
     return row("import functrans, beyond NumPy", figures, {"bar": 1.0}, [], "bytecode of the package and optree", "s")
+
+
+def run_cold_start(repeats: int) -> list[dict[str, Any]]:
+    """Whole processes: without a program kept on disk, and with."""
+    cold: dict[str, float] = {}
+    warm: dict[str, float] = {}
+    missing = []
+    for name, library in COLD_LIBRARIES.items():
+        code = COLD_START.format(folder=str(Path(__file__).parent), library=library)
+        try:
+            version(name)
+        except PackageNotFoundError as error:
+            missing.append(f"{name} ({error})")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            kept = {"FUNCTRANS_CACHE_DIR": folder, "JAX_COMPILATION_CACHE_DIR": folder}
+            process_time(code, kept)
+            warm[name] = min(process_time(code, kept) for _ in range(repeats))
+        none = {"FUNCTRANS_DISK_CACHE": "0"}
+        cold[name] = min(process_time(code, none) for _ in range(repeats))
+    name = "row 18: a new process up to the first value and gradient of row 4's network"
+    limit = "Python and NumPy starting, importing, staging, LLVM"
+    return [
+        row(name, cold, {"jax": 1.2}, missing, limit, "s"),
+        row(f"{name}, program on disk", warm, {"jax": 0.6}, missing, "Python and NumPy starting, importing, staging", "s"),
+    ]
 
 
 def run_memory() -> dict[str, Any]:
@@ -252,7 +295,7 @@ def main() -> None:
     rows = [run_workload(workload, 5.0 if options.quick else 20.0) for workload in WORKLOADS]
     first_call(lambda: ft.jit(np.dot)(np.ones((2, 2)), np.ones((2, 2))))  # loads the compiler
     rows += [run_compiled(workload, 2.0 if options.quick else 8.0) for workload in COMPILED]
-    rows += [run_import(5 if options.quick else 15), run_memory()]
+    rows += [run_import(5 if options.quick else 15), *run_cold_start(3 if options.quick else 10), run_memory()]
     options.out.mkdir(parents=True, exist_ok=True)
     report = table(rows, machine())
     (options.out / "results.md").write_text(report)
