@@ -51,6 +51,11 @@ class Product:
     x_transposed: bool
     y_transposed: bool
 
+    @property
+    def routine(self) -> str:
+        """The name of BLAS's routine."""
+        return "dgemm" if self.dtype.itemsize == 8 else "sgemm"
+
 
 def matrix_product(equation: Equation) -> Product | None:
     """The product a contraction is, or None."""
@@ -75,9 +80,8 @@ def matrix_product(equation: Equation) -> Product | None:
 
 
 @cache
-def routine(dtype: np.dtype[np.floating]) -> str:
-    """The symbol of the routine for a dtype, made known to the linker."""
-    name = "dgemm" if dtype.itemsize == 8 else "sgemm"
+def routine(name: str) -> str:
+    """The symbol of a routine, made known to the linker."""
     capsule = extension_module("scipy.linalg.cython_blas").__pyx_capi__[name]
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
@@ -151,7 +155,7 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
         ir.VoidType(),
         [char, char, number, number, number, pointer, pointer, number, pointer, number, pointer, pointer, number],
     )
-    symbol = routine(product.dtype)
+    symbol = routine(product.routine)
     function = module.globals.get(symbol) or ir.Function(module, kind, symbol)
 
     def constant(value: int | float, of: ir.Type) -> ir.Value:

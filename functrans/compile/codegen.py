@@ -6,8 +6,6 @@ same in every round moved out of them, leave something to do: its own pipeline t
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
 from functools import cache
 from threading import RLock
 from typing import Any
@@ -40,19 +38,17 @@ class Library:
 
     Attributes:
         code: the object file.
+        held: what the functions need as long as they live.
     """
 
     def __init__(self, engine: Any, code: bytes, module: Any = None) -> None:
         self.code = code
+        self.held: list[Any] = []
         self._module, self._engine = module, engine
 
     def address(self, name: str) -> int:
         """Where a function is."""
         return int(self._engine.get_function_address(name))
-
-    def function(self, name: str) -> Callable[[Any], int]:
-        """A function of the address of a table of pointers; a call releases the GIL."""
-        return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(self.address(name))
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""

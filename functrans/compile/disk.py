@@ -11,29 +11,23 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict
 from functools import cache
+from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import llvmlite
-import numpy as np
 
 from functrans.compile.codegen import processor
-from functrans.compile.native import Description
+from functrans.compile.parts import Description
+from functrans.compile.plain import NotPlain, decoded, encoded, program_data
+from functrans.compile.sealed import opened, sealed, write_whole
 from functrans.config import logger, settings
-from functrans.core.program import Equation, Literal, Program, Variable
-from functrans.core.types import ArrayType
+from functrans.core.program import Program
 
 __all__ = ["clear", "files", "folder", "key_of", "read", "write"]
 
-MAGIC = b"functrans object code 1\n"
+MAGIC = b"functrans object code 2\n"
 SUFFIX = ".functrans"
 # Bytes of all files, beyond which those not used for longest are removed.
 LARGEST = 512 * 2**20
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, ArrayType)
 _failed: set[str] = set()
 
 
@@ -45,52 +39,28 @@ def folder() -> Path:
 
 
 @cache
+def versions() -> dict[str, str]:
+    """What code depends on beside the program and this package, for people to compare."""
+    _, cpu, features = processor()
+    packages = {name: metadata.version(name.lower()) for name in ("NumPy", "SciPy", "Numba", "llvmlite")}
+    return {"processor": f"{cpu} {features}", "Python": sys.version, **packages}
+
+
+@cache
 def surroundings() -> bytes:
     """What code depends on beside the program."""
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
     stamps = [(path.name, (status := path.stat()).st_size, status.st_mtime_ns) for path in sources]
-    _, cpu, features = processor()
-    versions = sys.version, np.__version__, llvmlite.__version__
-    return repr((versions, cpu, features, stamps)).encode()
+    return repr((versions(), stamps)).encode()
 
 
 def key_of(program: Program) -> str | None:
     """The digest a program's code is known by; None if a parameter of it is not plain data."""
-    numbers: dict[Variable, int] = {}
-    digest = hashlib.sha256(surroundings())
-
-    def atoms(found: Iterable[Any]) -> list[Any]:
-        return [
-            (str(type(a.value)), repr(a.value)) if isinstance(a, Literal) else numbers.setdefault(a, len(numbers))
-            for a in found
-        ]
-
-    def add(equation: Equation) -> bool:
-        outputs = [
-            (number, str(v.array_type), v.array_type.weak) for v, number in zip(equation.outputs, atoms(equation.outputs))
-        ]
-        params = sorted(equation.params.items())
-        if not all(is_plain(value) for _, value in params):
-            return False
-        digest.update(repr((equation.primitive.name, atoms(equation.inputs), params, outputs)).encode())
-        return True
-
-    arguments = (*program.captured, *program.inputs)
-    types = [(str(v.array_type), v.array_type.weak) for v in arguments]
-    digest.update(repr((atoms(arguments), len(program.captured), types)).encode())
-    if not all(map(add, program.equations)):
+    try:
+        data = program_data(program)
+    except NotPlain:
         return None
-    digest.update(repr(atoms(program.outputs)).encode())
-    return digest.hexdigest()
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a parameter's text says all of it."""
-    if isinstance(value, (tuple, list)):
-        return all(map(is_plain, value))
-    if isinstance(value, dict):
-        return all(map(is_plain, value)) and all(map(is_plain, value.values()))
-    return isinstance(value, _PLAIN)
+    return hashlib.sha256(surroundings() + json.dumps(data).encode()).hexdigest()
 
 
 def read(key: str) -> tuple[bytes, Description] | None:
@@ -102,19 +72,18 @@ def read(key: str) -> tuple[bytes, Description] | None:
         content = path.read_bytes()
     except OSError:
         return None
-    start = len(MAGIC) + 32
-    body = content[start:]
-    if content[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != content[len(MAGIC) : start]:
-        path.unlink(missing_ok=True)
-        return None
-    length = int.from_bytes(body[:4], "little")
-    described = json.loads(body[4 : 4 + length])
-    described.update({name: tuple(described[name]) for name in ("refers_to", "products")})
+    pieces = opened(MAGIC, content)
     try:
+        if pieces is None:
+            path.unlink(missing_ok=True)
+            return None
         os.utime(path)
     except OSError:
-        pass  # read-only: its place among those to be removed does not matter
-    return body[4 + length :], Description(**described)
+        pass  # a read-only folder: neither can be, and neither matters
+    if pieces is None:
+        return None
+    description, code = pieces
+    return code, decoded(json.loads(description))
 
 
 def write(key: str, code: bytes, description: Description) -> None:
@@ -122,20 +91,11 @@ def write(key: str, code: bytes, description: Description) -> None:
     place = folder()
     if str(place) in _failed:
         return
-    described = json.dumps(asdict(description)).encode()
-    body = len(described).to_bytes(4, "little") + described + code
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not is_private(place):
             raise PermissionError("the folder belongs to another user, or others may write to it")
-        handle, temporary = tempfile.mkstemp(dir=place)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(MAGIC + hashlib.sha256(body).digest() + body)
-            os.replace(temporary, place / f"{key}{SUFFIX}")
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(place / f"{key}{SUFFIX}", sealed(MAGIC, json.dumps(encoded(description)).encode(), code))
         evict()
     except OSError as error:
         _failed.add(str(place))

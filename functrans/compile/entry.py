@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from functrans.compile.codegen import Library
 from functrans.core.types import ArrayType
 
-__all__ = ["DATA_OFFSET", "bind", "emit_entry", "has_entry", "stack_size"]
+__all__ = ["DATA_OFFSET", "VALUE_OFFSET", "bind", "emit_entry", "stack_size"]
 
 WORD, INT = ir.IntType(64), ir.IntType(32)
 BYTES = ir.IntType(8).as_pointer()
@@ -37,9 +38,11 @@ FASTCALL = 0x80
 # Bytes of workspace that are on the stack.
 ON_STACK = 8192
 PYTHON_FUNCTIONS = (
-    "Py_IncRef", "Py_DecRef", "PyTuple_New", "PyTuple_SetItem", "PyFloat_FromDouble", "PyLong_FromLongLong", "PyLong_AsLong",
-    "PyEval_SaveThread", "PyEval_RestoreThread",
+    "Py_IncRef", "Py_DecRef", "PyTuple_New", "PyTuple_SetItem", "PyFloat_FromDouble", "PyComplex_FromDoubles",
+    "PyLong_FromLongLong", "PyLong_AsLong", "PyLong_AsLongLongAndOverflow", "PyEval_SaveThread", "PyEval_RestoreThread",
 )  # fmt: skip
+# The classes of Python's numbers, by the kind of their dtype.
+NUMBERS = {"i": int, "f": float, "c": complex}
 
 
 def _data_offset() -> int:
@@ -76,11 +79,6 @@ def functions() -> dict[str, int]:
     return found | {"empty": table[ARRAY_EMPTY] or 0, "scalar": table[ARRAY_SCALAR] or 0}
 
 
-def has_entry(types: Sequence[ArrayType]) -> bool:
-    """Whether an entry can take, or make, values of these types: no Python numbers but floats."""
-    return all(type_.dtype.kind in "fiub" and (not type_.weak or type_.dtype == np.float64) for type_ in types)
-
-
 def resolved(name: str) -> int:
     """The address of an object or a function by the name an entry knows it by."""
     kind, _, own = name.partition(":")
@@ -91,22 +89,19 @@ def resolved(name: str) -> int:
     return id(np.dtype(own).type if kind == "scalar" else OBJECTS[own])
 
 
-OBJECTS = {"ndarray": np.ndarray, "float": float, "NotImplemented": NotImplemented}
+OBJECTS = {"ndarray": np.ndarray, "NotImplemented": NotImplemented, **{kind.__name__: kind for kind in NUMBERS.values()}}
 
 
-def bind(address: int, names: Sequence[str]) -> Callable[..., Any]:
-    """The entry at an address as a built-in function, bound to the table of what it refers to."""
+def bind(library: Library, entry: str, names: Sequence[str]) -> Callable[..., Any]:
+    """An entry as a built-in function, bound to the table of what it refers to; the library lives as long as it does."""
     table = np.array([resolved(name) for name in names], np.uintp)
-    definition = MethodDefinition(b"entry", address, FASTCALL, None)
+    definition = MethodDefinition(entry.encode(), library.address(entry), FASTCALL, None)
+    library.held.append(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    made: Callable[..., Any] = make(ctypes.addressof(definition), table, None)
-    _definitions[id(definition)] = definition
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    # What Python takes for the function's module is held by it, and so is the code.
+    made: Callable[..., Any] = make(ctypes.addressof(definition), table, library)
     return made
-
-
-# Definitions live as long as the process: a built-in may outlive the executable that made it.
-_definitions: dict[int, MethodDefinition] = {}
 
 
 class EntryEmitter:
@@ -159,13 +154,24 @@ class EntryEmitter:
         """The address of an argument's elements, if it has the type."""
         b = self.b
         if not type_.shape:
-            scalar = self.load("object:float" if type_.weak else f"scalar:{type_.dtype.name}")
-            self.require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), scalar))
+            own = f"object:{NUMBERS[type_.dtype.kind].__name__}" if type_.weak else f"scalar:{type_.dtype.name}"
+            self.require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), self.load(own)))
+            if type_.weak and type_.dtype.kind == "i":
+                return self.integer(value)
             return b.gep(value, [WORD(VALUE_OFFSET)])
         types = [self.load("object:ndarray"), self.load(f"dtype:{type_.dtype.name}")]
         data = b.call(self.checker(), [value, *types, INT(len(type_.shape)), self.lengths(type_.shape)])
         self.require(b.icmp_unsigned("!=", data, ir.Constant(BYTES, None)))
         return data
+
+    def integer(self, value: ir.Value) -> ir.Value:
+        """The address of a Python integer as a word, if it fits one."""
+        b = self.b
+        with b.goto_entry_block():
+            room, overflow = b.alloca(WORD), b.alloca(INT)
+        b.store(self.call("PyLong_AsLongLongAndOverflow", WORD, value, overflow), room)
+        self.require(b.icmp_signed("==", b.load(overflow), INT(0)))
+        return b.bitcast(room, BYTES)
 
     def checker(self) -> ir.Function:
         """The function that gives the address of an array's elements, or null if it is not of a type, dtype and shape."""
@@ -214,7 +220,8 @@ class EntryEmitter:
         b = self.b
         if not type_.shape:
             with b.goto_entry_block():
-                room = b.alloca(WORD)
+                room = b.alloca(WORD, -(-type_.dtype.itemsize // 8))
+                room.align = 16
             return None, b.bitcast(room, BYTES)
         description = self.load(f"dtype:{type_.dtype.name}")
         self.call("Py_IncRef", ir.VoidType(), description)
@@ -240,9 +247,14 @@ class EntryEmitter:
         """A result as an object."""
         if array is not None:
             return array
-        if type_.weak:
-            return self.call("PyFloat_FromDouble", BYTES, self.b.load(self.b.bitcast(data, ir.DoubleType().as_pointer())))
-        return self.call("scalar", BYTES, data, self.load(f"dtype:{type_.dtype.name}"), ir.Constant(BYTES, None))
+        if not type_.weak:
+            return self.call("scalar", BYTES, data, self.load(f"dtype:{type_.dtype.name}"), ir.Constant(BYTES, None))
+        if type_.dtype.kind == "i":
+            return self.call("PyLong_FromLongLong", BYTES, self.field(data, 0, WORD))
+        real = self.field(data, 0, ir.DoubleType())
+        if type_.dtype.kind == "f":
+            return self.call("PyFloat_FromDouble", BYTES, real)
+        return self.call("PyComplex_FromDoubles", BYTES, real, self.field(data, 8, ir.DoubleType()))
 
 
 def emit_entry(
@@ -251,7 +263,6 @@ def emit_entry(
     run: ir.Function,
     inputs: Sequence[ArrayType],
     results: Sequence[ArrayType],
-    order: Sequence[int],
     *,
     workspace: int | None,
     is_parallel: bool,
@@ -262,7 +273,6 @@ def emit_entry(
 
     Args:
         run: the function to call, of a table of data pointers: inputs, results, the workspace; and the number of threads.
-        order: which of the results is the first to be returned, the second, and so on.
         workspace: its size, if it is to be on the stack; else an array is passed after the inputs.
         is_parallel: whether the number of threads is passed as the last argument.
         releases: whether other Python threads may run meanwhile.
@@ -299,7 +309,7 @@ def emit_entry(
         emitter.call("PyEval_RestoreThread", ir.VoidType(), state)
     if may_fail:
         emitter.give_up_if(b.icmp_signed("!=", failed, INT(0)), [array for array, _ in made if array is not None])
-    values = [emitter.delivered(results[place], *made[place]) for place in order]
+    values = [emitter.delivered(type_, *own) for type_, own in zip(results, made)]
     if len(values) == 1:
         b.ret(values[0])
     else:

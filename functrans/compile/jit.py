@@ -27,7 +27,6 @@ from functrans.transforms.arguments import Transformed
 if TYPE_CHECKING:
     from functrans.compile.execute import Executable
     from functrans.compile.lowered import Lowered
-    from functrans.compile.native import Native
 
 __all__ = ["Jitted", "jit"]
 
@@ -72,7 +71,8 @@ class Jitted(Transformed):
     """What `jit` returns: calls compiled programs, and shows them.
 
     Attributes:
-        compilations: how many programs were compiled for it so far; ``ft.config.log_compiles`` says why each was.
+        compilations: how many programs were compiled for it so far, and not found on disk; ``ft.config.log_compiles``
+            says why each was.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Jitted(Transformed):
         specialization = Specialization(self.staged(*dynamic, static), partial(self.announce, key))
         if not specialization.is_inner:
             with self.lock:
-                self.specializations[key] = specialization
+                specialization = self.specializations.setdefault(key, specialization)  # of several threads, the first's
                 if len(self.specializations) > CACHE_SIZE:
                     self.specializations.popitem(last=False)
         return specialization
@@ -209,7 +209,7 @@ class Specialization:
         self.announce = announce
         self.is_inner = any(isinstance(value, TracedValue) for value in program.values)
         self.executable: Callable[[Sequence[Any]], list[Any]] | None = None
-        self.quick: Callable[..., Any] | None = None  # of the arguments, where the compiled program has an entry
+        self.quick: Callable[..., Any] | None = None  # of the arguments
         self.lock = Lock()
 
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
@@ -222,10 +222,8 @@ class Specialization:
         if self.executable is None:
             with self.lock:
                 if self.executable is None:
-                    self.announce()
-                    executable = compiled(self.program)
-                    call = getattr(executable, "call", None)
-                    self.quick = quick_call(self.program, call) if call is not None else None
+                    executable = compiled(self.program, self.announce)
+                    self.quick = quick_call(self.program, executable.call)
                     self.executable = executable
         return self.executable(leaves)
 
@@ -237,7 +235,7 @@ def type_key(leaf: Any) -> Any:
 
 
 def quick_call(program: Program, call: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of the positional arguments that calls the native program; `NotImplemented` if they have other types."""
+    """A function of the positional arguments that calls the compiled program; `NotImplemented` if they have other types."""
     own, results = program.input_structure, program.output_structure
     arguments, _ = tree.unflatten(own, range(len(program.inputs)))
     is_single, is_flat = results == tree.LEAF, all(isinstance(argument, int) for argument in arguments)
@@ -258,26 +256,26 @@ def quick_call(program: Program, call: Callable[..., Any]) -> Callable[..., Any]
     return quick
 
 
-def compiled(program: Program) -> Executable | Native:
-    """The compiled program, from disk if it is there.
+def compiled(program: Program, announce: Callable[[], None]) -> Executable:
+    """The compiled program, from disk if it is there; says so if it is not.
 
     The compiler is loaded at its first use, so that importing this package stays quick.
     """
     from functrans.compile import disk
     from functrans.compile.execute import Executable
-    from functrans.compile.native import Native
 
     program = simplify(program)
     key = disk.key_of(program) if settings.disk_cache else None
     kept = disk.read(key) if key is not None else None
     if kept is not None:
-        return Native.from_code(*kept, program)
-    executable = Executable(program)
-    if executable.native is None:
-        return executable
+        return Executable.from_code(*kept, program)
+    from functrans.compile.assemble import assemble
+
+    announce()
+    library, description = assemble(program)
     if key is not None:
-        disk.write(key, executable.native.library.code, executable.native.description)
-    return executable.native
+        disk.write(key, library.code, description)
+    return Executable(library, description, program)
 
 
 def normalized(name: str, given: Any, kind: type) -> frozenset[Any]:

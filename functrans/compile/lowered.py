@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,13 +11,17 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
-from functrans.compile.execute import Executable, step_text
-from functrans.compile.loops import Combine, Compute, Load, Loop, Statement, Store
-from functrans.compile.scalars import LIBRARY
+from functrans.compile.assemble import assemble
+from functrans.compile.costs import bytes_of
+from functrans.compile.execute import Executable
+from functrans.compile.python_text import python_text, run
 from functrans.compile.simplify import simplify
-from functrans.compile.steps import KernelCall, ProductCall, Step, read_by, steps, written_by
-from functrans.core.program import Atom, Program, Variable
-from functrans.errors import StructureError
+from functrans.compile.steps import KernelCall, ProductCall, Step, steps, written_by
+from functrans.core.program import Literal, Program
+from functrans.core.trace import TracedValue
+from functrans.core.tracer import operand
+from functrans.core.types import type_of
+from functrans.errors import StructureError, describe_origin
 
 __all__ = ["Compiled", "CostAnalysis", "Lowered", "MemoryAnalysis"]
 
@@ -55,10 +58,44 @@ class Lowered:
 
     def compile(self) -> Compiled:
         """The machine code."""
-        return Compiled(self.program)
+        program = simplify(self.program)
+        return Compiled(self.program, Executable(*assemble(program), program))
+
+    def interpret(self, *args: Any, **keywords: Any) -> Any:
+        """The result by the text of the kernels, run as Python: slow, and for looking into."""
+        program = simplify(self.program)
+        leaves = tree.leaves((args, keywords))
+        values: dict[Any, Any] = dict(zip((*program.captured, *program.inputs), (*program.values, *leaves)))
+        for step in steps(program):
+            values.update(zip(written_by(step), interpreted(step, values)))
+        results = [atom.value if isinstance(atom, Literal) else values[atom] for atom in program.outputs]
+        return tree.unflatten(program.output_structure, results)
 
     def __repr__(self) -> str:
         return f"<lowered {self.program.name}, {len(self.program.equations)} equations>"
+
+
+def step_text(step: Step) -> str:
+    """What a step does, for people."""
+    if isinstance(step, KernelCall):
+        return python_text(step.kernel)
+    library = "BLAS" if isinstance(step, ProductCall) else "NumPy"
+    types = ", ".join(str(atom.array_type) for atom in step.equation.inputs)
+    return f"# {library}: {step.equation.primitive.name} of {types}  from {describe_origin(step.equation.origin)}\n"
+
+
+def interpreted(step: Step, values: dict[Any, Any]) -> Sequence[Any]:
+    """What a step writes, computed in Python; into what an earlier step has made of it, if one has."""
+    if isinstance(step, KernelCall):
+        types = [variable.array_type for variable in step.outputs]
+        arrays = [values[v] if v in values else np.empty(v.array_type.shape, v.array_type.dtype) for v in step.outputs]
+        run(step.kernel, *(np.ravel(values[variable]) for variable in step.inputs), *(array.reshape(-1) for array in arrays))
+        return [array if t.shape else array.item() if t.weak else array[()] for t, array in zip(types, arrays)]
+    equation = step.equation
+    operands = [atom.value if isinstance(atom, Literal) else values[atom] for atom in equation.inputs]
+    with np.errstate(all="ignore"):
+        result = equation.primitive.evaluate(*operands, **equation.params)
+    return result if equation.primitive.multiple else [result]
 
 
 @dataclass(frozen=True)
@@ -67,14 +104,16 @@ class MemoryAnalysis:
 
     Attributes:
         arguments, results: the arrays that go in and come out.
-        workspace: what is between, shared by values that are not alive together.
+        workspace: what native code keeps between its steps, shared by values that are not alive together.
         per_thread: what each thread needs beside it.
+        between: what native code and NumPy's calls hand each other, at the most at once.
     """
 
     arguments: int
     results: int
     workspace: int
     per_thread: int
+    between: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +121,7 @@ class CostAnalysis:
     """What a call of a compiled program does.
 
     Attributes:
-        flops: additions, multiplications and the like.
+        flops: additions, multiplications and the like, but for those of NumPy's calls.
         transcendentals: calls of exp, sin and the like, each some twenty operations.
         bytes: what kernels and calls read and write, each array once for each of them.
         seconds: the time that takes at the least on this machine, at the rates of a matrix product and of a copy
@@ -96,11 +135,15 @@ class CostAnalysis:
 
 
 class Compiled:
-    """A compiled program: call it with arguments of the structure and types it was lowered for."""
+    """A compiled program: call it with arguments of the structure and types it was lowered for.
 
-    def __init__(self, program: Program) -> None:
+    Attributes:
+        program: its equations.
+    """
+
+    def __init__(self, program: Program, executable: Executable) -> None:
         self.program = program
-        self._executable = Executable(simplify(program))
+        self._executable = executable
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         leaves, structure = tree.flatten((args, keywords))
@@ -110,78 +153,37 @@ class Compiled:
                 "\n  Remedy: lower it again for these arguments."
             )
         for leaf, variable in zip(leaves, self.program.inputs):
-            shape, dtype = np.shape(leaf), np.asarray(leaf).dtype
-            if (shape, dtype) != (variable.array_type.shape, variable.array_type.dtype):
+            type_ = type_of(operand(leaf, "a compiled program"))
+            if (type_.shape, type_.dtype) != (variable.array_type.shape, variable.array_type.dtype):
                 raise StructureError(
-                    f"compiled {self.program.name}: was lowered for {variable.array_type}, got {dtype.name}{list(shape)}"
+                    f"compiled {self.program.name}: was lowered for {variable.array_type}, got {type_}"
                     "\n  Remedy: lower it again for these arguments, or call what jit returns, which does."
                 )
-        return tree.unflatten(self.program.output_structure, self._executable(leaves))
+        run = self.program.evaluate if any(isinstance(leaf, TracedValue) for leaf in leaves) else self._executable
+        return tree.unflatten(self.program.output_structure, run(leaves))
 
     def llvm(self) -> str:
-        """The optimised LLVM IR; empty if nothing was left to compile."""
-        return self._executable.library.llvm() if self._executable.library else ""
+        """The optimised LLVM IR."""
+        return self._executable.library.llvm()
 
     def asm(self) -> str:
-        """The machine code as text; empty if nothing was left to compile."""
-        return self._executable.library.asm() if self._executable.library else ""
+        """The machine code as text."""
+        return self._executable.library.asm()
 
     def memory_analysis(self) -> MemoryAnalysis:
         """What it holds while it runs."""
-        executable = self._executable
+        description = self._executable.description
         arguments = bytes_of((*self.program.inputs, *self.program.captured))
-        return MemoryAnalysis(arguments, bytes_of(self.program.outputs), executable.plan.size, executable.scratch)
+        return MemoryAnalysis(
+            arguments, bytes_of(self.program.outputs), description.workspace, description.scratch, description.costs.between
+        )
 
     def cost_analysis(self) -> CostAnalysis:
         """What a call does; the first analysis of a process measures the machine, which takes some tenths of a second."""
-        flops = transcendentals = moved = 0
-        for step in self._executable.steps:
-            counted = operations_of(step)
-            flops, transcendentals = flops + counted[0], transcendentals + counted[1]
-            moved += bytes_of((*read_by(step), *written_by(step)))
+        costs = self._executable.description.costs
         flops_rate, bytes_rate = machine_rates()
-        seconds = max((flops + 20 * transcendentals) / flops_rate, moved / bytes_rate)
-        return CostAnalysis(flops, transcendentals, moved, seconds)
-
-
-def bytes_of(atoms: Iterable[Atom]) -> int:
-    """The memory of the distinct arrays among atoms."""
-    found = {atom for atom in atoms if isinstance(atom, Variable)}
-    return sum(math.prod(v.array_type.shape) * v.array_type.dtype.itemsize for v in found)
-
-
-def operations_of(step: Step) -> tuple[int, int]:
-    """The arithmetic operations and the transcendental functions of a step; of NumPy's calls none are known."""
-    if isinstance(step, ProductCall):
-        product = step.product
-        return 2 * product.batch * product.rows * product.summed * product.columns, 0
-    return counted(step.kernel.body) if isinstance(step, KernelCall) else (0, 0)
-
-
-def counted(body: Iterable[Statement]) -> tuple[int, int]:
-    """The arithmetic operations and the transcendental functions of statements."""
-    flops = transcendentals = 0
-    for statement in body:
-        match statement:
-            case Compute(_, operation, _) if operation in LIBRARY:
-                transcendentals += 1
-            case Compute(_, operation, _):
-                flops += 2 if operation == "multiply_add" else 1
-            case Combine():
-                flops += 1
-            case Loop(index, inner):
-                rounds = index.extent if statement.rounds is None else rounds_of(statement)
-                inside = counted(inner)
-                flops, transcendentals = flops + rounds * inside[0], transcendentals + rounds * inside[1]
-            case Load() | Store():
-                pass
-    return flops, transcendentals
-
-
-def rounds_of(loop: Loop) -> int:
-    """How many rounds a loop over a range has, where the range is longest."""
-    assert loop.rounds is not None
-    return min(loop.rounds[1].constant - loop.rounds[0].constant, loop.index.extent)
+        seconds = max((costs.flops + 20 * costs.transcendentals) / flops_rate, costs.moved / bytes_rate)
+        return CostAnalysis(costs.flops, costs.transcendentals, costs.moved, seconds)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Simplification: a program to an equal one with fewer equations.
 
 Invariant: results are the same to the last bit, nan, infinities and signed zeros included; what a program
-captures stays captured by reference.
+captures stays captured by reference, and no result shares memory with it, with an argument or another result.
 """
 
 from __future__ import annotations
@@ -39,19 +39,35 @@ def simplify(program: Program) -> Program:
         if key is not None:
             known[key] = equation.outputs
         equations.append(Equation(equation.outputs, equation.primitive, inputs, equation.params, equation.origin))
-    outputs = tuple(replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in program.outputs)
+    outputs = [replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in program.outputs]
+    outputs = with_copies(program, equations, outputs)
     return without_dead_code(
         Program(
             program.name,
             program.inputs,
             tuple(equations),
-            outputs,
+            tuple(outputs),
             program.captured,
             program.values,
             program.input_structure,
             program.output_structure,
         )
     )
+
+
+def with_copies(program: Program, equations: list[Equation], outputs: list[Atom]) -> list[Atom]:
+    """Outputs of which each array is one of its own, that the caller may write into: arguments and repeated ones are copied."""
+    taken: set[Atom] = {*program.inputs, *program.captured}
+    result: list[Atom] = []
+    for atom in outputs:
+        if isinstance(atom, Variable) and atom.array_type.shape:
+            if atom in taken:
+                own = Variable(atom.array_type)
+                equations.append(Equation((own,), structure.copy, (atom,), {}))
+                atom = own
+            taken.add(atom)
+        result.append(atom)
+    return result
 
 
 def equation_key(equation: Equation, inputs: tuple[Atom, ...]) -> Hashable | None:

@@ -9,7 +9,6 @@ import pytest
 
 import functrans as ft
 import functrans.ops.special  # noqa: F401  (declared when SciPy's ufuncs are first met)
-from functrans.compile.execute import Executable
 from functrans.core.primitive import PRIMITIVES
 
 table = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "numpy" / "cases.py")))
@@ -62,8 +61,7 @@ def test_declared_ops(start, dtype):
         return [primitive(*values, **params) for (primitive, _, params), values in zip(samples, operands)]
 
     arguments = [operands for _, operands, _ in samples]
-    executable = Executable(ft.make_program(every)(arguments))
-    text = executable(ft.tree.leaves(arguments), interpret=True)
+    text = every.lower(arguments).interpret(arguments)
     for (primitive, operands, params), result, interpreted in zip(samples, every(arguments), text):
         expected = primitive(*operands, **params)
         same(result, expected, primitive.name)

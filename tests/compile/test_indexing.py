@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import functrans as ft
-from functrans.compile.execute import Executable
 from functrans.ops.indexing import ARRAY, Slice, getitem, index_add, index_set
 
 GENERATOR = np.random.default_rng(0)
@@ -43,13 +42,13 @@ SCATTERS = [
 
 def checked(function, *arguments):
     """Compiled and interpreted results equal NumPy's; gives the kernels' text."""
-    executable, leaves = Executable(ft.make_program(function)(*arguments)), ft.tree.leaves(arguments)
+    lowered = ft.jit(function).lower(*arguments)
     expected = ft.tree.leaves(function(*arguments))
-    for results in (executable(leaves), executable(leaves, interpret=True)):
-        for actual, one in zip(results, expected, strict=True):
+    for results in (lowered.compile()(*arguments), lowered.interpret(*arguments)):
+        for actual, one in zip(ft.tree.leaves(results), expected, strict=True):
             assert (actual.shape, actual.dtype) == (one.shape, one.dtype)
             np.testing.assert_allclose(actual, one, rtol=1e-14)
-    return executable.kernels()
+    return lowered.kernels()
 
 
 def test_gathers():

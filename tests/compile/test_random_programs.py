@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import functrans as ft
-from functrans.compile import blas, execute, kernels, llvm, nodes
-from functrans.compile.execute import Executable
+from functrans.compile import blas, kernels, llvm, nodes, stretch
 
 # Smooth operations, on any values.
 UNARY = [
@@ -90,7 +89,7 @@ def operands(seed):
 SMALL_LIMITS = {
     kernels: {"BLOCK": 8, "PART_OPERATIONS": 20, "MOST_LANES": 4, "MOST_PARTS": 3},
     llvm: {"LANE_BYTES": 16, "WORTH_DIVIDING": 0, "ON_STACK": 64},
-    execute: {"GRANULE": 4},
+    stretch: {"GRANULE": 4, "SEVERAL": 2},
     blas: {"WORTH_DIVIDING": 0, "SEVERAL": 2},
     nodes: {"SMALL_MATRIX": 2, "LARGEST_INLINED": 50},
 }
@@ -133,7 +132,7 @@ def test_random_programs(seed, small):
     expected, exact = function(*arguments), function(*more)
     precision = np.finfo(arguments[0].dtype).eps
     with small_limits() if small else nullcontext():
-        executable = Executable(ft.make_program(function)(*arguments))
-        same(executable(arguments), expected, exact, precision)
-        same(executable(arguments, interpret=True), expected, exact, precision)
+        lowered = ft.jit(function).lower(*arguments)
+        same(lowered.compile()(*arguments), expected, exact, precision)
+        same(lowered.interpret(*arguments), expected, exact, precision)
         same(ft.jit(gradient)(*arguments), gradient(*arguments), gradient(*more), precision)

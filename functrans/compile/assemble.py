@@ -1,0 +1,154 @@
+"""From steps to the parts of a program: the native ones in one module, each with an entry.
+
+What does not leave a native part is in its workspace; what does is an array or a scalar that its entry makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from llvmlite import ir
+
+from functrans.compile.codegen import Library, build
+from functrans.compile.costs import bytes_of, operations_of
+from functrans.compile.entry import emit_entry, stack_size
+from functrans.compile.llvm import work
+from functrans.compile.parts import Costs, Description, HostPart, NativePart, Part, freed_after
+from functrans.compile.steps import HostCall, KernelCall, NativeCall, ProductCall, Step, read_by, steps, written_by
+from functrans.compile.stretch import Stretch
+from functrans.config import settings
+from functrans.core.program import Program, Variable, check
+
+__all__ = ["assemble"]
+
+# Nanoseconds of work below which giving the interpreter to other threads costs more than it gains.
+WORTH_RELEASING = 5_000
+# A native part's calls, or the one call of NumPy that a part is.
+Group = list[NativeCall] | HostCall
+
+
+def assemble(program: Program) -> tuple[Library, Description]:
+    """The compiled code of a simplified program, and what is to be known to run it."""
+    assembler = Assembler(check(program) if settings.check_programs else program)
+    parts = assembler.parts()
+    results = tuple(assembler.slots[atom] if isinstance(atom, Variable) else None for atom in program.outputs)
+    routines = {call.product.routine for call in assembler.steps if isinstance(call, ProductCall)}
+    costs = assembler.costs(parts, results)
+    return build(assembler.module), Description(parts, results, tuple(sorted(routines)), costs)
+
+
+class Assembler:
+    """Emits the parts of a program.
+
+    Attributes:
+        slots: of the values that pass from one part to another.
+        kernels: the functions of kernels, by their text.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.steps = steps(program)
+        self.module = ir.Module("functrans")
+        self.kernels: dict[str, ir.Function] = {}
+        self.slots = {variable: slot for slot, variable in enumerate((*program.captured, *program.inputs))}
+
+    def parts(self) -> tuple[Part, ...]:
+        """The parts, in order."""
+        groups = grouped(self.steps)
+        reads, writes = taken(self.slots, groups)
+        wanted = [atom for atom in self.program.outputs if isinstance(atom, Variable)]
+        passed = {*wanted, *(variable for read in reads for variable in read)}
+        laid_out = {*wanted, *(v for group, read in zip(groups, reads) if isinstance(group, list) for v in read)}
+        numbers = {equation: number for number, equation in enumerate(self.program.equations)}
+        found: list[Part] = []
+        for group, read, written in zip(groups, reads, writes):
+            results = in_order(wanted, [v for v in written if v in passed or isinstance(group, HostCall)])
+            for variable in results:
+                self.slots[variable] = len(self.slots)
+            if isinstance(group, HostCall):
+                found.append(self.host_part(group, numbers[group.equation], laid_out))
+            else:
+                found.append(self.native_part(f"entry{len(found)}", group, read, results))
+        return tuple(found)
+
+    def host_part(self, call: HostCall, number: int, laid_out: set[Variable]) -> HostPart:
+        """The part of a call of NumPy."""
+        reads = tuple(self.slots[atom] if isinstance(atom, Variable) else None for atom in call.equation.inputs)
+        outputs = call.equation.outputs
+        return HostPart(number, reads, tuple(self.slots[v] for v in outputs), tuple(v in laid_out for v in outputs))
+
+    def native_part(self, name: str, calls: list[NativeCall], inputs: list[Variable], results: list[Variable]) -> NativePart:
+        """The part of native calls; emits them."""
+        stretch = Stretch(self.module, f"run_{name}", self.kernels, calls, inputs, results)
+        room = None if stretch.is_parallel else stack_size(stretch.workspace + stretch.scratch)
+        names = emit_entry(
+            self.module, name, stretch.run, [v.array_type for v in inputs], [v.array_type for v in results],
+            workspace=room, is_parallel=stretch.is_parallel, may_fail=stretch.may_fail,
+            releases=stretch.is_parallel or nanoseconds(calls) > WORTH_RELEASING,
+        )  # fmt: skip
+        return NativePart(
+            name, tuple(names), tuple(self.slots[v] for v in inputs), tuple(self.slots[v] for v in results),
+            stretch.workspace, stretch.scratch, room is not None, stretch.is_parallel, stretch.may_fail,
+        )  # fmt: skip
+
+    def costs(self, parts: Sequence[Part], results: Sequence[int | None]) -> Costs:
+        """What a call of the program does."""
+        operations = list(map(operations_of, self.steps))
+        moved = sum(bytes_of((*read_by(step), *written_by(step))) for step in self.steps)
+        sizes = [bytes_of([variable]) for variable in self.slots]
+        flops, transcendentals = (sum(counts) for counts in zip((0, 0), *operations))
+        return Costs(flops, transcendentals, moved, most_between(parts, results, sizes))
+
+
+def grouped(steps: Sequence[Step]) -> list[Group]:
+    """The steps of each part: first those of a native one, if only to check the arguments."""
+    native: list[NativeCall] = []
+    groups: list[Group] = [native]
+    for step in steps:
+        if isinstance(step, HostCall):
+            groups.append(step)
+            continue
+        if groups[-1] is not native:
+            native = []
+            groups.append(native)
+        native.append(step)
+    return groups
+
+
+def taken(arguments: Iterable[Variable], groups: Sequence[Group]) -> tuple[list[list[Variable]], list[list[Variable]]]:
+    """What each group takes from outside, the first all arguments, and what it makes.
+
+    What a group stores a part of, and an earlier one has made, it takes and writes into.
+    """
+    known = set(arguments)
+    reads, writes = [], []
+    for group in groups:
+        steps: Sequence[Step] = [group] if isinstance(group, HostCall) else group
+        touched = dict.fromkeys(variable for step in steps for variable in (*read_by(step), *written_by(step)))
+        reads.append([variable for variable in touched if variable in known])
+        writes.append([variable for variable in touched if variable not in known])
+        known.update(touched)
+    return [list(arguments), *reads[1:]], writes
+
+
+def in_order(wanted: Sequence[Variable], written: Sequence[Variable]) -> list[Variable]:
+    """The variables written: results of the program first, in their order."""
+    known = set(written)
+    return list(dict.fromkeys([*(variable for variable in wanted if variable in known), *written]))
+
+
+def nanoseconds(calls: Sequence[NativeCall]) -> float:
+    """About how long calls take."""
+    kernels = sum(work(call.kernel.body) for call in calls if isinstance(call, KernelCall))
+    products = [call.product for call in calls if isinstance(call, ProductCall)]
+    return kernels + sum(p.batch * p.rows * p.summed * p.columns for p in products) / 20
+
+
+def most_between(parts: Sequence[Part], results: Sequence[int | None], sizes: Sequence[int]) -> int:
+    """The bytes of what parts hand each other, at the most at once; the program's results do not count."""
+    most = alive = 0
+    for part, freed in zip(parts, freed_after(parts, results)):
+        alive += sum(sizes[slot] for slot in part.writes if slot not in results)
+        most = max(most, alive)
+        alive -= sum(sizes[slot] for slot in freed)
+    return most
