@@ -7,16 +7,20 @@ captures stays captured by reference, and no result shares memory with it, with 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 
 from functrans.core.primitive import General, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
+from functrans.core.trace import EVALUATION, running
 from functrans.ops import arithmetic, structure
+from functrans.transforms.custom import custom_call, gradient_stop
 
 __all__ = ["simplify"]
 
 
 def simplify(program: Program) -> Program:
-    """`program` without copies, neutral operations, repeated equations and dead code."""
+    """`program` without calls of functions, copies, neutral operations, repeated equations and dead code."""
+    program = inlined(program)
     replaced: dict[Variable, Atom] = {}
     known: dict[Hashable, tuple[Variable, ...]] = {}
     numbers: dict[Variable, Literal] = {}
@@ -52,6 +56,40 @@ def simplify(program: Program) -> Program:
             program.input_structure,
             program.output_structure,
         )
+    )
+
+
+def inlined(program: Program) -> Program:
+    """`program` with functions that have derivative rules of their own in place of calls of them."""
+    if not any(equation.primitive is custom_call for equation in program.equations):
+        return program
+    replaced: dict[Variable, Atom] = {}
+    captured, values, equations = list(program.captured), list(program.values), []
+
+    def current(atoms: tuple[Atom, ...]) -> tuple[Atom, ...]:
+        return tuple(replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in atoms)
+
+    for equation in program.equations:
+        inputs = current(equation.inputs)
+        if equation.primitive is not custom_call:
+            equations.append(replace(equation, inputs=inputs))
+            continue
+        with running(EVALUATION):
+            called = inlined(equation.params["call"].program([atom.array_type for atom in inputs]))
+        captured += called.captured
+        values += called.values
+        replaced.update(zip(called.inputs, inputs))
+        equations += [replace(inner, inputs=current(inner.inputs)) for inner in called.equations]
+        replaced.update(zip(equation.outputs, current(called.outputs)))
+    return Program(
+        program.name,
+        program.inputs,
+        tuple(equations),
+        current(program.outputs),
+        tuple(captured),
+        tuple(values),
+        program.input_structure,
+        program.output_structure,
     )
 
 
@@ -95,7 +133,9 @@ NEUTRAL: dict[Primitive, tuple[tuple[int, int], ...]] = {
     arithmetic.divide: ((1, 1),),
 }
 # Operations that leave an operand as it is where they do not change its type.
-IDENTITIES = {arithmetic.positive, structure.copy, structure.broadcast_to, structure.reshape, structure.convert}
+IDENTITIES = {
+    arithmetic.positive, structure.copy, structure.broadcast_to, structure.reshape, structure.convert, gradient_stop,
+}  # fmt: skip
 
 
 def neutral(equation: Equation, inputs: tuple[Atom, ...], numbers: dict[Variable, Literal]) -> Atom | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from functrans import tree
 from functrans.core.primitive import General
+from functrans.core.program import Program
 from functrans.core.staging import function_title, stage
 from functrans.core.trace import EVALUATION, TracedValue, leaked, running
 from functrans.core.tracer import operand
@@ -99,6 +100,11 @@ class Call:
         return self.flat(function(*self.arguments(leaves)))
 
 
+    def program(self, types: Sequence[ArrayType]) -> Program:
+        """The function as a program of arguments of these types."""
+        return stage(lambda *leaves: self.run(self.rule.function, leaves), tuple(types), transform=self.rule.transform)
+
+
 def evaluate(*leaves: Any, call: Call) -> tuple[Any, ...]:
     """The function itself, run as at the root, where a captured tracer is an error."""
     try:
@@ -118,7 +124,7 @@ def captured(call: Call, error: Exception) -> TracerLeakError:
 
 def result_types(*types: ArrayType, call: Call) -> tuple[ArrayType, ...]:
     """The types of the outputs, by staging the function."""
-    program = stage(lambda *leaves: call.run(call.rule.function, leaves), types, transform=call.rule.transform)
+    program = call.program(types)
     for value in program.values:
         if isinstance(value, TracedValue):
             raise captured(call, leaked(value))
