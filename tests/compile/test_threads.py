@@ -66,12 +66,16 @@ if __name__ == "__main__":
 """
 
 
+LIBRARIES = os.path.join(sys.prefix, "lib")
+WITHOUT_TBB = pytest.mark.skipif(not os.path.exists(os.path.join(LIBRARIES, "libtbb.so.12")), reason="TBB is not installed")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+@pytest.mark.parametrize("layer", ["omp", "workqueue", pytest.param("tbb", marks=WITHOUT_TBB)])
 def test_callers_at_once_and_forks(layer, tmp_path):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
-    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "FUNCTRANS_THREADS": "2"}
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "FUNCTRANS_THREADS": "2", "LD_LIBRARY_PATH": LIBRARIES}
     done = subprocess.run(
         [sys.executable, str(path), layer], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
