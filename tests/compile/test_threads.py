@@ -79,7 +79,8 @@ def test_callers_at_once_and_forks(layer, tmp_path):
     done = subprocess.run(
         [sys.executable, str(path), layer], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.stdout == "right\n", done.stderr
+    # Before a fork TBB may print that it could not join its threads, which the child does not use.
+    assert done.returncode == 0 and done.stdout.endswith("right\n"), done.stderr
 
 
 SHARED_POOL = """
