@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from llvmlite import ir
 
+from functrans.compile.arguments import Argument, layouts_of
 from functrans.compile.codegen import Library, build
 from functrans.compile.costs import bytes_of, operations_of
 from functrans.compile.entry import emit_entry, stack_size
@@ -27,9 +28,9 @@ WORTH_RELEASING = 5_000
 Group = list[NativeCall] | HostCall
 
 
-def assemble(program: Program) -> tuple[Library, Description]:
-    """The compiled code of a simplified program, and what is to be known to run it."""
-    assembler = Assembler(check(program) if settings.check_programs else program)
+def assemble(program: Program, arguments: Sequence[Argument]) -> tuple[Library, Description]:
+    """The compiled code of a simplified program for some arguments, and what is to be known to run it."""
+    assembler = Assembler(check(program) if settings.check_programs else program, arguments)
     parts = assembler.parts()
     results = tuple(assembler.slots[atom] if isinstance(atom, Variable) else None for atom in program.outputs)
     routines = {call.product.routine for call in assembler.steps if isinstance(call, ProductCall)}
@@ -45,9 +46,11 @@ class Assembler:
         kernels: the functions of kernels, by their text.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, arguments: Sequence[Argument]) -> None:
         self.program = program
-        self.steps = steps(program)
+        self.arguments = dict(zip((*program.captured, *program.inputs), arguments))
+        self.layouts = layouts_of(program, arguments)
+        self.steps = steps(program, self.layouts)
         self.module = ir.Module("functrans")
         self.kernels: dict[str, ir.Function] = {}
         self.slots = {variable: slot for slot, variable in enumerate((*program.captured, *program.inputs))}
@@ -79,10 +82,11 @@ class Assembler:
 
     def native_part(self, name: str, calls: list[NativeCall], inputs: list[Variable], results: list[Variable]) -> NativePart:
         """The part of native calls; emits them."""
-        stretch = Stretch(self.module, f"run_{name}", self.kernels, calls, inputs, results)
+        stretch = Stretch(self.module, f"run_{name}", self.kernels, calls, inputs, results, self.layouts)
+        arguments = [self.arguments.get(variable, Argument(variable.array_type)) for variable in inputs]
         room = None if stretch.is_parallel else stack_size(stretch.workspace + stretch.scratch)
         names = emit_entry(
-            self.module, name, stretch.run, [v.array_type for v in inputs], [v.array_type for v in results],
+            self.module, name, stretch.run, arguments, [v.array_type for v in results],
             workspace=room, is_parallel=stretch.is_parallel, may_fail=stretch.may_fail,
             releases=stretch.is_parallel or nanoseconds(calls) > WORTH_RELEASING,
         )  # fmt: skip

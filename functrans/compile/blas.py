@@ -1,8 +1,9 @@
 """Contractions that are matrix products, as calls of BLAS.
 
 A contraction is one where its letters fall into batch, row, summed and column axes that lie in the
-operands as matrices do, possibly transposed. BLAS is SciPy's; it counts columns first, so it computes the
-transposed product. (Dongarra et al., A set of level 3 basic linear algebra subprograms, 1990.)
+operands as matrices do, possibly transposed, the rows and the matrices any distance apart. BLAS is SciPy's; it
+counts columns first, so it computes the transposed product. (Dongarra et al., A set of level 3 basic linear
+algebra subprograms, 1990.)
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
+from typing import cast
 
 import numpy as np
 from llvmlite import binding, ir
 
+from functrans.compile.arguments import Layouts, strides_of
 from functrans.compile.extensions import extension_module
-from functrans.core.program import Equation
+from functrans.core.program import Atom, Equation, Literal
 from functrans.ops.contraction import split
 
 __all__ = ["Product", "matrix_product", "one_thread_each", "parallel_extent", "product_function", "routine"]
@@ -32,6 +35,28 @@ WORTH_DIVIDING = 500_000
 # Batches that are divided among threads; of fewer, the rows of each matrix are.
 SEVERAL = 8
 
+# The length and the stride of each axis of an operand, by its letter.
+Axes = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Matrices in memory.
+
+    Attributes:
+        transposed: whether elements of a column are side by side, not of a row.
+        lead: elements from one row, or column, to the next.
+        apart: elements from one matrix to the next.
+    """
+
+    transposed: bool
+    lead: int
+    apart: int
+
+    def is_packed(self, batch: int, rows: int, columns: int) -> bool:
+        """Whether this is so of matrices of some lengths."""
+        return self.lead == (rows if self.transposed else columns) and (batch == 1 or self.apart == rows * columns)
+
 
 @dataclass(frozen=True)
 class Product:
@@ -39,7 +64,7 @@ class Product:
 
     Attributes:
         swapped: whether the second operand of the contraction is x.
-        x_transposed: whether x lies as ``[batch, summed, rows]``; `y_transposed` is its like.
+        x, y: how these lie.
     """
 
     dtype: np.dtype[np.floating]
@@ -48,8 +73,13 @@ class Product:
     summed: int
     columns: int
     swapped: bool
-    x_transposed: bool
-    y_transposed: bool
+    x: Matrices
+    y: Matrices
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether rows and matrices lie one right after the other."""
+        return self.x.is_packed(self.batch, self.rows, self.summed) and self.y.is_packed(self.batch, self.summed, self.columns)
 
     @property
     def routine(self) -> str:
@@ -57,7 +87,7 @@ class Product:
         return "dgemm" if self.dtype.itemsize == 8 else "sgemm"
 
 
-def matrix_product(equation: Equation) -> Product | None:
+def matrix_product(equation: Equation, layouts: Layouts) -> Product | None:
     """The product a contraction is, or None."""
     x, y, out = split(equation.params["subscripts"])
     types = [atom.array_type for atom in (*equation.inputs, *equation.outputs)]
@@ -67,16 +97,49 @@ def matrix_product(equation: Equation) -> Product | None:
     sizes = dict(zip(x + y, types[0].shape + types[1].shape))
     batch = "".join(letter for letter in out if letter in x and letter in y)
     summed = "".join(letter for letter in x if letter in y and letter not in out)
+    steps = [axes_of(atom, letters, layouts) for atom, letters in zip(equation.inputs, (x, y))]
     for swapped, (left, right) in enumerate(((x, y), (y, x))):
         rows = "".join(letter for letter in out if letter in left and letter not in right)
         columns = "".join(letter for letter in out if letter in right and letter not in left)
-        x_lies = {batch + rows + summed: False, batch + summed + rows: True}.get(left)
-        y_lies = {batch + summed + columns: False, batch + columns + summed: True}.get(right)
-        if out == batch + rows + columns and x_lies is not None and y_lies is not None:
-            b, m, k, n = (math.prod(sizes[letter] for letter in group) for group in (batch, rows, summed, columns))
-            if min(b, m, k, n) > 0 and max(m, k, n) < 2**31:
-                return Product(dtype, b, m, k, n, bool(swapped), x_lies, y_lies)
+        if out != batch + rows + columns or len(left) + len(right) != len(out) + len(batch) + 2 * len(summed):
+            continue
+        x_lies = matrices(steps[swapped], batch, rows, summed)
+        y_lies = matrices(steps[1 - swapped], batch, summed, columns)
+        b, m, k, n = (math.prod(sizes[letter] for letter in group) for group in (batch, rows, summed, columns))
+        if x_lies is not None and y_lies is not None and min(b, m, k, n) > 0 and max(m, k, n) < 2**31:
+            return Product(dtype, b, m, k, n, bool(swapped), x_lies, y_lies)
     return None
+
+
+def axes_of(atom: Atom, letters: str, layouts: Layouts) -> Axes:
+    """The length and the stride of the axes of an operand."""
+    if isinstance(atom, Literal):
+        return {}
+    return dict(zip(letters, zip(atom.array_type.shape, strides_of(atom, layouts))))
+
+
+def matrices(axes: Axes, batch: str, rows: str, columns: str) -> Matrices | None:
+    """How groups of axes lie as matrices, or None if BLAS does not take them so."""
+    steps = [taken_as_one(axes, group) for group in (batch, rows, columns)]
+    lengths = [math.prod(axes[letter][0] for letter in group) for group in (rows, columns)]
+    if None in steps:
+        return None
+    apart, row, column = cast(list[int], steps)
+    for transposed in (False, True):
+        (step, within), (count, length) = ((column, row), lengths[::-1]) if transposed else ((row, column), lengths)
+        # The distance of one row to the next may be any where there is only one.
+        lead = step if count > 1 else length
+        if (within == 1 or length == 1) and length <= lead < 2**31:
+            return Matrices(transposed, lead, apart)
+    return None
+
+
+def taken_as_one(axes: Axes, group: str) -> int | None:
+    """The stride of several axes counted through as one, 0 for one element; None if the distances differ."""
+    found = [axes[letter] for letter in group if axes[letter][0] != 1]
+    if any(step != length * following for (_, step), (length, following) in zip(found, found[1:])):
+        return None
+    return found[-1][1] if found else 0
 
 
 @cache
@@ -171,14 +234,12 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
         return constant(ord("T" if transposed else "N"), BYTE)
 
     m, n, k = product.rows, product.columns, product.summed
-    x_lead = constant(m if product.x_transposed else k, INT)
-    y_lead = constant(k if product.y_transposed else n, INT)
     by_batch = product.batch >= SEVERAL
     rows = constant(m, INT)
     if not by_batch:
         rows = b.alloca(INT)
         b.store(b.trunc(b.sub(stop, start), INT), rows)
-        x = b.gep(x, [start if product.x_transposed else b.mul(start, WORD(k))])
+        x = b.gep(x, [start if product.x.transposed else b.mul(start, WORD(product.x.lead))])
         out = b.gep(out, [b.mul(start, WORD(n))])
         start, stop = WORD(0), WORD(product.batch)
     with repeated(b, start, stop) as batch:
@@ -189,9 +250,9 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
         b.call(
             function,
             [
-                letter(product.y_transposed), letter(product.x_transposed),
+                letter(product.y.transposed), letter(product.x.transposed),
                 constant(n, INT), rows, constant(k, INT), constant(1.0, type_),
-                matrix(y, k * n), y_lead, matrix(x, m * k), x_lead,
+                matrix(y, product.y.apart), constant(product.y.lead, INT), matrix(x, product.x.apart), constant(product.x.lead, INT),
                 constant(0.0, type_), matrix(out, m * n), constant(n, INT),
             ],
         )  # fmt: skip

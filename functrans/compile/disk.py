@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from functrans.compile.arguments import Argument
 from functrans.compile.codegen import processor
 from functrans.compile.parts import Description
 from functrans.compile.plain import NotPlain, decoded, encoded, program_data
@@ -54,10 +56,10 @@ def surroundings() -> bytes:
     return repr((versions(), stamps)).encode()
 
 
-def key_of(program: Program) -> str | None:
+def key_of(program: Program, arguments: Sequence[Argument]) -> str | None:
     """The digest a program's code is known by; None if a parameter of it is not plain data."""
     try:
-        data = program_data(program)
+        data = [program_data(program), encoded(tuple(arguments))]
     except NotPlain:
         return None
     return hashlib.sha256(surroundings() + json.dumps(data).encode()).hexdigest()

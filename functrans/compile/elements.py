@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.compile.arguments import Layouts, Strides, first_and_size, strides
 from functrans.compile.loops import (
     Affine,
     Bind,
@@ -44,6 +45,7 @@ __all__ = [
     "is_inlined",
     "is_view",
     "operand_axes",
+    "reshaped",
 ]
 
 Indices = tuple[Affine, ...]
@@ -108,19 +110,10 @@ def in_registers(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "iub" or dtype in (np.float32, np.float64)
 
 
-def strides(shape: Sequence[int]) -> list[int]:
-    """Elements from one position to the next along each axis."""
-    steps, step = [], 1
-    for length in reversed(shape):
-        steps.append(step)
-        step *= length
-    return steps[::-1]
-
-
-def address(indices: Indices, shape: Sequence[int]) -> Affine:
-    """Where an element of a C-contiguous array is."""
-    total = Affine()
-    for index, length, step in zip(indices, shape, strides(shape)):
+def address(indices: Indices, shape: Sequence[int], steps: Strides | None = None) -> Affine:
+    """Where an element is, counted from the first in memory, of a C-contiguous array or of one with other strides."""
+    total = Affine((), -first_and_size(shape, steps)[0] if steps is not None else 0)
+    for index, length, step in zip(indices, shape, strides(shape) if steps is None else steps):
         total = total + (index * step if length != 1 else Affine())
     return total
 
@@ -131,9 +124,10 @@ Definitions = dict[Variable, Equation]
 class Builder:
     """Builds the statements of one kernel: reads values at indices, each only once in a place."""
 
-    def __init__(self, definitions: Definitions, kept: set[Variable]) -> None:
+    def __init__(self, definitions: Definitions, kept: set[Variable], layouts: Layouts) -> None:
         self.equations = definitions
         self.kept = kept
+        self.layouts = layouts
         self.inputs: dict[Variable, Buffer] = {}
         self.used: dict[Equation, None] = {}
         self.body: list[Statement] = []
@@ -142,8 +136,14 @@ class Builder:
     def buffer(self, variable: Variable) -> Buffer:
         """The parameter a variable is read from."""
         if variable not in self.inputs:
-            self.inputs[variable] = Buffer(variable.array_type.dtype, math.prod(variable.array_type.shape))
+            shape, steps = variable.array_type.shape, self.layouts.get(variable)
+            size = math.prod(shape) if steps is None else first_and_size(shape, steps)[1]
+            self.inputs[variable] = Buffer(variable.array_type.dtype, size)
         return self.inputs[variable]
+
+    def address_in(self, variable: Variable, indices: Indices) -> Affine:
+        """Where an element of a value from outside is in its buffer."""
+        return address(indices, variable.array_type.shape, self.layouts.get(variable))
 
     def read(self, atom: Atom, indices: Indices) -> Operand:
         """The element of `atom` at `indices`, as a scalar of this place."""
@@ -157,7 +157,7 @@ class Builder:
 
     def load(self, variable: Variable, indices: Indices) -> Operand:
         """An element of a stored value."""
-        return self.load_flat(variable, address(indices, variable.array_type.shape))
+        return self.load_flat(variable, self.address_in(variable, indices))
 
     def load_flat(self, variable: Variable, offset: Affine) -> Operand:
         """An element of a stored value, by its place in memory."""
@@ -346,7 +346,21 @@ def of_reshape(builder: Builder, equation: Equation, indices: Indices) -> Operan
     if mapped is not None:
         return builder.read(atom, mapped(indices))
     assert isinstance(atom, Variable)  # stored, since `is_view` says so: the same elements in the same order
-    return builder.load_flat(atom, address(indices, equation.params["shape"]))
+    return builder.load_flat(atom, address(indices, equation.params["shape"], reshaped(equation, builder.layouts)))
+
+
+def reshaped(equation: Equation, layouts: Layouts) -> Strides | None:
+    """The strides of a reshaped operand that is not C-contiguous; None if it is, or if a copy would have to be made."""
+    atom = equation.inputs[0]
+    steps = layouts.get(atom) if isinstance(atom, Variable) else None
+    if steps is None:
+        return None
+    # As NumPy does it: for an array of bytes with these strides, none of which is ever read.
+    view = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), atom.array_type.shape, steps, writeable=False)
+    try:
+        return view.reshape(equation.params["shape"], copy=False).strides
+    except ValueError:
+        return None
 
 
 def of_flip(builder: Builder, equation: Equation, indices: Indices) -> Operand:

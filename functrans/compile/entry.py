@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from functrans.compile.arguments import Argument
 from functrans.compile.codegen import Library
 from functrans.core.types import ArrayType
 
@@ -29,9 +30,9 @@ BYTES = ir.IntType(8).as_pointer()
 TYPE_OFFSET = object.__basicsize__ - 8
 VALUE_OFFSET = object.__basicsize__
 # Of the fields of an array object, counted from the address of its elements.
-NDIM, DIMENSIONS, DESCRIPTION, FLAGS = 8, 16, 40, 48
-# C-contiguous and aligned, of NumPy's flags.
-WANTED_FLAGS = 0x101
+NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 8, 16, 24, 40, 48
+# Of NumPy's flags.
+C_CONTIGUOUS, ALIGNED = 0x1, 0x100
 # Where NumPy's C-API has its functions.
 ARRAY_EMPTY, ARRAY_SCALAR = 184, 60
 FASTCALL = 0x80
@@ -51,10 +52,11 @@ def _data_offset() -> int:
     words = (ctypes.c_size_t * 16).from_address(id(array))
     offset = 8 * list(words).index(array.ctypes.data)
     field: Callable[[int], Any] = lambda place: ctypes.c_size_t.from_address(id(array) + offset + place).value
-    lengths = (ctypes.c_ssize_t * 2).from_address(field(DIMENSIONS))
+    axes = [list((ctypes.c_ssize_t * 2).from_address(field(place))) for place in (DIMENSIONS, STRIDES)]
     flags = ctypes.c_int.from_address(id(array) + offset + FLAGS).value
     count = ctypes.c_int.from_address(id(array) + offset + NDIM).value
-    if count != 2 or list(lengths) != [3, 5] or field(DESCRIPTION) != id(array.dtype) or flags & WANTED_FLAGS != WANTED_FLAGS:
+    is_right = count == 2 and axes == [[3, 5], [40, 8]] and field(DESCRIPTION) == id(array.dtype)
+    if not is_right or not flags & C_CONTIGUOUS or not flags & ALIGNED:
         raise ImportError("functrans: the fields of this NumPy's arrays are not where they were in NumPy 1 and 2")
     return offset
 
@@ -140,19 +142,19 @@ class EntryEmitter:
         self.b.cbranch(condition, following, self.mismatch)
         self.b.position_at_end(following)
 
-    def lengths(self, shape: Sequence[int]) -> ir.Value:
-        """A pointer to the lengths of axes."""
-        name = f"shape.{'x'.join(map(str, shape))}"
+    def words(self, numbers: Sequence[int]) -> ir.Value:
+        """A pointer to constants: the lengths or the strides of axes."""
+        name = f"words.{'x'.join(map(str, numbers))}"
         known = self.b.module.globals.get(name)
         if known is None:
-            type_ = ir.ArrayType(WORD, len(shape))
+            type_ = ir.ArrayType(WORD, len(numbers))
             known = ir.GlobalVariable(self.b.module, type_, name)
-            known.initializer, known.global_constant, known.linkage = ir.Constant(type_, list(shape)), True, "internal"
+            known.initializer, known.global_constant, known.linkage = ir.Constant(type_, list(numbers)), True, "internal"
         return self.b.bitcast(known, WORD.as_pointer())
 
-    def data_of(self, value: ir.Value, type_: ArrayType) -> ir.Value:
-        """The address of an argument's elements, if it has the type."""
-        b = self.b
+    def data_of(self, value: ir.Value, expected: Argument) -> ir.Value:
+        """The address of an argument's elements, if it has the type and the layout."""
+        b, type_, strides = self.b, expected.array_type, expected.strides
         if not type_.shape:
             own = f"object:{NUMBERS[type_.dtype.kind].__name__}" if type_.weak else f"scalar:{type_.dtype.name}"
             self.require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), self.load(own)))
@@ -160,7 +162,10 @@ class EntryEmitter:
                 return self.integer(value)
             return b.gep(value, [WORD(VALUE_OFFSET)])
         types = [self.load("object:ndarray"), self.load(f"dtype:{type_.dtype.name}")]
-        data = b.call(self.checker(), [value, *types, INT(len(type_.shape)), self.lengths(type_.shape)])
+        axes = [INT(len(type_.shape)), self.words(type_.shape)]
+        if strides is not None:
+            axes.append(self.words([step * type_.dtype.itemsize for step in strides]))
+        data = b.call(self.checker(is_strided=strides is not None), [value, *types, *axes])
         self.require(b.icmp_unsigned("!=", data, ir.Constant(BYTES, None)))
         return data
 
@@ -173,16 +178,18 @@ class EntryEmitter:
         self.require(b.icmp_signed("==", b.load(overflow), INT(0)))
         return b.bitcast(room, BYTES)
 
-    def checker(self) -> ir.Function:
-        """The function that gives the address of an array's elements, or null if it is not of a type, dtype and shape."""
-        name = "data_of_array"
+    def checker(self, *, is_strided: bool) -> ir.Function:
+        """The function that gives the address of an array's elements, or null if it is not of a type, dtype and shape,
+        and C-contiguous or of other strides."""
+        name = "data_of_strided_array" if is_strided else "data_of_array"
         known = self.b.module.globals.get(name)
         if known is not None:
             return known
-        function = ir.Function(self.b.module, ir.FunctionType(BYTES, [BYTES, BYTES, BYTES, INT, WORD.as_pointer()]), name)
+        types = [BYTES, BYTES, BYTES, INT, WORD.as_pointer(), *[WORD.as_pointer()] * is_strided]
+        function = ir.Function(self.b.module, ir.FunctionType(BYTES, types), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        value, kind, description, ndim, lengths = function.args
+        value, kind, description, ndim, lengths, *strides = function.args
         b, outside = ir.IRBuilder(function.append_basic_block()), self.b
         self.b = b
         wrong = function.append_basic_block("wrong")
@@ -197,15 +204,20 @@ class EntryEmitter:
         require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), kind))
         require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + NDIM, INT), ndim))
         require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + DESCRIPTION, BYTES), description))
-        flags = b.and_(self.field(value, DATA_OFFSET + FLAGS, INT), INT(WANTED_FLAGS))
-        require(b.icmp_unsigned("==", flags, INT(WANTED_FLAGS)))
+        wanted = INT(ALIGNED if is_strided else ALIGNED | C_CONTIGUOUS)
+        require(b.icmp_unsigned("==", b.and_(self.field(value, DATA_OFFSET + FLAGS, INT), wanted), wanted))
         own = self.field(value, DATA_OFFSET + DIMENSIONS, WORD.as_pointer())
+        own_strides = self.field(value, DATA_OFFSET + STRIDES, WORD.as_pointer()) if is_strided else None
         before, head = b.block, b.append_basic_block("axis")
         b.branch(head)
         b.position_at_end(head)
         axis = b.phi(INT)
         axis.add_incoming(INT(0), before)
-        require(b.icmp_unsigned("==", b.load(b.gep(own, [axis])), b.load(b.gep(lengths, [axis]))))
+        length = b.load(b.gep(own, [axis]))
+        require(b.icmp_unsigned("==", length, b.load(b.gep(lengths, [axis]))))
+        if own_strides is not None:  # of an axis of length 1 they do not matter
+            same = b.icmp_unsigned("==", b.load(b.gep(own_strides, [axis])), b.load(b.gep(strides[0], [axis])))
+            require(b.or_(same, b.icmp_unsigned("==", length, WORD(1))))
         following = b.add(axis, INT(1))
         axis.add_incoming(following, b.block)
         done = b.append_basic_block("done")
@@ -225,7 +237,7 @@ class EntryEmitter:
             return None, b.bitcast(room, BYTES)
         description = self.load(f"dtype:{type_.dtype.name}")
         self.call("Py_IncRef", ir.VoidType(), description)
-        array = self.call("empty", BYTES, INT(len(type_.shape)), self.lengths(type_.shape), description, INT(0))
+        array = self.call("empty", BYTES, INT(len(type_.shape)), self.words(type_.shape), description, INT(0))
         failed, following = self.function.append_basic_block("failed"), self.function.append_basic_block("made")
         b.cbranch(b.icmp_unsigned("==", array, ir.Constant(BYTES, None)), failed, following)
         with b.goto_block(failed):
@@ -261,7 +273,7 @@ def emit_entry(
     module: ir.Module,
     name: str,
     run: ir.Function,
-    inputs: Sequence[ArrayType],
+    inputs: Sequence[Argument],
     results: Sequence[ArrayType],
     *,
     workspace: int | None,
@@ -289,8 +301,8 @@ def emit_entry(
     def argument(place: int) -> ir.Value:
         return b.load(b.gep(objects, [WORD(place)]))
 
-    for place, type_ in enumerate(inputs):
-        b.store(emitter.data_of(argument(place), type_), b.gep(table, [WORD(place)]))
+    for place, expected_input in enumerate(inputs):
+        b.store(emitter.data_of(argument(place), expected_input), b.gep(table, [WORD(place)]))
     if workspace is None:
         scratch = emitter.field(argument(len(inputs)), DATA_OFFSET, BYTES)
     else:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.compile.arguments import Argument, in_layout
 from functrans.compile.blas import one_thread_each, routine
 from functrans.compile.codegen import Library, load
 from functrans.compile.entry import NUMBERS, bind
@@ -40,28 +41,27 @@ class Executable:
             `NotImplemented` for arguments of other types or in another memory layout, or where an operation fails.
     """
 
-    def __init__(self, library: Library, description: Description, program: Program) -> None:
-        self.library, self.description, self.program = library, description, program
-        self.types = [variable.array_type for variable in (*program.captured, *program.inputs)]
+    def __init__(self, library: Library, description: Description, program: Program, arguments: Sequence[Argument]) -> None:
+        self.library, self.description, self.program, self.arguments = library, description, program, arguments
         self.free: list[np.ndarray[Any, Any]] = []
         self.run = self.joined()
         self.call: Callable[..., Any] = partial(self.run, *program.values) if program.values else self.run
 
     @classmethod
-    def from_code(cls, code: bytes, description: Description, program: Program) -> Executable:
+    def from_code(cls, code: bytes, description: Description, program: Program, arguments: Sequence[Argument]) -> Executable:
         """The program of an object file."""
         for name in description.routines:
             routine(name)
         if any(isinstance(part, NativePart) and part.is_parallel for part in description.parts):
             layer()
-        return cls(load(code), description, program)
+        return cls(load(code), description, program, arguments)
 
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
         """The flat results, for arguments in any memory layout.
 
         Where an operation fails, NumPy raises its own error when the program is evaluated one operation at a time.
         """
-        result = self.run(*map(in_type, (*self.program.values, *leaves), self.types))
+        result = self.run(*map(as_taken, (*self.program.values, *leaves), self.arguments))
         if result is NotImplemented:
             with running(JIT):
                 return self.program.evaluate(leaves)
@@ -192,11 +192,14 @@ def handed_on(value: Any, type_: ArrayType, operands: Sequence[Any]) -> Any:
     return value if is_own and value.flags.c_contiguous else np.array(value, order="C")
 
 
+def as_taken(value: Any, argument: Argument) -> Any:
+    """A value as an entry takes it: an array in a layout, or a scalar."""
+    return in_layout(value, argument) if argument.array_type.shape else in_type(value, argument.array_type)
+
+
 def in_type(value: Any, type_: ArrayType) -> Any:
-    """A value as an entry takes it: a C-contiguous array, or a scalar."""
-    dtype = np.dtype(type_.dtype.name)  # of two that are equal, such as long and long long, the one entries know
-    if type_.shape:
-        return np.require(value, dtype, ["C", "A", "E"])
+    """A number as an entry takes it."""
+    dtype = np.dtype(type_.dtype.name)
     if not type_.weak:
         return dtype.type(value)
     number = NUMBERS[dtype.kind](value)

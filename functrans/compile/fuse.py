@@ -10,10 +10,12 @@ Invariant: items are in order of their dependencies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from functrans.compile.arguments import Layouts, strides_of
 from functrans.compile.nodes import Node
 from functrans.core.program import Variable
 
@@ -23,6 +25,10 @@ __all__ = ["Item", "Leaf", "Nest", "arrange", "leaves_of"]
 PREFERRED = 1.25
 # An axis is preferred for its length if it is longer by this factor.
 LONGER = 8
+# Rows that are read side by side, from far apart in memory: the processor foresees the reads of about as many.
+FEW = 64
+# Elements from which on a row is so long that the processor does not foresee the next one's.
+LONG = 256
 # Nodes in one nest: a compiler takes longer than in proportion to a function's length.
 MOST_NODES = 400
 
@@ -68,16 +74,38 @@ def leaves_of(item: Item, path: tuple[Nest, ...] = ()) -> Iterable[tuple[Node, t
 Remaining = Mapping[Node, dict[Any, int]]
 
 
-def arrange(nodes: Sequence[Node]) -> list[Item]:
+@dataclass(frozen=True)
+class Weights:
+    """What decides which class of axes is looped over first.
+
+    Attributes:
+        rounds: by class, the rounds of nodes that have a loop of it.
+        side_by_side: by node and class, and by class, the accesses of elements that are side by side in memory along it.
+        waited_for: the classes along which something is reduced that another node needs in a loop they may share.
+    """
+
+    rounds: Mapping[Any, float]
+    side_by_side: Mapping[Any, int]
+    waited_for: Set[Any]
+
+
+def arrange(nodes: Sequence[Node], layouts: Layouts) -> list[Item]:
     """Nests and leaves of all nodes, in order."""
-    weights: dict[Any, float] = {}
+    rounds: dict[Any, float] = {}
+    side_by_side: Counter[Any] = Counter()
+    read = {variable for node in nodes for variable, axes in node.reads if any(loop is not None for loop in axes)}
     for node in nodes:
         for loop, axis in enumerate(node.classes):
-            weights[axis] = weights.get(axis, 0) + node.size * (1 if loop in node.kept else 0.5)
-    return arranged(nodes, {node: set() for node in nodes}, weights)
+            rounds[axis] = rounds.get(axis, 0) + node.size * (1 if loop in node.kept else 0.5)
+        for variable, axes in (*node.reads, (node.variable, node.kept)):
+            for step, along in zip(strides_of(variable, layouts), axes):
+                if step == 1 and along is not None and node.extents[along] != 1:
+                    side_by_side.update({node.classes[along]: node.size, (node, node.classes[along]): node.size})
+    waited_for = {node.classes[loop] for node in nodes if node.variable in read for loop in node.reduced}
+    return arranged(nodes, {node: set() for node in nodes}, Weights(rounds, side_by_side, waited_for))
 
 
-def arranged(nodes: Sequence[Node], around: Mapping[Node, set[int]], weights: Mapping[Any, float]) -> list[Item]:
+def arranged(nodes: Sequence[Node], around: Mapping[Node, set[int]], weights: Weights) -> list[Item]:
     """Items for nodes that have the loops `around` them."""
     items: list[Item] = []
     places: dict[Node, int] = {}
@@ -129,11 +157,22 @@ def may_share(item: Item, producer: Node, axes: Sequence[int | None], left: Mapp
     return axis is not None and item.axis in left and axes[axis] == left[item.axis]
 
 
-def preferred(node: Node, left: Mapping[Any, int], weights: Mapping[Any, float]) -> Any:
-    """The class of the loop to come first: that of the leading axis, or one that weighs more or is far longer."""
+def preferred(node: Node, left: Mapping[Any, int], weights: Weights) -> Any:
+    """The class of the loop to come first: that of the leading axis, or one that weighs more or is far longer, unless
+    memory is then read in long jumps."""
     chosen, *others = left
     for axis in others:
         is_longer = node.extents[left[axis]] >= LONGER * node.extents[left[chosen]]
-        if weights[axis] > weights[chosen] * (1 / PREFERRED if is_longer else PREFERRED):
+        weighs_more = weights.rounds[axis] > weights.rounds[chosen] * (1 / PREFERRED if is_longer else PREFERRED)
+        if is_inside(node, left, chosen, axis, weights) or weighs_more and not is_inside(node, left, axis, chosen, weights):
             chosen = axis
     return chosen
+
+
+def is_inside(node: Node, left: Mapping[Any, int], inner: Any, outer: Any, weights: Weights) -> bool:
+    """Whether a class is to be looped over inside another, because elements are side by side along it and there are
+    many long rows of them, and nothing waits for a reduction along the other."""
+    if node.extents[left[outer]] <= FEW or node.extents[left[inner]] < LONG or outer in weights.waited_for:
+        return False
+    counts = weights.side_by_side
+    return counts[inner] > 2 * counts[outer] and counts[node, inner] > 2 * counts[node, outer]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from functrans import tree
+from functrans.compile.arguments import LARGE, Argument, arguments_of, layout_of, with_captured
 from functrans.compile.simplify import simplify
 from functrans.config import logger, settings
 from functrans.core.program import Program, without_dead_code
@@ -122,8 +123,9 @@ class Jitted(Transformed):
         """
         from functrans.compile.lowered import Lowered
 
-        _, _, (args, keywords), static = self.parts_of(args, keywords)
-        return Lowered(self.staged(args, keywords, static))
+        _, leaves, (args, keywords), static = self.parts_of(args, keywords)
+        program = self.staged(args, keywords, static)
+        return Lowered(program, arguments_of(program.inputs, leaves))
 
     def parts_of(
         self, args: tuple[Any, ...], keywords: dict[str, Any]
@@ -222,7 +224,7 @@ class Specialization:
         if self.executable is None:
             with self.lock:
                 if self.executable is None:
-                    executable = compiled(self.program, self.announce)
+                    executable = compiled(self.program, arguments_of(self.program.inputs, leaves), self.announce)
                     self.quick = quick_call(self.program, executable.call)
                     self.executable = executable
         return self.executable(leaves)
@@ -231,7 +233,13 @@ class Specialization:
 def type_key(leaf: Any) -> Any:
     """What stands for the type of an argument: cheap to make, to hash and to compare."""
     kind = type(leaf)
-    return (leaf.shape, leaf.dtype) if kind is np.ndarray else kind if kind in PYTHON_SCALARS else type_of(operand(leaf, "jit"))
+    if kind is np.ndarray:
+        is_plain = leaf.size < LARGE or leaf.flags.c_contiguous
+        return (leaf.shape, leaf.dtype) if is_plain else Argument(type_of(leaf), layout_of(leaf))
+    if kind in PYTHON_SCALARS:
+        return kind
+    value = operand(leaf, "jit")
+    return type_key(value) if type(value) is np.ndarray else type_of(value)
 
 
 def quick_call(program: Program, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -256,7 +264,7 @@ def quick_call(program: Program, call: Callable[..., Any]) -> Callable[..., Any]
     return quick
 
 
-def compiled(program: Program, announce: Callable[[], None]) -> Executable:
+def compiled(program: Program, inputs: Sequence[Argument], announce: Callable[[], None]) -> Executable:
     """The compiled program, from disk if it is there; says so if it is not.
 
     The compiler is loaded at its first use, so that importing this package stays quick.
@@ -265,17 +273,18 @@ def compiled(program: Program, announce: Callable[[], None]) -> Executable:
     from functrans.compile.execute import Executable
 
     program = simplify(program)
-    key = disk.key_of(program) if settings.disk_cache else None
+    arguments = with_captured(program, inputs)
+    key = disk.key_of(program, arguments) if settings.disk_cache else None
     kept = disk.read(key) if key is not None else None
     if kept is not None:
-        return Executable.from_code(*kept, program)
+        return Executable.from_code(*kept, program, arguments)
     from functrans.compile.assemble import assemble
 
     announce()
-    library, description = assemble(program)
+    library, description = assemble(program, arguments)
     if key is not None:
         disk.write(key, library.code, description)
-    return Executable(library, description, program)
+    return Executable(library, description, program, arguments)
 
 
 def normalized(name: str, given: Any, kind: type) -> frozenset[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.compile.arguments import Layouts, strides_of
 from functrans.compile.elements import Builder, Definitions, Indices, address
 from functrans.compile.fuse import Item, Leaf, Nest, leaves_of
 from functrans.compile.lanes import lane_nests
@@ -66,10 +67,16 @@ class KernelCall:
 
 
 def kernel_calls(
-    definitions: Definitions, kept: set[Variable], name: str, item: Item, wanted: set[Variable], scattered: set[Variable]
+    definitions: Definitions,
+    kept: set[Variable],
+    layouts: Layouts,
+    name: str,
+    item: Item,
+    wanted: set[Variable],
+    scattered: set[Variable],
 ) -> list[KernelCall]:
     """The kernel of an item that stores those of its values that are wanted outside; and one that adds up parts of results."""
-    builder = KernelBuilder(definitions, kept, item, wanted, scattered)
+    builder = KernelBuilder(definitions, kept, layouts, item, wanted, scattered)
     builder.item(item)
     buffers = list(builder.inputs.values()), list(builder.outputs.values())
     kernel = Kernel(name, *buffers, hoisted(builder.body), header(builder), builder.own)
@@ -118,9 +125,15 @@ class KernelBuilder(Builder):
     """
 
     def __init__(
-        self, definitions: Definitions, kept: set[Variable], item: Item, wanted: set[Variable], scattered: set[Variable]
+        self,
+        definitions: Definitions,
+        kept: set[Variable],
+        layouts: Layouts,
+        item: Item,
+        wanted: set[Variable],
+        scattered: set[Variable],
     ) -> None:
-        super().__init__(definitions, kept)
+        super().__init__(definitions, kept, layouts)
         self.wanted, self.scattered = wanted, scattered
         self.outputs: dict[Variable, Buffer] = {}
         self.own: list[Buffer] = []
@@ -140,7 +153,7 @@ class KernelBuilder(Builder):
         self.running: dict[Node, Operand] = {}
         self.latest: dict[Node, Operand] = {}
         self.part: tuple[Index, int] | None = None
-        self.lane_nests = lane_nests(item, wanted) if isinstance(item, Nest) else set()
+        self.lane_nests = lane_nests(item, wanted, layouts) if isinstance(item, Nest) else set()
 
     def shared_nests(self) -> dict[Variable, int]:
         """For each value that is read in the item where its register is not, how many nests are around both places."""
@@ -202,7 +215,7 @@ class KernelBuilder(Builder):
         found = [axis for axis, index in enumerate(indices) if any(term[0] is self.lane for term in index.terms)]
         if len(found) != 1 or indices[found[0]] != Affine(((self.lane, 1),)):
             return None
-        return found[0] if math.prod(variable.array_type.shape[found[0] + 1 :]) > 1 else None
+        return found[0] if strides_of(variable, self.layouts)[found[0]] not in (0, 1) else None
 
     def pack(self, variable: Variable, axis: int) -> None:
         """Copy what a round reads of a value from outside, once, to where lanes are side by side."""
@@ -215,7 +228,7 @@ class KernelBuilder(Builder):
         indices = tuple(Affine(((index, 1),)) for index in loops)
         target = Scalar(variable.array_type.dtype)
         body: list[Statement] = [
-            Load(target, self.buffer(variable), address(indices, shape)),
+            Load(target, self.buffer(variable), self.address_in(variable, indices)),
             Store(buffer, self.offset(variable, axes, indices), target),
         ]
         for index in reversed(loops):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.compile.arguments import Argument, Layouts, layouts_of, memory_of, with_captured
 from functrans.compile.assemble import assemble
 from functrans.compile.costs import bytes_of
 from functrans.compile.execute import Executable
@@ -49,25 +50,29 @@ class Lowered:
         14.0
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, inputs: Sequence[Argument]) -> None:
         self.program = program
+        self._inputs = inputs
 
     def kernels(self) -> str:
         """The kernels as Python, each under the equations it computes and the user's lines; and calls of libraries."""
-        return "\n".join(map(step_text, steps(simplify(self.program))))
+        program = simplify(self.program)
+        return "\n".join(map(step_text, steps(program, layouts_of(program, with_captured(program, self._inputs)))))
 
     def compile(self) -> Compiled:
         """The machine code."""
         program = simplify(self.program)
-        return Compiled(self.program, Executable(*assemble(program), program))
+        arguments = with_captured(program, self._inputs)
+        return Compiled(self.program, Executable(*assemble(program, arguments), program, arguments))
 
     def interpret(self, *args: Any, **keywords: Any) -> Any:
         """The result by the text of the kernels, run as Python: slow, and for looking into."""
         program = simplify(self.program)
         leaves = tree.leaves((args, keywords))
         values: dict[Any, Any] = dict(zip((*program.captured, *program.inputs), (*program.values, *leaves)))
-        for step in steps(program):
-            values.update(zip(written_by(step), interpreted(step, values)))
+        layouts = layouts_of(program, with_captured(program, self._inputs))
+        for step in steps(program, layouts):
+            values.update(zip(written_by(step), interpreted(step, values, layouts)))
         results = [atom.value if isinstance(atom, Literal) else values[atom] for atom in program.outputs]
         return tree.unflatten(program.output_structure, results)
 
@@ -84,12 +89,13 @@ def step_text(step: Step) -> str:
     return f"# {library}: {step.equation.primitive.name} of {types}  from {describe_origin(step.equation.origin)}\n"
 
 
-def interpreted(step: Step, values: dict[Any, Any]) -> Sequence[Any]:
+def interpreted(step: Step, values: dict[Any, Any], layouts: Layouts) -> Sequence[Any]:
     """What a step writes, computed in Python; into what an earlier step has made of it, if one has."""
     if isinstance(step, KernelCall):
         types = [variable.array_type for variable in step.outputs]
         arrays = [values[v] if v in values else np.empty(v.array_type.shape, v.array_type.dtype) for v in step.outputs]
-        run(step.kernel, *(np.ravel(values[variable]) for variable in step.inputs), *(array.reshape(-1) for array in arrays))
+        inputs = [memory_of(values[v]) if v in layouts else np.ravel(values[v]) for v in step.inputs]
+        run(step.kernel, *inputs, *(array.reshape(-1) for array in arrays))
         return [array if t.shape else array.item() if t.weak else array[()] for t, array in zip(types, arrays)]
     equation = step.equation
     operands = [atom.value if isinstance(atom, Literal) else values[atom] for atom in equation.inputs]

@@ -23,7 +23,7 @@ from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.ops import arithmetic, indexing, reduction, structure
 from functrans.ops.contraction import contract, split
 
-__all__ = ["Node", "REDUCTIONS", "is_scattered", "nodes_of", "stored"]
+__all__ = ["Node", "REDUCTIONS", "is_contracted", "is_scattered", "nodes_of", "stored"]
 
 REDUCTIONS: dict[Primitive, str] = {
     reduction.sum: "add", reduction.max: "maximum", reduction.min: "minimum", reduction.all: "logical_and",
@@ -121,7 +121,8 @@ def is_contracted(equation: Equation) -> bool:
     if min(summed, rows, columns) <= 1:
         return True
     small = summed * min(rows, columns) <= SMALL_MATRIX or rows * columns <= SMALL_MATRIX
-    if out.kind != "f" or matrix_product(equation) is None:
+    product = matrix_product(equation, {})
+    if out.kind != "f" or product is None or not product.is_packed:
         return small or rows * columns * summed <= SMALL_MATRIX**2
     return small and max(summed, rows, columns) > 4 * SMALL_MATRIX or rows * columns * summed <= 4 * SMALL_MATRIX
 

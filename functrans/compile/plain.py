@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.compile.arguments import Argument
 from functrans.compile.parts import Costs, Description, HostPart, NativePart
 from functrans.core.primitive import PRIMITIVES
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
@@ -44,7 +45,7 @@ KINDS: dict[type, tuple[Callable[[Any], list[Any]], Callable[..., Any]]] = {
     tuple: (lambda value: list(map(encoded, value)), lambda *items: tuple(map(decoded, items))),
     list: (lambda value: list(map(encoded, value)), lambda *items: list(map(decoded, items))),
     dict: (lambda value: list(map(encoded, value.items())), lambda *items: dict(map(decoded, items))),
-    **{kind: (fields_of, maker(kind)) for kind in (ArrayType, Costs, Description, HostPart, Literal, NativePart, Slice)},
+    **{kind: (fields_of, maker(kind)) for kind in (Argument, ArrayType, Costs, Description, HostPart, Literal, NativePart, Slice)},
 }
 BY_NAME = {kind.__name__: read for kind, (_, read) in KINDS.items()} | {
     "dtype": np.dtype,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from functrans.compile.arguments import Layouts
 from functrans.compile.elements import Builder, Definitions, Indices, address
 from functrans.compile.kernels import KernelCall
 from functrans.compile.loops import Affine, Buffer, Combine, Index, Kernel, Loop, Statement, Store, hoisted
@@ -25,9 +26,11 @@ PART_BYTES = 256
 MOST_PARTS = 16
 
 
-def scatter_calls(definitions: Definitions, kept: set[Variable], name: str, equation: Equation) -> list[KernelCall]:
+def scatter_calls(
+    definitions: Definitions, kept: set[Variable], layouts: Layouts, name: str, equation: Equation
+) -> list[KernelCall]:
     """The kernels of an equation."""
-    copy, write = (ScatterBuilder(definitions, kept, equation) for _ in range(2))
+    copy, write = (ScatterBuilder(definitions, kept, layouts, equation) for _ in range(2))
     if equation.primitive is structure.fold:
         copy.copy_operand(Literal(equation.outputs[0].array_type.dtype.type(0)))
         write.add_windows()
@@ -44,8 +47,8 @@ class ScatterBuilder(Builder):
         out: the buffer of the result.
     """
 
-    def __init__(self, definitions: Definitions, kept: set[Variable], equation: Equation) -> None:
-        super().__init__(definitions, kept)
+    def __init__(self, definitions: Definitions, kept: set[Variable], layouts: Layouts, equation: Equation) -> None:
+        super().__init__(definitions, kept, layouts)
         self.equation = equation
         self.type = equation.outputs[0].array_type
         self.out = Buffer(self.type.dtype, math.prod(self.type.shape))

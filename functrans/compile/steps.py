@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from functrans.compile.blas import Product, matrix_product
+from functrans.compile.arguments import Layouts
+from functrans.compile.blas import Product
 from functrans.compile.fuse import Item, Leaf, arrange, leaves_of
 from functrans.compile.kernels import KernelCall, kernel_calls
 from functrans.compile.nodes import is_scattered, nodes_of, stored
+from functrans.compile.operands import product_of, with_fitting_operands
 from functrans.compile.scatter import scatter_calls
-from functrans.core.program import Equation, Literal, Program, Variable
-from functrans.ops.contraction import contract
+from functrans.core.program import Equation, Program, Variable
 
 __all__ = ["HostCall", "KernelCall", "NativeCall", "ProductCall", "Step", "read_by", "steps", "written_by"]
 
@@ -50,11 +51,12 @@ def read_by(step: Step) -> tuple[Variable, ...]:
     return tuple(atom for atom in step.equation.inputs if isinstance(atom, Variable))
 
 
-def steps(program: Program) -> list[Step]:
-    """The steps of a program, in order."""
+def steps(program: Program, layouts: Layouts) -> list[Step]:
+    """The steps of a program, in order, for arguments some of which are not C-contiguous."""
+    program = with_fitting_operands(program, layouts)
     definitions = {equation.outputs[0]: equation for equation in program.equations}
     kept = stored(program)
-    items = arrange(nodes_of(program, kept))
+    items = arrange(nodes_of(program, kept), layouts)
     scattered = in_several(items)
     wanted = scattered | wanted_outside(program, items)
     result: list[Step] = []
@@ -62,11 +64,11 @@ def steps(program: Program) -> list[Step]:
         if isinstance(item, Leaf) and item.is_call:
             equation = item.nodes[0].equation
             if is_scattered(equation):
-                result += scatter_calls(definitions, kept, f"kernel{len(result)}", equation)
+                result += scatter_calls(definitions, kept, layouts, f"kernel{len(result)}", equation)
             else:
-                result.append(call_of(equation))
+                result.append(call_of(equation, layouts))
         else:
-            result += kernel_calls(definitions, kept, f"kernel{len(result)}", item, wanted, scattered)
+            result += kernel_calls(definitions, kept, layouts, f"kernel{len(result)}", item, wanted, scattered)
     return result
 
 
@@ -90,10 +92,7 @@ def wanted_outside(program: Program, items: list[Item]) -> set[Variable]:
     return wanted
 
 
-def call_of(equation: Equation) -> Step:
+def call_of(equation: Equation, layouts: Layouts) -> Step:
     """A matrix product, or a call of NumPy."""
-    if equation.primitive is contract and not any(isinstance(atom, Literal) for atom in equation.inputs):
-        product = matrix_product(equation)
-        if product is not None:
-            return ProductCall(equation, product)
-    return HostCall(equation)
+    product = product_of(equation, layouts)
+    return HostCall(equation) if product is None else ProductCall(equation, product)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from functrans.compile.arguments import Layouts, first_byte
 from functrans.compile.blas import SEVERAL, Product, parallel_extent, product_function
 from functrans.compile.llvm import BYTES, INT, WORD, divisible, emit_kernel, may_fail, scratch_size
 from functrans.compile.loops import Kernel, check
@@ -32,6 +33,7 @@ class Stretch:
     Args:
         kernels: the functions of kernels that are in the module already, by their text.
         inputs, results: what the table points to.
+        layouts: of those inputs that are not C-contiguous.
 
     Attributes:
         run: the function.
@@ -48,6 +50,7 @@ class Stretch:
         calls: Sequence[NativeCall],
         inputs: Sequence[Variable],
         results: Sequence[Variable],
+        layouts: Layouts,
     ) -> None:
         self.kernels = kernels
         places = {variable: place for place, variable in enumerate((*inputs, *results))}
@@ -63,7 +66,9 @@ class Stretch:
         b.store(INT(0), self.failed)
         room = b.load(b.gep(table, [WORD(len(places))]))
         self.beyond = b.gep(room, [WORD(planned.size)])
-        self.pointers = {v: b.load(b.gep(table, [WORD(place)])) for v, place in places.items()}
+        self.pointers = {
+            v: b.gep(b.load(b.gep(table, [WORD(place)])), [WORD(first_byte(v, layouts))]) for v, place in places.items()
+        }
         self.pointers |= {v: b.gep(room, [WORD(offset)]) for v, offset in planned.offsets.items()}
         for call in calls:
             self.call(call)
