@@ -22,18 +22,25 @@ from llvmlite import binding, ir
 
 from functrans.compile.arguments import Layouts, strides_of
 from functrans.compile.extensions import extension_module
+from functrans.config import processors
 from functrans.core.program import Atom, Equation, Literal
 from functrans.ops.contraction import split
 
-__all__ = ["Product", "matrix_product", "one_thread_each", "parallel_extent", "product_function", "routine"]
+__all__ = ["Product", "matrix_product", "one_thread_each", "product_function", "routine"]
 
 INT = ir.IntType(32)
 WORD = ir.IntType(64)
 BYTE = ir.IntType(8)
 # Multiplications and additions below which handing a product to other threads costs more than it saves.
 WORTH_DIVIDING = 500_000
-# Batches that are divided among threads; of fewer, the rows of each matrix are.
+# Batches that are divided among threads. Of fewer, the rows or the columns of each matrix are, whichever are more: each
+# thread then lays out less of what all of them read. (Measured for 256 x 784 x 512: 572 us for half of the columns,
+# 640 us for half of the rows.) They are divided into as many blocks as there are processors, whatever number of threads
+# there is: in the last rows and columns of a block BLAS may round otherwise.
 SEVERAL = 8
+BLOCKS = processors()
+# What the rows or columns of a block are a multiple of, since BLAS takes several at once.
+GRANULE = 16
 
 # The length and the stride of each axis of an operand, by its letter.
 Axes = dict[str, tuple[int, int]]
@@ -75,6 +82,38 @@ class Product:
     swapped: bool
     x: Matrices
     y: Matrices
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether batches are divided among threads."""
+        return self.batch >= SEVERAL
+
+    @property
+    def by_columns(self) -> bool:
+        """Whether columns are."""
+        return not self.by_batch and self.columns > self.rows
+
+    @property
+    def length(self) -> int:
+        """How many rows or columns there are to divide."""
+        return self.columns if self.by_columns else self.rows
+
+    @property
+    def block(self) -> int:
+        """How many rows or columns are in a block."""
+        size = self.batch * self.rows * self.summed * self.columns
+        blocks = BLOCKS if size >= WORTH_DIVIDING else 1
+        return -(-self.length // (blocks * GRANULE)) * GRANULE
+
+    @property
+    def extent(self) -> int:
+        """How many batches or blocks threads may share."""
+        return self.batch if self.by_batch else -(-self.length // self.block)
+
+    @property
+    def is_worth_dividing(self) -> bool:
+        """Whether it gains from several threads."""
+        return self.extent > 1 and self.batch * self.rows * self.summed * self.columns >= WORTH_DIVIDING
 
     @property
     def is_packed(self) -> bool:
@@ -194,14 +233,8 @@ def one_thread_each() -> Iterator[None]:
                 put(_before)
 
 
-def parallel_extent(product: Product) -> int:
-    """How many batches or rows of a product may be divided among threads; 0 if it is too small."""
-    size = product.batch * product.rows * product.summed * product.columns
-    return 0 if size < WORTH_DIVIDING else product.batch if product.batch >= SEVERAL else product.rows
-
-
 def product_function(module: ir.Module, product: Product) -> ir.Function:
-    """The function that calls BLAS: of x, y, out, and the range of batches or of rows to compute."""
+    """The function that calls BLAS: of x, y, out, and the range of batches, or of blocks, to compute."""
     type_ = ir.DoubleType() if product.dtype.itemsize == 8 else ir.FloatType()
     pointer = type_.as_pointer()
     name = f"product.{hash(product) & 0xFFFFFFFFFFFF:x}"
@@ -234,15 +267,10 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
         return constant(ord("T" if transposed else "N"), BYTE)
 
     m, n, k = product.rows, product.columns, product.summed
-    by_batch = product.batch >= SEVERAL
-    rows = constant(m, INT)
-    if not by_batch:
-        rows = b.alloca(INT)
-        b.store(b.trunc(b.sub(stop, start), INT), rows)
-        x = b.gep(x, [start if product.x.transposed else b.mul(start, WORD(product.x.lead))])
-        out = b.gep(out, [b.mul(start, WORD(n))])
-        start, stop = WORD(0), WORD(product.batch)
-    with repeated(b, start, stop) as batch:
+    rows, columns = constant(m, INT), constant(n, INT)
+
+    def multiply(x: ir.Value, y: ir.Value, out: ir.Value, batch: ir.Value) -> None:
+        """One call."""
 
         def matrix(base: ir.Value, size: int) -> ir.Value:
             return b.gep(base, [b.mul(batch, WORD(size))])
@@ -251,11 +279,32 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
             function,
             [
                 letter(product.y.transposed), letter(product.x.transposed),
-                constant(n, INT), rows, constant(k, INT), constant(1.0, type_),
+                columns, rows, constant(k, INT), constant(1.0, type_),
                 matrix(y, product.y.apart), constant(product.y.lead, INT), matrix(x, product.x.apart), constant(product.x.lead, INT),
                 constant(0.0, type_), matrix(out, m * n), constant(n, INT),
             ],
         )  # fmt: skip
+
+    if product.by_batch:
+        with repeated(b, start, stop) as batch:
+            multiply(x, y, out, batch)
+        b.ret_void()
+        return own
+    count = b.alloca(INT)
+    rows, columns = (rows, count) if product.by_columns else (count, columns)
+    with repeated(b, start, stop) as block:
+        first = b.mul(block, WORD(product.block))
+        left = b.sub(WORD(product.length), first)
+        size = b.select(b.icmp_signed("<", left, WORD(product.block)), left, WORD(product.block))
+        b.store(b.trunc(size, INT), count)
+        if product.by_columns:
+            y = b.gep(y, [b.mul(first, WORD(product.y.lead)) if product.y.transposed else first])
+            out = b.gep(out, [first])
+        else:
+            x = b.gep(x, [first if product.x.transposed else b.mul(first, WORD(product.x.lead))])
+            out = b.gep(out, [b.mul(first, WORD(n))])
+        with repeated(b, WORD(0), WORD(product.batch)) as batch:
+            multiply(x, y, out, batch)
     b.ret_void()
     return own
 

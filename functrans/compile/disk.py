@@ -21,7 +21,7 @@ from functrans.compile.codegen import processor
 from functrans.compile.parts import Description
 from functrans.compile.plain import NotPlain, decoded, encoded, program_data
 from functrans.compile.sealed import opened, sealed, write_whole
-from functrans.config import logger, settings
+from functrans.config import logger, processors, settings
 from functrans.core.program import Program
 
 __all__ = ["clear", "files", "folder", "key_of", "read", "write"]
@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
     """What code depends on beside the program and this package, for people to compare."""
     _, cpu, features = processor()
     packages = {name: metadata.version(name.lower()) for name in ("NumPy", "SciPy", "Numba", "llvmlite")}
-    return {"processor": f"{cpu} {features}", "Python": sys.version, **packages}
+    return {"processor": f"{processors()} of {cpu} {features}", "Python": sys.version, **packages}
 
 
 @cache

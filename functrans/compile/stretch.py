@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from functrans.compile.arguments import Layouts, first_byte
-from functrans.compile.blas import SEVERAL, Product, parallel_extent, product_function
+from functrans.compile.blas import Product, product_function
 from functrans.compile.llvm import BYTES, INT, WORD, divisible, emit_kernel, may_fail, scratch_size
 from functrans.compile.loops import Kernel, check
 from functrans.compile.memory import plan
@@ -112,10 +112,8 @@ class Stretch:
         function = product_function(self.b.module, product)
         x, y, out = (self.b.bitcast(pointer, function.args[0].type) for pointer in pointers)
         operands = [y, x, out] if product.swapped else [x, y, out]
-        extent = parallel_extent(product)
-        if extent > 1:
+        if product.is_worth_dividing:
             self.is_parallel = True
-            emit_parallel(self.b, extent, self.number, function, operands, scratch=0, granule=1)
+            emit_parallel(self.b, product.extent, self.number, function, operands, scratch=0, granule=1)
         else:
-            rows = product.batch if product.batch >= SEVERAL else product.rows
-            self.b.call(function, [*operands, WORD(0), WORD(rows)])
+            self.b.call(function, [*operands, WORD(0), WORD(product.extent)])

@@ -89,8 +89,8 @@ def operands(seed):
 SMALL_LIMITS = {
     kernels: {"BLOCK": 8, "PART_OPERATIONS": 20, "MOST_LANES": 4, "MOST_PARTS": 3},
     llvm: {"LANE_BYTES": 16, "WORTH_DIVIDING": 0, "ON_STACK": 64},
-    stretch: {"GRANULE": 4, "SEVERAL": 2},
-    blas: {"WORTH_DIVIDING": 0, "SEVERAL": 2},
+    stretch: {"GRANULE": 4},
+    blas: {"WORTH_DIVIDING": 0, "SEVERAL": 2, "BLOCKS": 3, "GRANULE": 1},
     nodes: {"SMALL_MATRIX": 2, "LARGEST_INLINED": 50},
 }
 

@@ -114,3 +114,22 @@ def test_pool_is_started_without_numba_and_shared_with_it():
     command = [sys.executable, "-c", SHARED_POOL]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "omp\n", done.stderr
+
+
+def test_products_do_not_depend_on_the_number_of_threads(monkeypatch):
+    generator = np.random.default_rng(0)
+    shapes = [(130, 90, 70), (70, 90, 130), (33, 500, 257), (600, 64, 9)]
+    pairs = [(generator.normal(size=(m, k)), generator.normal(size=(k, n))) for m, k, n in shapes]
+    batches = generator.normal(size=(11, 60, 50)), generator.normal(size=(11, 50, 70))
+
+    def products(pairs, batches):
+        return [x @ y for x, y in pairs], [y.T @ x.T for x, y in pairs], [x.T.copy().T @ y for x, y in pairs], batches[0] @ batches[1]
+
+    compiled, results = ft.jit(products), [ft.tree.leaves(products(pairs, batches))]
+    for threads in (1, 2, 3, 7):
+        monkeypatch.setattr(settings, "threads", threads)
+        results.append(ft.tree.leaves(compiled(pairs, batches)))
+    for expected, one, *others in zip(*results, strict=True):
+        np.testing.assert_allclose(one, expected, rtol=1e-11, atol=1e-11)
+        for other in others:
+            np.testing.assert_array_equal(other, one)
