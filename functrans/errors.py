@@ -7,13 +7,15 @@ got (types are written ``float32[3,4]``), the line of the user's code, and the r
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from types import CodeType, FrameType
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import islice
+from types import CodeType, FrameType, FunctionType
+from typing import Any
 
 import numpy as np
 import optree
@@ -27,6 +29,8 @@ __all__ = [
     "DifferentiationError",
     "StructureError",
     "GlobalRandomError",
+    "CheckError",
+    "NonFiniteError",
     "ProgramError",
 ]
 
@@ -55,6 +59,8 @@ class TracerLeakError(FunctransError, RuntimeError):
             return x, np.sin(x)
 
         gradient, sine = ft.grad(f, has_aux=True)(1.0)
+
+    ``ft.debug.leaks`` finds values that were kept, before they are used.
     """
 
 
@@ -146,6 +152,41 @@ class GlobalRandomError(FunctransError, RuntimeError):
     """
 
 
+class CheckError(FunctransError, AssertionError):
+    """A condition given to `ft.debug.check` does not hold.
+
+    Fails::
+
+        def f(x):
+            ft.debug.check(np.all(x > 0), "x must be positive, the least is {least}", least=np.min(x))
+            return np.log(x)
+
+        ft.jit(f)(np.array([1.0, -2.0]))              # x must be positive, the least is -2.0
+
+    Works::
+
+        ft.jit(f)(np.array([1.0, 2.0]))
+    """
+
+
+class NonFiniteError(FunctransError, FloatingPointError):
+    """An operation made a nan, or an infinity, inside `ft.debug.nans`.
+
+    Fails::
+
+        with ft.debug.nans():
+            ft.grad(lambda x: 1 / np.exp(x))(1000.0)                  # 0 * inf in the backward pass
+
+    Works::
+
+        with ft.debug.nans():
+            ft.grad(lambda x: np.exp(-x))(1000.0)
+
+    The message names the operation and the user's line; for derivatives, the line whose tangent or
+    cotangent it was.
+    """
+
+
 class ProgramError(FunctransError, AssertionError):
     """A ``Program`` breaks one of its own rules: a defect in functrans or in a pass over programs."""
 
@@ -153,7 +194,8 @@ class ProgramError(FunctransError, AssertionError):
 Origin = tuple[CodeType, int]
 
 # Files whose frames are never the user's: this package, and the libraries that call it back.
-_INTERNAL = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, np.__file__, optree.__file__))
+_FOLDERS = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, np.__file__, optree.__file__))
+_INTERNAL = (*_FOLDERS, os.path.abspath(contextlib.__file__))
 
 
 class _Internal(dict[str, bool]):
@@ -185,27 +227,39 @@ def describe_origin(origin: Origin | None) -> str:
     """``file.py:12 (loss): y = x @ w``, or a phrase saying that the line is not known."""
     if origin is None:
         return "an unknown line"
-    code, instruction = origin
-    positions = list(code.co_positions())
-    line = positions[instruction // 2][0] if instruction >= 0 else code.co_firstlineno
-    text = linecache.getline(code.co_filename, line or 0).strip()
+    code, line = origin[0], line_of(origin)
+    text = linecache.getline(code.co_filename, line).strip()
     where = f"{os.path.basename(code.co_filename)}:{line} ({code.co_name})"
     return f"{where}: {text}" if text else where
 
 
-_reported: ContextVar[Origin | None] = ContextVar("functrans_reported", default=None)
+def line_of(origin: Origin) -> int:
+    """The number of the line."""
+    code, instruction = origin
+    if instruction < 0:
+        return code.co_firstlineno
+    return next(islice(code.co_positions(), instruction // 2, None))[0] or 0
 
 
-@contextmanager
-def reporting(origin: Origin | None) -> Iterator[None]:
-    """Messages made within name this line, that of an equation, and not the one that evaluates its program."""
-    token = _reported.set(origin)
-    try:
-        yield
-    finally:
-        _reported.reset(token)
+# On one line, which `performed_at` moves.
+_relay = lambda function, *args, **keywords: function(*args, **keywords)
+
+
+@lru_cache(maxsize=4096)
+def performed_at(origin: Origin | None, role: str = "") -> Callable[..., Any]:
+    """A function that calls another one with arguments, whose frame passes for one of the user's, at `origin`.
+
+    To `user_origin`, and in tracebacks, what happens in the call then happens there: so the backward pass of
+    an operation is known by the operation's line. `role` says what of the user's function it is: ``backward pass``.
+    """
+    if origin is None:
+        return _relay
+    code, line = origin[0], line_of(origin)
+    name = f"{role} of {code.co_name}" if role else code.co_name
+    moved = _relay.__code__.replace(co_filename=code.co_filename, co_firstlineno=line, co_name=name, co_qualname=name)
+    return FunctionType(moved, {})
 
 
 def at_user_line() -> str:
     """The end of a message: the user's line that led here."""
-    return f"\n  at {describe_origin(_reported.get() or user_origin())}"
+    return f"\n  at {describe_origin(user_origin())}"

@@ -23,9 +23,10 @@ from functrans.compile.threads import layer, threads
 from functrans.config import settings
 from functrans.core.primitive import Indexing, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, fail
-from functrans.core.trace import NUMPY_ERRORS, Evaluation, running
+from functrans.core.trace import NUMPY_ERRORS, Evaluation, current, running
 from functrans.core.types import ArrayType
 from functrans.errors import at_user_line
+from functrans.ops.effects import recorded
 
 __all__ = ["Executable"]
 
@@ -38,14 +39,17 @@ class Executable:
 
     Attributes:
         call: the quickest way to call it: of the arguments one by one, gives a result or a tuple of several, or
-            `NotImplemented` for arguments of other types or in another memory layout, or where an operation fails.
+            `NotImplemented` for arguments of other types or in another memory layout, where an operation fails, or if
+            there are effects and a transform is under way. None if effects may have happened by then.
     """
 
     def __init__(self, library: Library, description: Description, program: Program, arguments: Sequence[Argument]) -> None:
         self.library, self.description, self.program, self.arguments = library, description, program, arguments
+        self.has_effect = program.has_effect
         self.free: list[np.ndarray[Any, Any]] = []
         self.run = self.joined()
-        self.call: Callable[..., Any] = partial(self.run, *program.values) if program.values else self.run
+        call: Callable[..., Any] = partial(self.run, *program.values) if program.values else self.run
+        self.call = call if not self.has_effect else outside_transforms(call) if self.fails_first() else None
 
     @classmethod
     def from_code(cls, code: bytes, description: Description, program: Program, arguments: Sequence[Argument]) -> Executable:
@@ -59,13 +63,25 @@ class Executable:
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
         """The flat results, for arguments in any memory layout.
 
-        Where an operation fails, NumPy raises its own error when the program is evaluated one operation at a time.
+        Where an operation fails, NumPy raises its own error when the program is evaluated one operation at a time;
+        effects that have happened by then do not happen again.
         """
-        result = self.run(*map(as_taken, (*self.program.values, *leaves), self.arguments))
+        with recorded() if self.has_effect else nullcontext() as record:
+            result = self.run(*map(as_taken, (*self.program.values, *leaves), self.arguments))
         if result is NotImplemented:
-            with running(JIT):
+            with running(JIT), recorded(record.count if record else 0):
                 return self.program.evaluate(leaves)
         return [result] if len(self.program.outputs) == 1 else list(result)
+
+    def fails_first(self) -> bool:
+        """Whether no native part may fail once an effect has happened."""
+        happened = False
+        for part in self.description.parts:
+            if isinstance(part, HostPart):
+                happened = happened or self.program.equations[part.equation].has_effect
+            elif happened and part.may_fail:
+                return False
+        return True
 
     def joined(self) -> Callable[..., Any]:
         """The function of the captured arrays and the arguments that runs all parts."""
@@ -79,7 +95,7 @@ class Executable:
             if isinstance(part, HostPart):
                 equation = self.program.equations[part.equation]
                 scope |= numbers(f"n{number}_", equation.inputs)
-                is_quiet = is_quiet and isinstance(equation.primitive, SILENT)
+                is_quiet = is_quiet and (equation.has_effect or isinstance(equation.primitive, SILENT))
         scope |= numbers("r", self.program.outputs)
         text = "\n".join(lines(self.description, is_quiet))
         exec(compile(text, f"{__file__}: {self.program.name}", "exec"), scope)
@@ -118,7 +134,16 @@ class Executable:
         return kept if kept.size >= size else np.empty(size, np.uint8)
 
 
-# Operations that move elements: NumPy never warns of their values.
+def outside_transforms(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call`, but `NotImplemented` within a transform, which is to get the operations one by one."""
+
+    def outside(*values: Any) -> Any:
+        return call(*values) if isinstance(current.get(), Evaluation) else NotImplemented
+
+    return outside
+
+
+# Operations that move elements: NumPy never warns of their values, nor does it of those with an effect.
 SILENT = (Structural, Indexing)
 
 

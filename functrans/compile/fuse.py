@@ -94,14 +94,15 @@ def arrange(nodes: Sequence[Node], layouts: Layouts) -> list[Item]:
     rounds: dict[Any, float] = {}
     side_by_side: Counter[Any] = Counter()
     read = {variable for node in nodes for variable, axes in node.reads if any(loop is not None for loop in axes)}
-    for node in nodes:
+    looping = [node for node in nodes if not node.is_call]
+    for node in looping:
         for loop, axis in enumerate(node.classes):
             rounds[axis] = rounds.get(axis, 0) + node.size * (1 if loop in node.kept else 0.5)
         for variable, axes in (*node.reads, (node.variable, node.kept)):
             for step, along in zip(strides_of(variable, layouts), axes):
                 if step == 1 and along is not None and node.extents[along] != 1:
                     side_by_side.update({node.classes[along]: node.size, (node, node.classes[along]): node.size})
-    waited_for = {node.classes[loop] for node in nodes if node.variable in read for loop in node.reduced}
+    waited_for = {node.classes[loop] for node in looping if node.variable in read for loop in node.reduced}
     return arranged(nodes, {node: set() for node in nodes}, Weights(rounds, side_by_side, waited_for))
 
 

@@ -19,7 +19,7 @@ from functrans.compile.simplify import simplify
 from functrans.config import logger, settings
 from functrans.core.program import Program, without_dead_code
 from functrans.core.staging import function_title, stage
-from functrans.core.trace import TracedValue
+from functrans.core.trace import Evaluation, TracedValue, current, scopes
 from functrans.core.tracer import operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of
 from functrans.errors import at_user_line
@@ -88,7 +88,7 @@ class Jitted(Transformed):
         self.lock = Lock()
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        if self.quick is not None and not keywords and settings.jit:
+        if self.quick is not None and not keywords and settings.jit and not scopes:
             result = self.quick(*args)
             if result is not NotImplemented:
                 return result
@@ -204,12 +204,14 @@ class Specialization:
 
     Attributes:
         is_inner: whether it closes over values of enclosing transforms, so that it serves one call only.
+        has_effect: whether it does more than give results: then a transform that is under way gets its operations.
     """
 
     def __init__(self, program: Program, announce: Callable[[], None]) -> None:
         self.program = program
         self.announce = announce
         self.is_inner = any(isinstance(value, TracedValue) for value in program.values)
+        self.has_effect = program.has_effect
         self.executable: Callable[[Sequence[Any]], list[Any]] | None = None
         self.quick: Callable[..., Any] | None = None  # of the arguments
         self.lock = Lock()
@@ -219,15 +221,19 @@ class Specialization:
         for leaf in leaves:
             if isinstance(leaf, TracedValue):
                 return self.program.evaluate(leaves)
-        if self.is_inner:
+        if self.is_inner or self.has_effect and not isinstance(current.get(), Evaluation):
             return self.program.evaluate(leaves)
         if self.executable is None:
             with self.lock:
                 if self.executable is None:
-                    executable = compiled(self.program, arguments_of(self.program.inputs, leaves), self.announce)
-                    self.quick = quick_call(self.program, executable.call)
+                    with np.errstate(all="ignore"):  # numbers of the program are converted, which is no operation of it
+                        executable = compiled(self.program, arguments_of(self.program.inputs, leaves), self.announce)
+                    self.quick = quick_call(self.program, executable.call) if executable.call is not None else None
                     self.executable = executable
-        return self.executable(leaves)
+        results = self.executable(leaves)
+        if scopes:
+            current.get().look_at_run(self.program, leaves, results)
+        return results
 
 
 def type_key(leaf: Any) -> Any:

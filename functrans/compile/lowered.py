@@ -19,7 +19,7 @@ from functrans.compile.python_text import python_text, run
 from functrans.compile.simplify import simplify
 from functrans.compile.steps import KernelCall, ProductCall, Step, steps, written_by
 from functrans.core.program import Literal, Program
-from functrans.core.trace import TracedValue
+from functrans.core.trace import Evaluation, TracedValue, current, scopes
 from functrans.core.tracer import operand
 from functrans.core.types import type_of
 from functrans.errors import StructureError, describe_origin
@@ -84,9 +84,11 @@ def step_text(step: Step) -> str:
     """What a step does, for people."""
     if isinstance(step, KernelCall):
         return python_text(step.kernel)
-    library = "BLAS" if isinstance(step, ProductCall) else "NumPy"
+    library = "BLAS" if isinstance(step, ProductCall) else "Python" if step.equation.has_effect else "NumPy"
     types = ", ".join(str(atom.array_type) for atom in step.equation.inputs)
-    return f"# {library}: {step.equation.primitive.name} of {types}  from {describe_origin(step.equation.origin)}\n"
+    return (
+        f"# {library}: {step.equation.primitive.name}{types and ' of '}{types}  from {describe_origin(step.equation.origin)}\n"
+    )
 
 
 def interpreted(step: Step, values: dict[Any, Any], layouts: Layouts) -> Sequence[Any]:
@@ -165,8 +167,12 @@ class Compiled:
                     f"compiled {self.program.name}: was lowered for {variable.array_type}, got {type_}"
                     "\n  Remedy: lower it again for these arguments, or call what jit returns, which does."
                 )
-        run = self.program.evaluate if any(isinstance(leaf, TracedValue) for leaf in leaves) else self._executable
-        return tree.unflatten(self.program.output_structure, run(leaves))
+        is_traced = any(isinstance(leaf, TracedValue) for leaf in leaves)
+        is_inside = self._executable.has_effect and not isinstance(current.get(), Evaluation)
+        results = self.program.evaluate(leaves) if is_traced or is_inside else self._executable(leaves)
+        if scopes:
+            current.get().look_at_run(self.program, leaves, results)
+        return tree.unflatten(self.program.output_structure, results)
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""

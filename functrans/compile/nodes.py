@@ -91,9 +91,11 @@ def is_reduced(equation: Equation) -> bool:
 
 def is_joined(equation: Equation) -> bool:
     """Whether an equation is a concatenation whose parts are stored one by one."""
+    if equation.primitive is not structure.concatenate:
+        return False
     out = equation.outputs[0].array_type.dtype
     dtypes = [atom.array_type.dtype for atom in equation.inputs]
-    return equation.primitive is structure.concatenate and all(in_registers(d) and can_convert(d, out) for d in (*dtypes, out))
+    return all(in_registers(d) and can_convert(d, out) for d in (*dtypes, out))
 
 
 def is_scattered(equation: Equation) -> bool:
@@ -129,12 +131,12 @@ def is_contracted(equation: Equation) -> bool:
 
 def nodes_of(program: Program, kept: set[Variable]) -> list[Node]:
     """The nodes of a program whose variables `kept` are stored, in order."""
-    definitions = {equation.outputs[0]: equation for equation in program.equations}
+    definitions = program.definitions()
     found = []
     for equation in program.equations:
         if is_joined(equation):
             found += parts_of(definitions, kept, equation)
-        elif not kept.isdisjoint(equation.outputs):
+        elif equation.has_effect or not kept.isdisjoint(equation.outputs):
             found.append(node_of(definitions, kept, equation))
     classify(found)
     return found
@@ -159,17 +161,19 @@ def stored(program: Program) -> set[Variable]:
             repeated = costs.get(atom, 0) > 2 and math.prod(atom.array_type.shape) < size
             if not fused or repeated or inlined and is_view(equation):
                 kept.add(atom)
+        if not equation.outputs:
+            continue
         own = 20 if equation.primitive.name in LIBRARY else 4 if equation.primitive is arithmetic.divide else 1
         costs[equation.outputs[0]] = own + sum(costs.get(atom, 0) for atom in equation.inputs if atom not in kept)
         if costs[equation.outputs[0]] > LARGEST_INLINED:
             kept.update(equation.outputs)
     costs.clear()
     for equation in program.equations:
-        out = equation.outputs[0]
         own = 20 if equation.primitive.name in LIBRARY else 1
-        costs[out] = own + sum(costs.get(atom, 0) for atom in equation.inputs if atom not in kept)
-        if readers.get(out, 0) > 1 and costs[out] > 4:
-            kept.add(out)
+        for out in equation.outputs[:1]:
+            costs[out] = own + sum(costs.get(atom, 0) for atom in equation.inputs if atom not in kept)
+            if readers.get(out, 0) > 1 and costs[out] > 4:
+                kept.add(out)
     return kept
 
 
@@ -177,7 +181,7 @@ def loop_size(equation: Equation, contracted: bool) -> int:
     """How often an equation reads an element of its operands, at most."""
     shapes = [atom.array_type.shape for atom in (*equation.inputs, *equation.outputs)]
     if not contracted:
-        return max(map(math.prod, shapes))
+        return max(map(math.prod, shapes), default=0)
     x, y, _ = split(equation.params["subscripts"])
     return math.prod(dict(zip(x + y, shapes[0] + shapes[1])).values())
 

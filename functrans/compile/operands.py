@@ -22,7 +22,7 @@ __all__ = ["product_of", "with_fitting_operands"]
 
 def with_fitting_operands(program: Program, layouts: Layouts) -> Program:
     """`program` with its matrix products of the operands of transposes, and copies of arguments that do not lie as needed."""
-    definitions = {equation.outputs[0]: equation for equation in program.equations}
+    definitions = program.definitions()
     copies: dict[Variable, Variable] = {}
     equations: list[Equation] = []
     for equation in program.equations:

@@ -18,6 +18,7 @@ from functrans.compile.parts import Costs, Description, HostPart, NativePart
 from functrans.core.primitive import PRIMITIVES
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.core.types import ArrayType
+from functrans.ops.effects import Message
 from functrans.ops.indexing import Slice
 
 __all__ = ["NotPlain", "decoded", "encoded", "program_data", "program_of", "structure_data", "structure_of"]
@@ -45,6 +46,10 @@ KINDS: dict[type, tuple[Callable[[Any], list[Any]], Callable[..., Any]]] = {
     tuple: (lambda value: list(map(encoded, value)), lambda *items: tuple(map(decoded, items))),
     list: (lambda value: list(map(encoded, value)), lambda *items: list(map(decoded, items))),
     dict: (lambda value: list(map(encoded, value.items())), lambda *items: dict(map(decoded, items))),
+    Message: (
+        lambda m: [m.text, structure_data(m.structure), *map(encoded, (m.weak, m.fixed, m.line, m.batches))],
+        lambda text, structure, *fields: Message(text, structure_of(structure), *map(decoded, fields)),
+    ),
     **{kind: (fields_of, maker(kind)) for kind in (Argument, ArrayType, Costs, Description, HostPart, Literal, NativePart, Slice)},
 }
 BY_NAME = {kind.__name__: read for kind, (_, read) in KINDS.items()} | {

@@ -1,7 +1,8 @@
 """Simplification: a program to an equal one with fewer equations.
 
 Invariant: results are the same to the last bit, nan, infinities and signed zeros included; what a program
-captures stays captured by reference, and no result shares memory with it, with an argument or another result.
+captures stays captured by reference, and no result shares memory with it, with an argument or another result;
+what has an effect has it once, in the same order.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def with_copies(program: Program, equations: list[Equation], outputs: list[Atom]
 
 def equation_key(equation: Equation, inputs: tuple[Atom, ...]) -> Hashable | None:
     """What equal equations have in common; None for calls, which are never taken together."""
-    if isinstance(equation.primitive, General):
+    if equation.has_effect or isinstance(equation.primitive, General):
         return None
     atoms = tuple(literal_key(atom) if isinstance(atom, Literal) else atom for atom in inputs)
     key = equation.primitive, atoms, tuple(sorted(equation.params.items()))

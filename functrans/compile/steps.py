@@ -21,7 +21,7 @@ __all__ = ["HostCall", "KernelCall", "NativeCall", "ProductCall", "Step", "read_
 
 @dataclass(frozen=True, eq=False)
 class HostCall:
-    """An equation that is evaluated by NumPy."""
+    """An equation that is evaluated by NumPy, or has an effect: calls are in the order of the program."""
 
     equation: Equation
 
@@ -54,7 +54,7 @@ def read_by(step: Step) -> tuple[Variable, ...]:
 def steps(program: Program, layouts: Layouts) -> list[Step]:
     """The steps of a program, in order, for arguments some of which are not C-contiguous."""
     program = with_fitting_operands(program, layouts)
-    definitions = {equation.outputs[0]: equation for equation in program.equations}
+    definitions = program.definitions()
     kept = stored(program)
     items = arrange(nodes_of(program, kept), layouts)
     scattered = in_several(items)

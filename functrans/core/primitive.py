@@ -48,11 +48,15 @@ class Primitive:
         selects: cotangents it sends back may belong to values that were not chosen, or stem from an
             infinite slope, so they are multiplied with 0 winning (see `masked_multiply`).
         multiple: whether the result is a tuple.
+        has_effect: whether it does something beside giving a result. Such an operation is performed as often as
+            the function that calls it, in order with others of the kind, whatever becomes of its result; a
+            parameter may have an effect as well (see `Equation.has_effect`).
         runs_user_code: whether errors in its evaluation may be the user's own.
         samples: argument tuples, ``(operands, params)``, that the tests run every rule on.
     """
 
     multiple = False
+    has_effect = False
     runs_user_code = False
 
     def __init__(
@@ -364,6 +368,7 @@ class General(Primitive):
         pullback: Callable[..., Any] | None,
         batch: Callable[..., Any],
         multiple: bool = False,
+        has_effect: bool = False,
         runs_user_code: bool = False,
         selects: bool = False,
         samples: Callable[[], Any] | None = None,
@@ -374,6 +379,7 @@ class General(Primitive):
         self.pullback = pullback
         self.batch = batch
         self.multiple = multiple
+        self.has_effect = has_effect
         self.runs_user_code = runs_user_code
 
     def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> Any:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
 
 from functrans import tree
 from functrans.core.primitive import Primitive
-from functrans.core.trace import NUMPY_ERRORS, explain
+from functrans.core.trace import explain
 from functrans.core.types import ArrayType, type_of
-from functrans.errors import Origin, ProgramError, StructureError, describe_origin, reporting
+from functrans.errors import Origin, ProgramError, StructureError, describe_origin, performed_at
 
 __all__ = ["Atom", "Equation", "Literal", "Program", "Variable", "check", "fail", "without_dead_code"]
 
@@ -56,6 +57,14 @@ class Equation:
     params: dict[str, Any]
     origin: Origin | None = None
 
+    @property
+    def has_effect(self) -> bool:
+        """Whether the primitive, or a program or function among the parameters, does more than give results.
+
+        Passes keep such an equation, once and in order with the others of its kind, even if nothing reads its results.
+        """
+        return self.primitive.has_effect or any(getattr(value, "has_effect", False) for value in self.params.values())
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
@@ -91,6 +100,15 @@ class Program:
     input_structure: Any = field(default=None, repr=False)
     output_structure: Any = field(default=None, repr=False)
 
+    @property
+    def has_effect(self) -> bool:
+        """Whether an equation does more than give results."""
+        return any(equation.has_effect for equation in self.equations)
+
+    def definitions(self) -> dict[Variable, Equation]:
+        """The equation that defines each variable, but for inputs and captured ones."""
+        return {variable: equation for equation in self.equations for variable in equation.outputs}
+
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """The result for arguments of the structure the program was staged for."""
         leaves, structure = tree.flatten((args, keywords))
@@ -103,20 +121,17 @@ class Program:
         return results if self.output_structure is None else tree.unflatten(self.output_structure, results)
 
     def evaluate(self, leaves: Sequence[Any]) -> list[Any]:
-        """The flat results for flat arguments, each operation dispatched as in user code."""
+        """The flat results for flat arguments, each operation dispatched as in user code, at its own line."""
         environment: dict[Variable, Any] = dict(zip(self.captured, self.values))
         environment.update(zip(self.inputs, leaves, strict=True))
 
         def read(atom: Atom) -> Any:
             return atom.value if isinstance(atom, Literal) else environment[atom]
 
-        last_use = self._last_uses()
+        last_use = self.last_uses()
         for position, equation in enumerate(self.equations):
-            operands = list(map(read, equation.inputs))
-            try:
-                result = equation.primitive(*operands, **equation.params)
-            except NUMPY_ERRORS as error:
-                fail(equation, operands, error)
+            perform = self._performers[position]
+            result = perform(equation.primitive, *map(read, equation.inputs), **equation.params)
             if equation.primitive.multiple:
                 environment.update(zip(equation.outputs, result, strict=True))
             else:
@@ -125,7 +140,12 @@ class Program:
                 environment.pop(variable, None)
         return [read(atom) for atom in self.outputs]
 
-    def _last_uses(self) -> list[list[Variable]]:
+    @cached_property
+    def _performers(self) -> list[Callable[..., Any]]:
+        """For each equation, what calls its primitive at its line."""
+        return [performed_at(equation.origin) for equation in self.equations]
+
+    def last_uses(self) -> list[list[Variable]]:
         """For each equation, the variables nothing after it reads: evaluation frees them there."""
         cached = self.__dict__.get("_last_use_table")
         if cached is not None:
@@ -161,7 +181,8 @@ class Program:
             inputs = ", ".join(map(show, equation.inputs))
             params = ", ".join(f"{key}={param_text(value)}" for key, value in equation.params.items())
             left = ", ".join(map(define, equation.outputs))
-            body.append(f"  {left} = {equation.primitive.name}({inputs}{'; ' if params else ''}{params})")
+            separator = "; " if inputs and params else ""
+            body.append(f"  {left}{' = ' if left else ''}{equation.primitive.name}({inputs}{separator}{params})")
         results = ", ".join(map(show, self.outputs))
         yield f"program {self.name}({arguments}{captured}) -> {results if len(self.outputs) == 1 else f'({results})'}"
         yield from body
@@ -169,9 +190,7 @@ class Program:
 
 def fail(equation: Equation, operands: Sequence[Any], error: Exception) -> NoReturn:
     """Raise the error of an equation's operation, naming the line it stems from."""
-    if not equation.primitive.runs_user_code:
-        with reporting(equation.origin):
-            explain(error.__cause__ if isinstance(error.__cause__, NUMPY_ERRORS) else error, equation.primitive, operands)
+    performed_at(equation.origin)(explain, error, equation.primitive, operands)
     raise error
 
 
@@ -231,11 +250,11 @@ def check(program: Program) -> Program:
 
 
 def without_dead_code(program: Program) -> Program:
-    """`program` without equations and captured arrays that no output depends on."""
+    """`program` without equations and captured arrays that no output and no effect depends on."""
     live = {atom for atom in program.outputs if isinstance(atom, Variable)}
     kept = []
     for equation in reversed(program.equations):
-        if not live.isdisjoint(equation.outputs):
+        if equation.has_effect or not live.isdisjoint(equation.outputs):
             kept.append(equation)
             live.update(atom for atom in equation.inputs if isinstance(atom, Variable))
     captured = [(variable, value) for variable, value in zip(program.captured, program.values) if variable in live]

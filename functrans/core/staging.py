@@ -2,7 +2,8 @@
 
 Invariant: a program holds no array. Arrays the function closes over, and tracers of enclosing
 transforms, become captured inputs, bound by reference; only Python and NumPy scalars are literals.
-What does not depend on a staged value is not recorded but computed by the parent, once.
+What does not depend on a staged value is not recorded but computed by the parent, once; unless it has an
+effect, which belongs to the function.
 """
 
 from __future__ import annotations
@@ -53,14 +54,24 @@ class StagedTracer(Tracer):
 
     constant = peek
 
+    def known(self) -> str:
+        return "no value yet, see ft.debug.print"
+
 
 class StagingTrace(Trace):
-    """Records the operations on its tracers as equations."""
+    """Records the operations on its tracers as equations, and all that have an effect.
 
-    __slots__ = ("captured", "equations", "values")
+    Attributes:
+        is_partial: whether the function is performed now, and only what depends on the staged values is recorded:
+            then other effects take place now as well.
+    """
 
-    def __init__(self, transform: str, parent: Trace) -> None:
+    __slots__ = ("captured", "equations", "is_partial", "values")
+
+    def __init__(self, transform: str, parent: Trace, *, is_partial: bool = False) -> None:
         super().__init__(transform, parent)
+        self.keeps_lines = True
+        self.is_partial = is_partial
         self.equations: list[Equation] = []
         self.captured: dict[int, Variable] = {}
         self.values: list[Any] = []
@@ -75,6 +86,8 @@ class StagingTrace(Trace):
         for value in operands:
             if isinstance(value, StagedTracer) and value.owner is self:
                 return self.record(primitive, operands, params)
+        if primitive.has_effect and not self.is_partial:
+            return self.record(primitive, operands, params)
         return self.parent.process(primitive, operands, params)
 
     def record(self, primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -87,7 +100,7 @@ class StagingTrace(Trace):
             raise
         results = [StagedTracer(self, Variable(type_)) for type_ in (types if primitive.multiple else (types,))]
         outputs = tuple(result.variable for result in results)
-        self.equations.append(Equation(outputs, primitive, atoms, params, results[0].origin if results else None))
+        self.equations.append(Equation(outputs, primitive, atoms, params, results[0].origin if results else user_origin()))
         return tuple(results) if primitive.multiple else results[0]
 
     def atom(self, value: Any) -> Atom:

@@ -18,7 +18,20 @@ import numpy as np
 from functrans.core.types import describe
 from functrans.errors import TracerLeakError, at_user_line, describe_origin
 
-__all__ = ["EVALUATION", "NUMPY_ERRORS", "Owner", "Trace", "TracedValue", "current", "explain", "running"]
+__all__ = [
+    "EVALUATION",
+    "NUMPY_ERRORS",
+    "Evaluation",
+    "Owner",
+    "Scope",
+    "Trace",
+    "TracedValue",
+    "current",
+    "explain",
+    "root",
+    "running",
+    "scopes",
+]
 
 
 class TracedValue:
@@ -55,15 +68,19 @@ class Trace(Owner):
 
     Attributes:
         parent: the trace that was current when this one began; the root has none.
+        keeps_lines: whether derivatives are to be computed at the line of the operation they are of, which costs
+            time: so it is in staging, since programs say where their equations stem from, and in `ft.debug.nans`.
     """
 
-    __slots__ = ("parent",)
+    __slots__ = ("keeps_lines", "parent")
 
+    keeps_lines: bool
     parent: Trace
 
     def __init__(self, transform: str, parent: Trace) -> None:
         super().__init__(transform, alive=True)
         self.parent = parent
+        self.keeps_lines = parent.keeps_lines
 
     @abstractmethod
     def process(self, primitive: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -72,6 +89,14 @@ class Trace(Owner):
     @abstractmethod
     def as_tracer(self, value: Any) -> Any:
         """`value`, a constant to this trace, as a tracer of this trace that may be written into."""
+
+    def look(self, name: str, operands: Any, results: Any) -> None:
+        """Let the scopes this trace began in look at results, of an operation called `name`, where traces keep lines."""
+        self.parent.look(name, operands, results)
+
+    def look_at_run(self, program: Any, leaves: Sequence[Any], results: Sequence[Any]) -> None:
+        """Let the scopes this trace began in look at the results of a program that was run in machine code."""
+        self.parent.look_at_run(program, leaves, results)
 
     def admit(self, value: TracedValue) -> None:
         """Raise unless `value` belongs to this trace or to a live ancestor."""
@@ -135,6 +160,7 @@ class Evaluation(Trace):
 
     def __init__(self, transform: str = "evaluation") -> None:
         Owner.__init__(self, transform, alive=True)
+        self.keeps_lines = False
 
     def process(self, primitive: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
         for operand in operands:
@@ -149,9 +175,54 @@ class Evaluation(Trace):
     def as_tracer(self, value: Any) -> Any:
         return value
 
+    def look(self, name: str, operands: Any, results: Any) -> None:
+        """Nothing: only scopes look."""
+
+    def look_at_run(self, program: Any, leaves: Sequence[Any], results: Sequence[Any]) -> None:
+        """Nothing: only scopes look."""
+
+
+class Scope(Evaluation):
+    """A stretch of a thread's time whose operations are looked at: a root like `EVALUATION`, and a trace like any other.
+
+    Every trace that begins in it has it among its ancestors; what began before, or outside, pays nothing for it.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, name: str, parent: Trace) -> None:
+        Trace.__init__(self, name, parent)
+
+    def process(self, primitive: Any, operands: Sequence[Any], params: dict[str, Any]) -> Any:
+        return self.parent.process(primitive, operands, params)
+
+    look = Trace.look
+    look_at_run = Trace.look_at_run
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this scope the root for a while."""
+        scopes.append(self)
+        token = self.begin()
+        try:
+            yield
+        finally:
+            self.end(token)
+            scopes.remove(self)
+
 
 EVALUATION = Evaluation()
 current: ContextVar[Trace] = ContextVar("functrans_trace", default=EVALUATION)
+# Those of all threads: while there are none, compiled functions skip what scopes need.
+scopes: list[Scope] = []
+
+
+def root() -> Evaluation:
+    """The scope that is entered, or `EVALUATION`: where plain code runs that no transform looks into."""
+    trace = current.get()
+    while not isinstance(trace, Evaluation):
+        trace = trace.parent
+    return trace
 
 
 @contextmanager

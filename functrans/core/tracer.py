@@ -151,9 +151,16 @@ class Tracer(TracedValue):
     def __repr__(self) -> str:
         return f"<{self.array_type} traced by {self.owner.transform}>"
 
+    def __str__(self) -> str:
+        return f"{repr(self)[:-1]}: {self.known()}>"
+
+    def known(self) -> str:
+        """What is known of the value, for Python's `print`."""
+        return str(getattr(self, "value", "no value"))
+
     def __format__(self, specification: str) -> str:
         if not specification:
-            return repr(self)
+            return str(self)
         return format(self.peek("format()"), specification)
 
     def __reduce__(self) -> Any:
@@ -278,11 +285,23 @@ def unsupported(function: Any, args: Any) -> UnsupportedError:
     )
 
 
+# What looks at a value when the program runs, by what Python asks for while there is none.
+WHERE_IT_RUNS = {
+    "__array__": "to test it or to see it, write ft.debug.check(condition, message) or ft.debug.print",
+    "bool()": "in place of assert or raise, write ft.debug.check(condition, message)",
+    "format()": 'to see it, write ft.debug.print("{}", x)',
+    "item()": 'to see it, write ft.debug.print("{}", x)',
+    "tolist()": 'to see it, write ft.debug.print("{}", x)',
+}
+
+
 def not_concrete(tracer: Tracer, asker: str, why: str, remedy: str) -> ConcretizationError:
     """The error for Python code that asks a tracer for its value."""
     if tracer.dtype.kind in "iub" and asker in {"an index", "__array__"}:
         asker = "an index into a plain array"
         remedy = f"write ft.numpy.asarray(a)[i] for a[i] of a plain array a; otherwise {remedy}"
+    elif asker in WHERE_IT_RUNS:
+        remedy = f"{remedy}; {WHERE_IT_RUNS[asker]}"
     return ConcretizationError(
         f"{tracer.owner.transform}: {asker} was asked of a traced {tracer.array_type}, {why}\n  Remedy: {remedy}.{at_user_line()}"
     )

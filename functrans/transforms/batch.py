@@ -57,6 +57,9 @@ class BatchTracer(Tracer):
             )
         return self.value.peek(asker) if isinstance(self.value, Tracer) else self.value
 
+    def known(self) -> str:
+        return f"one of {self.value}" if self.batched else str(self.value)
+
     def constant(self, asker: str) -> Any:
         if self.batched:
             self.peek(asker)

@@ -17,7 +17,7 @@ from functrans import tree
 from functrans.core.primitive import General
 from functrans.core.program import Program
 from functrans.core.staging import function_title, stage
-from functrans.core.trace import EVALUATION, TracedValue, leaked, running
+from functrans.core.trace import TracedValue, leaked, root, running
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
 from functrans.errors import StructureError, TracerLeakError, UnsupportedError, at_user_line
@@ -70,15 +70,20 @@ class CustomRule(Transformed):
 
 
 class Call:
-    """One call of a custom function: the parameter of its primitive."""
+    """One call of a custom function: the parameter of its primitive.
 
-    __slots__ = ("output_structure", "rule", "static", "structure")
+    Attributes:
+        has_effect: whether the function does more than give results, as far as it was staged.
+    """
+
+    __slots__ = ("has_effect", "output_structure", "rule", "static", "structure")
 
     def __init__(self, rule: CustomRule, static: tuple[Any, ...], structure: Any) -> None:
         self.rule = rule
         self.static = static
         self.structure = structure
         self.output_structure: Any = None
+        self.has_effect = False
 
     def __repr__(self) -> str:
         return self.rule.title
@@ -108,7 +113,7 @@ class Call:
 def evaluate(*leaves: Any, call: Call) -> tuple[Any, ...]:
     """The function itself, run as at the root, where a captured tracer is an error."""
     try:
-        with running(EVALUATION):
+        with running(root()):
             return call.run(call.rule.function, leaves)
     except TracerLeakError as error:
         raise captured(call, error) from error
@@ -125,6 +130,7 @@ def captured(call: Call, error: Exception) -> TracerLeakError:
 def result_types(*types: ArrayType, call: Call) -> tuple[ArrayType, ...]:
     """The types of the outputs, by staging the function."""
     program = call.program(types)
+    call.has_effect = program.has_effect
     for value in program.values:
         if isinstance(value, TracedValue):
             raise captured(call, leaked(value))

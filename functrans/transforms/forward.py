@@ -20,7 +20,7 @@ from functrans.core.staging import function_title
 from functrans.core.trace import Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
-from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line, user_origin
+from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line, performed_at, user_origin
 from functrans.numpy.structure import broadcast_values
 from functrans.ops.contraction import contract
 from functrans.transforms.tape import keep_axes, project, scale, zeros
@@ -58,7 +58,11 @@ class ForwardTracer(Tracer):
 class ForwardTrace(Trace):
     """Evaluates values with the parent, and tangents beside them."""
 
-    __slots__ = ()
+    __slots__ = ("rules",)
+
+    def __init__(self, transform: str, parent: Trace) -> None:
+        super().__init__(transform, parent)
+        self.rules = LOCATED_RULES if self.keeps_lines else RULES
 
     def argument(self, value: Any, tangent: Any) -> ForwardTracer:
         """A tracer of an argument."""
@@ -97,14 +101,14 @@ class ForwardTrace(Trace):
             return out
         if primitive.multiple:
             parts = [None] * len(out)
-            if active:
+            if active and out:
                 with running(self.parent), np.errstate(all="ignore"):
-                    parts = list(push_general(primitive, values, tangents, active, out, params, flag))
+                    parts = list(self.rules[General](primitive, values, tangents, active, out, params, flag))
             return tuple(ForwardTracer(self, value, part, flag) for value, part in zip(out, parts))
         tangent = None
         if active and is_differentiable(dtype_of(out)):
             with running(self.parent), np.errstate(all="ignore"):
-                tangent = RULES[type(primitive)](primitive, values, tangents, active, out, params, flag)
+                tangent = self.rules[type(primitive)](primitive, values, tangents, active, out, params, flag)
                 if tangent is not None:
                     tangent = project(broadcast_values(tangent, shape_of(out)), dtype_of(out))
         return ForwardTracer(self, out, tangent, flag and tangent is not None)
@@ -192,6 +196,27 @@ RULES: dict[type, Callable[..., Any]] = {
     Indexing: push_indexing,
     General: push_general,
 }
+
+
+def located(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """`rule` performed as the tangent of the user's line, with a look at what it gave."""
+
+    def push(
+        primitive: Any, values: list[Any], tangents: list[Any], active: int, out: Any, params: dict[str, Any], flag: bool
+    ) -> Any:
+        trace = current.get()
+
+        def perform() -> Any:
+            result = rule(primitive, values, tangents, active, out, params, flag)
+            trace.look(f"the tangent of {primitive}", (values, tangents, out), result)
+            return result
+
+        return performed_at(user_origin(), "tangent")(perform)
+
+    return push
+
+
+LOCATED_RULES = {kind: located(rule) for kind, rule in RULES.items()}
 
 
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from functrans import tree
-from functrans.core.program import Program, without_dead_code
+from functrans.core.program import Program, Variable, without_dead_code
 from functrans.core.staging import StagingTrace, function_title, stage
 from functrans.core.trace import current
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, describe, shape_of, type_of
-from functrans.errors import DifferentiationError, StructureError, at_user_line
+from functrans.errors import DifferentiationError, StructureError, at_user_line, describe_origin
 from functrans.transforms.arguments import wraps
 from functrans.transforms.forward import jvp
 from functrans.transforms.reverse import vjp
@@ -67,7 +67,7 @@ def linearize(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callabl
         >>> float(derivative(2.0)), float(derivative(3.0))
         (2.0, 3.0)
     """
-    trace = StagingTrace("linearize", current.get())
+    trace = StagingTrace("linearize", current.get(), is_partial=True)
     leaves, structure = tree.flatten(primals)
     leaves = [operand(leaf) for leaf in leaves]
     types = [type_of(leaf) for leaf in leaves]
@@ -125,6 +125,7 @@ def linear_transpose(function: Callable[..., Any], *primals: Any) -> Callable[..
         stage(lambda args, ct: vjp(function, *args)[1](ct), (types, ct_types), transform="linear_transpose")
     )
     count = len(tree.leaves(types))
+    check_effects(function, program, program.inputs[:count])
     used = {atom for equation in program.equations for atom in equation.inputs} | set(program.outputs)
     if not used.isdisjoint(program.inputs[:count]):
         raise DifferentiationError(
@@ -148,3 +149,18 @@ def linear_transpose(function: Callable[..., Any], *primals: Any) -> Callable[..
         return tree.unflatten(program.output_structure, results)
 
     return transposed
+
+
+def check_effects(function: Callable[..., Any], program: Program, arguments: Sequence[Variable]) -> None:
+    """Raise if an operation with an effect needs values of `arguments`, of which a transpose knows the types alone."""
+    unknown: set[Any] = set(arguments)
+    for equation in program.equations:
+        if unknown.isdisjoint(equation.inputs):
+            continue
+        if equation.has_effect:
+            raise DifferentiationError(
+                f"linear_transpose of {function_title(function)}: {equation.primitive} needs a value that a transpose does not "
+                f"compute\n  made at {describe_origin(equation.origin)}"
+                f"\n  Remedy: take it out, or give a function with rules of its own one for this mode (defvjp, defjvp).{at_user_line()}"
+            )
+        unknown.update(equation.outputs)

@@ -11,6 +11,7 @@ Invariant: the tape holds values, not tracers, and only those that the pullbacks
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,8 +22,8 @@ from functrans.core.primitive import Composite, Contraction, Elementwise, Genera
 from functrans.core.trace import EVALUATION, NUMPY_ERRORS, Trace, TracedValue, current, explain, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, dtype_of, is_differentiable, shape_of, type_of, uniform
-from functrans.errors import UnsupportedError, at_user_line, user_origin
-from functrans.ops.arithmetic import masked_multiply, where
+from functrans.errors import UnsupportedError, at_user_line, performed_at, user_origin
+from functrans.ops.arithmetic import add, masked_multiply, where
 from functrans.ops.contraction import adjoints, contract
 from functrans.ops.indexing import getitem, index_add, index_set, winners
 from functrans.ops.structure import broadcast_to, reshape, unbroadcast
@@ -161,7 +162,7 @@ class ReverseTrace(Trace):
         self, primitive: Any, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any
     ) -> Any:
         """Several results share one entry; each has a place of its own behind it."""
-        if not active:
+        if not (active and out):
             return tuple(ReverseTracer(self, part, -1) for part in out)
         start = len(self.tape)
         results = []
@@ -172,6 +173,44 @@ class ReverseTrace(Trace):
         saved = SAVERS[General](primitive, values, active, out, params)
         self.tape.append((primitive, active, (saved, start, len(out)), places, _types(values, places), params))
         return tuple(results)
+
+
+class LocatedReverseTrace(ReverseTrace):
+    """A reverse trace whose pullbacks are performed at the lines of the operations they belong to."""
+
+    __slots__ = ()
+
+    def _record(
+        self, primitive: Primitive, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any
+    ) -> int:
+        node = super()._record(primitive, params, values, places, active, out)
+        if node >= 0:
+            self._locate(primitive, out)
+        return node
+
+    def _record_multiple(
+        self, primitive: Any, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any
+    ) -> Any:
+        results = super()._record_multiple(primitive, params, values, places, active, out)
+        if active and out:
+            self._locate(primitive, out[0])
+        return results
+
+    def _locate(self, primitive: Primitive, out: Any) -> None:
+        """Let the newest entry, which made `out`, know the user's line."""
+        origin = out.origin if isinstance(out, TracedValue) else user_origin()
+        self.tape[-1] = (Located(primitive, origin), *self.tape[-1][1:])
+
+
+class Located:
+    """A primitive in a tape's entry, with the user's line that it was called at."""
+
+    __slots__ = ("multiple", "perform", "primitive", "selects")
+
+    def __init__(self, primitive: Primitive, origin: Any) -> None:
+        self.primitive = primitive
+        self.multiple, self.selects = primitive.multiple, primitive.selects
+        self.perform = performed_at(origin, "backward pass")
 
 
 # Scalars of one of these classes are of one type.
@@ -326,6 +365,19 @@ def pull_general(primitive: Any, active: int, saved: Any, params: dict[str, Any]
     return primitive.pullback(ct, values, out, active, **params)
 
 
+def pull_located(located: Located, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
+    """The pullback of a primitive at its line, with a look at what it gave."""
+    primitive = located.primitive
+    trace, rule = current.get(), PULLBACKS[type(primitive)]
+
+    def pull() -> Any:
+        cotangents = rule(primitive, active, saved, params, ct, selected)
+        trace.look(f"the pullback of {primitive}", (ct, saved), cotangents)
+        return cotangents
+
+    return located.perform(pull)
+
+
 PULLBACKS: dict[type, Callable[..., Any]] = {
     Elementwise: pull_elementwise,
     Structural: pull_structural,
@@ -333,6 +385,7 @@ PULLBACKS: dict[type, Callable[..., Any]] = {
     Contraction: pull_contraction,
     Indexing: pull_indexing,
     General: pull_general,
+    Located: pull_located,
 }
 
 
@@ -340,6 +393,7 @@ def backward(tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, 
     """The cotangents of the first `arguments` places of the tape, None where nothing flowed."""
     cotangents: list[Any] = [None] * len(tape)
     selected = [False] * len(tape)
+    plus = add if current.get().keeps_lines else operator.add
     for node, ct in seeds:
         cotangents[node] = ct if cotangents[node] is None else cotangents[node] + ct
     for position in range(len(tape) - 1, arguments - 1, -1):
@@ -369,7 +423,7 @@ def backward(tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, 
             if wanted is not None:
                 contribution = fit(contribution, wanted[place])
             previous = cotangents[node]
-            cotangents[node] = contribution if previous is None else previous + contribution
+            cotangents[node] = contribution if previous is None else plus(previous, contribution)
             if flag:
                 selected[node] = True
     return cotangents[:arguments]
@@ -379,7 +433,8 @@ def record(
     transform: str, function: Callable[..., Any], leaves: Sequence[Any], call: Callable[[list[Any]], Any]
 ) -> tuple[ReverseTrace, Any]:
     """Trace ``call(tracers)`` for tracers of `leaves`."""
-    trace = ReverseTrace(transform, current.get())
+    parent = current.get()
+    trace = (LocatedReverseTrace if parent.keeps_lines else ReverseTrace)(transform, parent)
     tracers = [trace.argument(leaf) for leaf in leaves]
     token = trace.begin()
     try:
