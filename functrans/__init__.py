@@ -1,6 +1,6 @@
 """functrans: derivatives, batching and staging of plain NumPy functions."""
 
-from functrans import errors, nn, numpy, testing, tree
+from functrans import debug, errors, nn, numpy, testing, tree
 from functrans.compile.jit import jit
 from functrans.config import settings as config
 from functrans.transforms.batch import pmean, psum, vmap
@@ -16,6 +16,7 @@ __all__ = [
     "config",
     "custom_jvp",
     "custom_vjp",
+    "debug",
     "errors",
     "grad",
     "hessian",

@@ -40,6 +40,11 @@ def branch(x):
     return -x
 
 
+def assertion(x):
+    assert np.all(x > 0)
+    return x
+
+
 def draw(x):
     return x + np.random.normal()
 
@@ -238,6 +243,61 @@ CASES = {
         np.linalg.LinAlgError,
         ["grad: inv of float64[2,2]: Singular matrix"],
     ),
+    "assertion of a staged value": (
+        lambda: ft.jit(assertion)(X),
+        errors.ConcretizationError,
+        ["jit", "bool() was asked of a traced bool[]", "ft.debug.check(condition, message)", "assert np.all(x > 0)"],
+    ),
+    "assertion of a batched value": (
+        lambda: ft.vmap(assertion)(X),
+        errors.ConcretizationError,
+        ["vmap", "ft.debug.check(condition, message)"],
+    ),
+    "comparison of a staged value by numpy.testing": (
+        lambda: ft.jit(lambda x: np.testing.assert_array_less(x, 0.0))(X),
+        errors.ConcretizationError,
+        ["jit", "float64[3]", "ft.debug.check(condition, message)"],
+    ),
+    "staged value formatted": (
+        lambda: ft.jit(lambda x: f"{x:.2f}")(1.0),
+        errors.ConcretizationError,
+        ["jit", "format()", 'ft.debug.print("{}", x)'],
+    ),
+    "print of an f-string": (
+        lambda: ft.jit(lambda x: ft.debug.print(f"x = {x}"))(X),
+        ValueError,
+        ["ft.debug.print", "f-string", 'ft.debug.print("x is {x}", x=x)'],
+    ),
+    "print without a format": (
+        lambda: ft.jit(lambda x: ft.debug.print(x))(X),
+        TypeError,
+        ["ft.debug.print", "must be a str", 'ft.debug.print("{}", x)'],
+    ),
+    "print of a value that is not given": (
+        lambda: ft.debug.print("{x} {y}", x=X),
+        ValueError,
+        ["ft.debug.print", "'{x} {y}'", "no value is given for {y}"],
+    ),
+    "print of a value without a place": (
+        lambda: ft.debug.print("{}", X, 2.0, x=X),
+        ValueError,
+        ["ft.debug.print", "no place for the value 1, x"],
+    ),
+    "check of numbers": (
+        lambda: ft.jit(lambda x: ft.debug.check(x, "positive"))(X),
+        TypeError,
+        ["ft.debug.check", "must be bool, got float64[3]", "compare"],
+    ),
+    "nans begun inside a transform": (
+        lambda: ft.grad(ft.debug.nans()(np.sum))(X),
+        errors.UnsupportedError,
+        ["ft.debug.nans", "inside a function that grad is tracing", "around the call"],
+    ),
+    "effect of a value that a transpose does not compute": (
+        lambda: ft.linear_transpose(lambda x: [ft.debug.print("{}", x), 2 * x][1], X),
+        errors.DifferentiationError,
+        ["linear_transpose", "debug_print needs a value", "made at test_errors.py"],
+    ),
     "psum of an unknown axis": (lambda: ft.psum(1.0, "batch"), NameError, ["psum", "'batch'", "axis_name"]),
 }
 
@@ -263,7 +323,7 @@ def test_every_public_error_has_a_built_in_base_and_both_examples():
     for name in errors.__all__[1:]:
         kind = getattr(errors, name)
         assert issubclass(kind, errors.FunctransError)
-        assert kind.__mro__[2] in (RuntimeError, TypeError, ValueError, AssertionError)
+        assert kind.__mro__[2] in (RuntimeError, TypeError, ValueError, AssertionError, FloatingPointError)
 
 
 def test_explicit_ways_out():

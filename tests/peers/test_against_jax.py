@@ -90,7 +90,9 @@ CASES = {
     "index_set": (lambda m, x, y: x.at[0, ::2].set(y[:2]) ** 2, (A, B)),
 }
 # Rules of calls and of views; tested in their own files.
-ELSEWHERE = {"axis_sum", "custom_call", "stop_gradient", "windows", "fold"}
+ELSEWHERE = {
+    "axis_sum", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "stop_gradient", "windows", "fold",
+}  # fmt: skip
 # JAX has no derivative of these.
 VALUES_ONLY = {"nextafter"}
 
