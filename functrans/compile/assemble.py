@@ -15,7 +15,7 @@ from functrans.compile.costs import bytes_of, operations_of
 from functrans.compile.entry import emit_entry, stack_size
 from functrans.compile.llvm import work
 from functrans.compile.parts import Costs, Description, HostPart, NativePart, Part, freed_after
-from functrans.compile.steps import HostCall, KernelCall, NativeCall, ProductCall, Step, read_by, steps, written_by
+from functrans.compile.steps import HostCall, KernelCall, MatrixCall, NativeCall, ProductCall, Step, read_by, steps, written_by
 from functrans.compile.stretch import Stretch
 from functrans.config import settings
 from functrans.core.program import Program, Variable, check
@@ -33,7 +33,7 @@ def assemble(program: Program, arguments: Sequence[Argument]) -> tuple[Library, 
     assembler = Assembler(check(program) if settings.check_programs else program, arguments)
     parts = assembler.parts()
     results = tuple(assembler.slots[atom] if isinstance(atom, Variable) else None for atom in program.outputs)
-    routines = {call.product.routine for call in assembler.steps if isinstance(call, ProductCall)}
+    routines = {routine for step in assembler.steps for routine in routines_of(step)}
     costs = assembler.costs(parts, results)
     return build(assembler.module), Description(parts, results, tuple(sorted(routines)), costs)
 
@@ -141,11 +141,21 @@ def in_order(wanted: Sequence[Variable], written: Sequence[Variable]) -> list[Va
     return list(dict.fromkeys([*(variable for variable in wanted if variable in known), *written]))
 
 
+def routines_of(step: Step) -> list[str]:
+    """The routines of BLAS and LAPACK that a step calls."""
+    return (
+        [step.product.routine]
+        if isinstance(step, ProductCall)
+        else [step.function.routine]
+        if isinstance(step, MatrixCall)
+        else []
+    )
+
+
 def nanoseconds(calls: Sequence[NativeCall]) -> float:
     """About how long calls take."""
     kernels = sum(work(call.kernel.body) for call in calls if isinstance(call, KernelCall))
-    products = [call.product for call in calls if isinstance(call, ProductCall)]
-    return kernels + sum(p.batch * p.rows * p.summed * p.columns for p in products) / 20
+    return kernels + sum(operations_of(call)[0] for call in calls if not isinstance(call, KernelCall)) / 40
 
 
 def most_between(parts: Sequence[Part], results: Sequence[int | None], sizes: Sequence[int]) -> int:

@@ -26,7 +26,7 @@ from functrans.config import processors
 from functrans.core.program import Atom, Equation, Literal
 from functrans.ops.contraction import split
 
-__all__ = ["Product", "matrix_product", "one_thread_each", "product_function", "routine"]
+__all__ = ["Product", "by_reference", "matrix_product", "one_thread_each", "product_function", "repeated", "routine"]
 
 INT = ir.IntType(32)
 WORD = ir.IntType(64)
@@ -183,8 +183,9 @@ def taken_as_one(axes: Axes, group: str) -> int | None:
 
 @cache
 def routine(name: str) -> str:
-    """The symbol of a routine, made known to the linker."""
-    capsule = extension_module("scipy.linalg.cython_blas").__pyx_capi__[name]
+    """The symbol of a routine of BLAS or LAPACK, made known to the linker."""
+    modules = (extension_module(f"scipy.linalg.{own}").__pyx_capi__ for own in ("cython_blas", "cython_lapack"))
+    capsule = next(addresses[name] for addresses in modules if name in addresses)
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -233,6 +234,16 @@ def one_thread_each() -> Iterator[None]:
                 put(_before)
 
 
+def by_reference(module: ir.Module, value: int | float, of: ir.Type) -> ir.Value:
+    """A pointer to a number, as BLAS takes them."""
+    full = f"number.{of}.{value}"
+    found = module.globals.get(full)
+    if found is None:
+        found = ir.GlobalVariable(module, of, full)
+        found.initializer, found.global_constant, found.linkage = ir.Constant(of, value), True, "internal"
+    return found
+
+
 def product_function(module: ir.Module, product: Product) -> ir.Function:
     """The function that calls BLAS: of x, y, out, and the range of batches, or of blocks, to compute."""
     type_ = ir.DoubleType() if product.dtype.itemsize == 8 else ir.FloatType()
@@ -255,13 +266,7 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
     function = module.globals.get(symbol) or ir.Function(module, kind, symbol)
 
     def constant(value: int | float, of: ir.Type) -> ir.Value:
-        """A pointer to a number, as BLAS takes them."""
-        full = f"number.{of}.{value}"
-        found = module.globals.get(full)
-        if found is None:
-            found = ir.GlobalVariable(module, of, full)
-            found.initializer, found.global_constant, found.linkage = ir.Constant(of, value), True, "internal"
-        return found
+        return by_reference(module, value, of)
 
     def letter(transposed: bool) -> ir.Value:
         return constant(ord("T" if transposed else "N"), BYTE)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from functrans.compile.loops import Combine, Compute, Loop, Statement
 from functrans.compile.scalars import LIBRARY
-from functrans.compile.steps import KernelCall, ProductCall, Step
+from functrans.compile.steps import KernelCall, MatrixCall, ProductCall, Step
 from functrans.core.program import Atom, Variable
 
 __all__ = ["bytes_of", "operations_of"]
@@ -24,6 +24,8 @@ def operations_of(step: Step) -> tuple[int, int]:
     if isinstance(step, ProductCall):
         product = step.product
         return 2 * product.batch * product.rows * product.summed * product.columns, 0
+    if isinstance(step, MatrixCall):
+        return 2 * step.function.multiplications, 0
     return counted(step.kernel.body) if isinstance(step, KernelCall) else (0, 0)
 
 

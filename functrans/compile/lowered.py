@@ -17,7 +17,7 @@ from functrans.compile.costs import bytes_of
 from functrans.compile.execute import Executable
 from functrans.compile.python_text import python_text, run
 from functrans.compile.simplify import simplify
-from functrans.compile.steps import KernelCall, ProductCall, Step, steps, written_by
+from functrans.compile.steps import KernelCall, MatrixCall, ProductCall, Step, steps, written_by
 from functrans.core.program import Literal, Program
 from functrans.core.trace import Evaluation, TracedValue, current, scopes
 from functrans.core.tracer import operand
@@ -84,7 +84,7 @@ def step_text(step: Step) -> str:
     """What a step does, for people."""
     if isinstance(step, KernelCall):
         return python_text(step.kernel)
-    library = "BLAS" if isinstance(step, ProductCall) else "Python" if step.equation.has_effect else "NumPy"
+    library = {ProductCall: "BLAS", MatrixCall: "LAPACK"}.get(type(step), "Python" if step.equation.has_effect else "NumPy")
     types = ", ".join(str(atom.array_type) for atom in step.equation.inputs)
     return (
         f"# {library}: {step.equation.primitive.name}{types and ' of '}{types}  from {describe_origin(step.equation.origin)}\n"

@@ -1,4 +1,4 @@
-"""Operands of matrix products and reshapes: read as they lie in memory where that is possible, and copied where not.
+"""Operands of matrix products, functions of matrices and reshapes: read as they lie in memory where that is possible, and copied where not.
 
 Program to program, before kernels are made. Invariant: results are the same to the last bit.
 """
@@ -11,7 +11,9 @@ from itertools import combinations
 
 from functrans.compile.arguments import Layouts
 from functrans.compile.blas import Product, matrix_product
+from functrans.compile.contractions import laid_out
 from functrans.compile.elements import Definitions, is_inlined, is_view, reshaped
+from functrans.compile.lapack import matrix_function
 from functrans.compile.nodes import is_contracted
 from functrans.core.program import Equation, Literal, Program, Variable, without_dead_code
 from functrans.ops import structure
@@ -26,13 +28,13 @@ def with_fitting_operands(program: Program, layouts: Layouts) -> Program:
     copies: dict[Variable, Variable] = {}
     equations: list[Equation] = []
     for equation in program.equations:
-        equation = without_transposes(equation, definitions, layouts)
-        needed = copied_for(equation, layouts)
-        for variable in needed - copies.keys():
-            copies[variable] = Variable(variable.array_type)
-            equations.append(Equation((copies[variable],), structure.copy, (variable,), {}, equation.origin))
-        inputs = tuple(copies[atom] if atom in needed else atom for atom in equation.inputs)
-        equations.append(replace(equation, inputs=inputs) if needed else equation)
+        for made in laid_out(without_transposes(equation, definitions, layouts)):
+            needed = copied_for(made, layouts)
+            for variable in needed - copies.keys():
+                copies[variable] = Variable(variable.array_type)
+                equations.append(Equation((copies[variable],), structure.copy, (variable,), {}, made.origin))
+            inputs = tuple(copies[atom] if atom in needed else atom for atom in made.inputs)
+            equations.append(replace(made, inputs=inputs) if needed else made)
     return without_dead_code(replace(program, equations=tuple(equations)))
 
 
@@ -75,6 +77,8 @@ def copied_for(equation: Equation, layouts: Layouts) -> set[Variable]:
     laid = {atom for atom in equation.inputs if isinstance(atom, Variable) and atom in layouts}
     if not laid or is_contracted(equation):
         return set()
+    if matrix_function(equation) is not None:
+        return laid
     if is_inlined(equation):
         return laid if is_view(equation) and reshaped(equation, layouts) is None else set()
     for count in range(len(laid) + 1):

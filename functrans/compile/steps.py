@@ -1,4 +1,4 @@
-"""From a program to a list of steps: fused kernels, matrix products, and calls of NumPy for what has no loop form.
+"""From a program to a list of steps: fused kernels, calls of BLAS and LAPACK, and calls of NumPy for what has no loop form.
 
 Invariant: steps are in order of their dependencies, and read what arguments are or earlier steps have stored.
 """
@@ -11,12 +11,13 @@ from functrans.compile.arguments import Layouts
 from functrans.compile.blas import Product
 from functrans.compile.fuse import Item, Leaf, arrange, leaves_of
 from functrans.compile.kernels import KernelCall, kernel_calls
+from functrans.compile.lapack import MatrixFunction, matrix_function
 from functrans.compile.nodes import is_scattered, nodes_of, stored
 from functrans.compile.operands import product_of, with_fitting_operands
 from functrans.compile.scatter import scatter_calls
 from functrans.core.program import Equation, Program, Variable
 
-__all__ = ["HostCall", "KernelCall", "NativeCall", "ProductCall", "Step", "read_by", "steps", "written_by"]
+__all__ = ["HostCall", "KernelCall", "MatrixCall", "NativeCall", "ProductCall", "Step", "read_by", "steps", "written_by"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,15 @@ class ProductCall:
     product: Product
 
 
-NativeCall = KernelCall | ProductCall
+@dataclass(frozen=True, eq=False)
+class MatrixCall:
+    """A function of matrices that LAPACK carries out."""
+
+    equation: Equation
+    function: MatrixFunction
+
+
+NativeCall = KernelCall | ProductCall | MatrixCall
 
 Step = NativeCall | HostCall
 
@@ -93,6 +102,9 @@ def wanted_outside(program: Program, items: list[Item]) -> set[Variable]:
 
 
 def call_of(equation: Equation, layouts: Layouts) -> Step:
-    """A matrix product, or a call of NumPy."""
+    """A matrix product, a function of matrices, or a call of NumPy."""
     product = product_of(equation, layouts)
-    return HostCall(equation) if product is None else ProductCall(equation, product)
+    if product is not None:
+        return ProductCall(equation, product)
+    function = matrix_function(equation)
+    return HostCall(equation) if function is None else MatrixCall(equation, function)

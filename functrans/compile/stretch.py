@@ -12,11 +12,12 @@ from llvmlite import ir
 
 from functrans.compile.arguments import Layouts, first_byte
 from functrans.compile.blas import Product, product_function
+from functrans.compile.lapack import MatrixFunction, matrix_function_code, matrix_function_extent
 from functrans.compile.llvm import BYTES, INT, WORD, divisible, emit_kernel, may_fail, scratch_size
 from functrans.compile.loops import Kernel, check
 from functrans.compile.memory import plan
 from functrans.compile.python_text import body_text
-from functrans.compile.steps import KernelCall, NativeCall, read_by, written_by
+from functrans.compile.steps import KernelCall, NativeCall, ProductCall, read_by, written_by
 from functrans.compile.threads import emit_parallel
 from functrans.config import settings
 from functrans.core.program import Variable
@@ -79,8 +80,10 @@ class Stretch:
         pointers = [self.pointers[variable] for variable in (*read_by(call), *written_by(call))]
         if isinstance(call, KernelCall):
             self.kernel(call.kernel, pointers)
-        else:
+        elif isinstance(call, ProductCall):
             self.product(call.product, pointers)
+        else:
+            self.matrices(call.function, pointers)
 
     def kernel(self, kernel: Kernel, pointers: list[ir.Value]) -> None:
         """A call of a kernel, by several threads if it is worth it."""
@@ -117,3 +120,18 @@ class Stretch:
             emit_parallel(self.b, product.extent, self.number, function, operands, scratch=0, granule=1)
         else:
             self.b.call(function, [*operands, WORD(0), WORD(product.extent)])
+
+    def matrices(self, function: MatrixFunction, pointers: list[ir.Value]) -> None:
+        """A call of LAPACK for each of some matrices, by several threads if it is worth it."""
+        code = matrix_function_code(self.b.module, function)
+        self.scratch = max(self.scratch, function.scratch)
+        if function.may_fail:
+            self.may_fail = True
+            pointers.append(self.failed)
+        pointers.append(self.beyond)
+        arguments = [self.b.bitcast(value, argument.type) for value, argument in zip(pointers, code.args)]
+        if matrix_function_extent(function) > 1:
+            self.is_parallel = True
+            emit_parallel(self.b, function.batch, self.number, code, arguments, scratch=function.scratch, granule=1)
+        else:
+            self.b.call(code, [*arguments, WORD(0), WORD(function.batch)])
