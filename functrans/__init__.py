@@ -2,6 +2,7 @@
 
 from functrans import debug, errors, nn, numpy, testing, tree
 from functrans.compile.jit import jit
+from functrans.compile.saved import load
 from functrans.config import settings as config
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
@@ -9,10 +10,10 @@ from functrans.transforms.derived import hessian, hvp, jacfwd, jacobian, jacrev
 from functrans.transforms.forward import jvp
 from functrans.transforms.linear import linear_transpose, linearize, make_program
 from functrans.transforms.reverse import grad, value_and_grad, vjp
-
-__version__ = "0.1.0.dev0"
+from functrans.version import __version__
 
 __all__ = [
+    "__version__",
     "config",
     "custom_jvp",
     "custom_vjp",
@@ -28,6 +29,7 @@ __all__ = [
     "jvp",
     "linear_transpose",
     "linearize",
+    "load",
     "make_program",
     "nn",
     "numpy",

@@ -31,6 +31,8 @@ __all__ = [
     "GlobalRandomError",
     "CheckError",
     "NonFiniteError",
+    "LoadError",
+    "CompilationError",
     "ProgramError",
 ]
 
@@ -184,6 +186,36 @@ class NonFiniteError(FunctransError, FloatingPointError):
 
     The message names the operation and the user's line; for derivatives, the line whose tangent or
     cotangent it was.
+    """
+
+
+class LoadError(FunctransError, ValueError):
+    """A file does not hold a compiled function that can run here.
+
+    Fails::
+
+        ft.load("step.functrans")      # saved on another machine, or with another NumPy
+
+    Works: the file is made where it is used::
+
+        ft.jit(step).lower(w, x).compile().save("step.functrans")
+        ft.load("step.functrans")
+    """
+
+
+class CompilationError(FunctransError, RuntimeError):
+    """A program could not be compiled: a defect in functrans, or in what it compiles with.
+
+    The message names the kernel, the equations it computes and the lines they stem from. Please report it with the
+    text of the kernels. Fails::
+
+        ft.jit(f)(x)
+
+    Works: leave the operations it names outside of `jit`, or meanwhile run everything operation by operation::
+
+        ft.config.jit = False
+        ft.jit(f)(x)
+        print(ft.jit(f).lower(x).kernels())      # what a report should hold
     """
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import functrans
 
-LAYERS = ["errors", "config", "tree", "core", "ops", "numpy", "transforms", "nn", "compile", "cache", "debug", "testing"]
+LAYERS = ["version", "errors", "config", "tree", "core", "ops", "numpy", "transforms", "nn", "compile", "cache", "debug", "testing"]
 ROOT = Path(functrans.__file__).parent
 
 

@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from functrans.compile.arguments import Argument, layouts_of
 from functrans.compile.codegen import Library, build
-from functrans.compile.costs import bytes_of, operations_of
+from functrans.compile.costs import operations_of
 from functrans.compile.entry import emit_entry, stack_size
 from functrans.compile.llvm import work
 from functrans.compile.parts import Costs, Description, HostPart, NativePart, Part, freed_after
@@ -98,8 +98,8 @@ class Assembler:
     def costs(self, parts: Sequence[Part], results: Sequence[int | None]) -> Costs:
         """What a call of the program does."""
         operations = list(map(operations_of, self.steps))
-        moved = sum(bytes_of((*read_by(step), *written_by(step))) for step in self.steps)
-        sizes = [bytes_of([variable]) for variable in self.slots]
+        moved = sum(v.array_type.nbytes for step in self.steps for v in {*read_by(step), *written_by(step)})
+        sizes = [variable.array_type.nbytes for variable in self.slots]
         flops, transcendentals = (sum(counts) for counts in zip((0, 0), *operations))
         return Costs(flops, transcendentals, moved, most_between(parts, results, sizes))
 

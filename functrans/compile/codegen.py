@@ -12,6 +12,8 @@ from typing import Any
 
 from llvmlite import binding, ir
 
+from functrans.errors import UnsupportedError, at_user_line
+
 __all__ = ["Library", "build", "load", "processor"]
 
 # LLVM's context is shared by the process.
@@ -52,11 +54,20 @@ class Library:
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""
-        return str(self._module)
+        return str(self.module())
 
     def asm(self) -> str:
         """The machine code, as text."""
-        return str(target_machine().emit_assembly(self._module))
+        return str(target_machine().emit_assembly(self.module()))
+
+    def module(self) -> Any:
+        """What was compiled; raises if these functions were loaded."""
+        if self._module is None:
+            raise UnsupportedError(
+                "a program from a file has no LLVM IR and no text of its machine code"
+                f"\n  Remedy: look at it where it is compiled.{at_user_line()}"
+            )
+        return self._module
 
 
 def build(module: ir.Module) -> Library:

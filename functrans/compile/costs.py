@@ -1,22 +1,14 @@
-"""What steps do, counted: arithmetic, transcendental functions and bytes."""
+"""What steps do, counted: arithmetic and transcendental functions."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from functrans.compile.loops import Combine, Compute, Loop, Statement
 from functrans.compile.scalars import LIBRARY
 from functrans.compile.steps import KernelCall, MatrixCall, ProductCall, Step
-from functrans.core.program import Atom, Variable
 
-__all__ = ["bytes_of", "operations_of"]
-
-
-def bytes_of(atoms: Iterable[Atom]) -> int:
-    """The memory of the distinct arrays among atoms."""
-    found = {atom for atom in atoms if isinstance(atom, Variable)}
-    return sum(math.prod(v.array_type.shape) * v.array_type.dtype.itemsize for v in found)
+__all__ = ["operations_of"]
 
 
 def operations_of(step: Step) -> tuple[int, int]:

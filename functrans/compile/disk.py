@@ -16,6 +16,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import llvmlite
+import numpy as np
+
 from functrans.compile.arguments import Argument
 from functrans.compile.codegen import processor
 from functrans.compile.parts import Description
@@ -23,8 +26,9 @@ from functrans.compile.plain import NotPlain, decoded, encoded, program_data
 from functrans.compile.sealed import opened, sealed, write_whole
 from functrans.config import logger, processors, settings
 from functrans.core.program import Program
+from functrans.version import __version__
 
-__all__ = ["clear", "files", "folder", "key_of", "read", "write"]
+__all__ = ["clear", "files", "folder", "key_of", "read", "versions", "write"]
 
 MAGIC = b"functrans object code 2\n"
 SUFFIX = ".functrans"
@@ -42,18 +46,26 @@ def folder() -> Path:
 
 @cache
 def versions() -> dict[str, str]:
-    """What code depends on beside the program and this package, for people to compare."""
+    """What code depends on beside the program, by names for people."""
     _, cpu, features = processor()
-    packages = {name: metadata.version(name.lower()) for name in ("NumPy", "SciPy", "Numba", "llvmlite")}
-    return {"processor": f"{processors()} of {cpu} {features}", "Python": sys.version, **packages}
+    return {
+        "processor": cpu,
+        "instructions": features,
+        "functrans": __version__,
+        "Python": sys.version,
+        "NumPy": np.__version__,
+        "llvmlite": llvmlite.__version__,
+        "SciPy": metadata.version("scipy"),
+        "Numba": metadata.version("numba"),
+    }
 
 
 @cache
 def surroundings() -> bytes:
-    """What code depends on beside the program."""
+    """What code depends on beside the program: a source file that was changed counts as another version."""
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
     stamps = [(path.name, (status := path.stat()).st_size, status.st_mtime_ns) for path in sources]
-    return repr((versions(), stamps)).encode()
+    return repr((versions(), processors(), stamps)).encode()
 
 
 def key_of(program: Program, arguments: Sequence[Argument]) -> str | None:

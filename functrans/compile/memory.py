@@ -6,7 +6,6 @@ share memory. Invariant: addresses are multiples of `ALIGNMENT` bytes, a cache l
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,8 +27,7 @@ class Plan:
 
 def bytes_of(variable: Variable) -> int:
     """The memory of a value, in whole cache lines."""
-    size = math.prod(variable.array_type.shape) * variable.array_type.dtype.itemsize
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    return -(-variable.array_type.nbytes // ALIGNMENT) * ALIGNMENT
 
 
 def plan(steps: Sequence[Step], variables: Iterable[Variable]) -> Plan:

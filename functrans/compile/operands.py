@@ -1,4 +1,4 @@
-"""Operands of matrix products, functions of matrices and reshapes: read as they lie in memory where that is possible, and copied where not.
+"""Operands of matrix products, LAPACK's functions and reshapes: read as they lie where that is possible, else copied.
 
 Program to program, before kernels are made. Invariant: results are the same to the last bit.
 """

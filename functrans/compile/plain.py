@@ -86,9 +86,11 @@ def program_data(program: Program) -> list[Any]:
     numbers: dict[Variable, int] = {}
 
     def defined(variables: Iterable[Variable]) -> list[Any]:
-        found = list(variables)
-        numbers.update((variable, len(numbers) + place) for place, variable in enumerate(found))
-        return [type_data(variable.array_type) for variable in found]
+        types = []
+        for variable in variables:
+            numbers[variable] = len(numbers)
+            types.append(type_data(variable.array_type))
+        return types
 
     def used(atoms: Iterable[Atom]) -> list[Any]:
         return [encoded(atom) if isinstance(atom, Literal) else numbers[atom] for atom in atoms]
@@ -107,8 +109,8 @@ def type_data(type_: ArrayType) -> Any:
     return encoded(type_)
 
 
-def program_of(data: list[Any], name: str, values: tuple[Any, ...], structures: tuple[Any, Any]) -> Program:
-    """The program that was written as `data`, with what it captures."""
+def program_of(data: list[Any], name: str, values: tuple[Any, ...], *structures: tree.Structure) -> Program:
+    """The program that was written as `data`, with what it captures and the structures of its arguments and results."""
     count, arguments, equations, outputs = data
     variables: list[Variable] = []
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from pathlib import Path
+from contextlib import suppress
 
 __all__ = ["opened", "sealed", "write_whole"]
 
@@ -30,13 +29,14 @@ def opened(magic: bytes, content: bytes) -> list[bytes] | None:
     return pieces
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file: other processes see it whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    temporary = f"{os.fspath(path)}.{os.urandom(8).hex()}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.remove(temporary)
         raise

@@ -6,6 +6,7 @@ arrays it meets, and a value that is weak stays so until it meets one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -48,6 +49,11 @@ class ArrayType:
 
     def __str__(self) -> str:
         return f"{self.dtype.name}[{','.join(str(length) for length in self.shape)}]"
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of its elements."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def promoting(self) -> Any:
