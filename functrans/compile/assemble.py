@@ -19,6 +19,7 @@ from functrans.compile.steps import HostCall, KernelCall, MatrixCall, NativeCall
 from functrans.compile.stretch import Stretch
 from functrans.config import settings
 from functrans.core.program import Program, Variable, check
+from functrans.errors import FunctransError
 
 __all__ = ["assemble"]
 
@@ -30,6 +31,18 @@ Group = list[NativeCall] | HostCall
 
 def assemble(program: Program, arguments: Sequence[Argument]) -> tuple[Library, Description]:
     """The compiled code of a simplified program for some arguments, and what is to be known to run it."""
+    try:
+        return assembled(program, arguments)
+    except (FunctransError, MemoryError):
+        raise
+    except Exception as error:
+        from functrans.compile.failures import explained
+
+        raise explained(program, arguments, error) from error
+
+
+def assembled(program: Program, arguments: Sequence[Argument]) -> tuple[Library, Description]:
+    """What `assemble` gives; raises anything."""
     assembler = Assembler(check(program) if settings.check_programs else program, arguments)
     parts = assembler.parts()
     results = tuple(assembler.slots[atom] if isinstance(atom, Variable) else None for atom in program.outputs)

@@ -33,5 +33,9 @@ def extension_module(name: str) -> Any:
         return import_module(name)
     module = module_from_spec(spec)
     sys.modules.setdefault(name, module)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

@@ -20,6 +20,7 @@ from llvmlite import binding, ir
 
 from functrans.compile.extensions import extension_module
 from functrans.config import processors, settings
+from functrans.errors import CompilationError, at_user_line
 
 __all__ = ["emit_parallel", "layer", "threads"]
 
@@ -48,7 +49,13 @@ def layer() -> str:
             pass  # no OpenMP: Numba knows what to take
     from numba.np.ufunc import parallel
 
-    parallel._launch_threads()  # type: ignore[no-untyped-call]
+    try:
+        parallel._launch_threads()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise CompilationError(
+            f"jit: Numba's thread pool did not start, with NUMBA_THREADING_LAYER={chosen}: {str(error).splitlines()[0]}"
+            f"\n  Remedy: set that variable to omp or workqueue, or leave it unset.{at_user_line()}"
+        ) from error
     return str(parallel.threading_layer())  # type: ignore[no-untyped-call]
 
 
