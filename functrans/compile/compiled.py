@@ -105,7 +105,7 @@ class Compiled:
                 function closes over a value of an enclosing transform.
             OSError: the file cannot be written.
         """
-        saved.save(path, self._executable)
+        saved.write(path, self._executable)
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""

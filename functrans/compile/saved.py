@@ -1,8 +1,8 @@
-"""Compiled programs in files, for other processes.
+"""Files of compiled programs: object code, the program's equations, the structures of what it takes and gives, and the
+arrays it captures, as they are when the file is written.
 
-A file holds object code, the program's equations, the structures of what it takes and gives, and the arrays it captures,
-as they are when it is written. Invariant: nothing is unpickled; what was made for another machine or by other versions,
-or is not as it was written, is refused.
+Invariant: nothing is unpickled; what was made for another machine or by other versions, or is not as it was written,
+is refused.
 """
 
 from __future__ import annotations
@@ -11,92 +11,69 @@ import json
 import os
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from functrans.compile.arguments import Argument, first_and_size
+from functrans.compile.disk import versions
+from functrans.compile.execute import Executable
+from functrans.compile.parts import Description
+from functrans.compile.plain import NotPlain, decoded, encoded, program_data, program_of, structure_data, structure_of
+from functrans.compile.sealed import opened, sealed, write_whole
 from functrans.core.primitive import PRIMITIVES
 from functrans.core.program import Program
 from functrans.core.trace import TracedValue
 from functrans.errors import LoadError, UnsupportedError, at_user_line
 
-if TYPE_CHECKING:
-    from functrans.compile.compiled import Compiled
-    from functrans.compile.execute import Executable
-
-__all__ = ["load", "save"]
+__all__ = ["read", "write"]
 
 MAGIC = b"functrans compiled program 1\n"
 
 
-def load(path: str | os.PathLike[str]) -> Compiled:
-    """The compiled function that ``compiled.save(path)`` wrote, without the code it was written in.
-
-    It is called, differentiated and looked at as what ``jit(f).lower(*args).compile()`` returns. A file holds machine
-    code: load what you would run.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        LoadError: the file was made for another processor or by other versions, was cut short or changed, or is
-            another file altogether; or an operation of the program is not declared in this process.
-        OSError: the file cannot be read.
-
-    Example:
-        >>> import os, tempfile
-        >>> import numpy as np, functrans as ft
-        >>> path = os.path.join(tempfile.mkdtemp(), "norm.functrans")
-        >>> ft.jit(lambda x: np.sqrt(np.sum(x * x))).lower(np.ones(2)).compile().save(path)
-        >>> float(ft.load(path)(np.array([3.0, 4.0])))
-        5.0
-    """
-    from functrans.compile import disk, plain, sealed
-    from functrans.compile.compiled import Compiled
-    from functrans.compile.execute import Executable
-
+def read(path: str | os.PathLike[str]) -> tuple[bytes, Description, Program, list[Argument]]:
+    """What a file holds: object code, what is to be known of it, the program, and what that takes."""
     with open(path, "rb") as file:
         content = file.read()
-    pieces = sealed.opened(MAGIC, content)
+    pieces = opened(MAGIC, content)
     if pieces is None:
         raise LoadError(f"load: {path} {fault_of(content)}\n  Remedy: save the compiled function again.{at_user_line()}")
     header, code, *arrays = pieces
     written = json.loads(header)
-    check_versions(path, written["versions"], disk.versions())
+    check_versions(path, written["versions"], versions())
     check_declared(path, {name for name, *_ in written["program"][2]})
-    arguments = plain.decoded(written["arguments"])
-    read = (np.lib.format.read_array(BytesIO(array), allow_pickle=False) for array in arrays)
-    values = tuple(map(laid_out, read, arguments))
-    structures = list(map(plain.structure_of, written["structures"]))
-    program = plain.program_of(written["program"], written["name"], values, *structures)
-    return Compiled(program, Executable.from_code(code, plain.decoded(written["description"]), program, arguments))
+    arguments = decoded(written["arguments"])
+    stored = (np.lib.format.read_array(BytesIO(array), allow_pickle=False) for array in arrays)
+    structures = map(structure_of, written["structures"])
+    program = program_of(written["program"], written["name"], tuple(map(laid_out, stored, arguments)), *structures)
+    return code, decoded(written["description"]), program, arguments
 
 
-def save(path: str | os.PathLike[str], executable: Executable) -> None:
+def write(path: str | os.PathLike[str], executable: Executable) -> None:
     """Write a compiled program to a file; see `Compiled.save`."""
-    from functrans.compile import disk, plain, sealed
-
     program = executable.program
-    header = {
-        "versions": disk.versions(),
-        "name": program.name,
-        "structures": [
-            as_plain(program, f"its {what}", lambda: plain.structure_data(structure))
-            for what, structure in (("arguments", program.input_structure), ("result", program.output_structure))
-        ],
-        "program": as_plain(program, "an operation", lambda: plain.program_data(program)),
-        "arguments": plain.encoded(tuple(executable.arguments)),
-        "description": plain.encoded(executable.description),
-    }
     if any(isinstance(value, TracedValue) for value in program.values):
         raise cannot_save(program, "it closes over a value of an enclosing transform", "lower it outside of that transform")
-    arrays = []
-    for value in program.values:
-        buffer = BytesIO()
-        np.lib.format.write_array(buffer, np.asarray(value, order="C"), allow_pickle=False)
-        arrays.append(buffer.getvalue())
-    sealed.write_whole(path, sealed.sealed(MAGIC, json.dumps(header).encode(), executable.library.code, *arrays))
+    header = {
+        "versions": versions(),
+        "name": program.name,
+        "structures": [
+            as_plain(program, "the arguments", lambda: structure_data(program.input_structure)),
+            as_plain(program, "the result", lambda: structure_data(program.output_structure)),
+        ],
+        "program": as_plain(program, "the operations", lambda: program_data(program)),
+        "arguments": encoded(list(executable.arguments)),
+        "description": encoded(executable.description),
+    }
+    arrays = map(content_of, program.values)
+    write_whole(path, sealed(MAGIC, json.dumps(header).encode(), executable.library.code, *arrays))
+
+
+def content_of(array: np.ndarray[Any, Any]) -> bytes:
+    """An array in NumPy's own format."""
+    buffer = BytesIO()
+    np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def laid_out(value: np.ndarray[Any, Any], argument: Argument) -> np.ndarray[Any, Any]:
@@ -112,13 +89,11 @@ def laid_out(value: np.ndarray[Any, Any], argument: Argument) -> np.ndarray[Any,
 
 def as_plain(program: Program, what: str, data: Callable[[], Any]) -> Any:
     """Plain data of a part of a program, or the error that says why there is none."""
-    from functrans.compile.plain import NotPlain
-
     try:
         return data()
     except NotPlain as found:
-        remedy = "use dicts, lists, tuples, None and numbers"
-        raise cannot_save(program, f"of {what} a file cannot keep {found}", remedy) from None
+        remedy = "use dicts, lists, tuples, None, arrays and numbers"
+        raise cannot_save(program, f"a file cannot keep {found}, which is among {what}", remedy) from None
 
 
 def cannot_save(program: Program, reason: str, remedy: str) -> UnsupportedError:
