@@ -44,25 +44,80 @@ def test_a_program_is_compiled_once(folder, monkeypatch):
     assert len(builds) == 1 and len(disk.files()) == 1
 
 
-def test_another_process_finds_it(folder):
-    code = """
+PROGRAMS = """
 import json
 import numpy as np
+import scipy.special
 import functrans as ft
-step = ft.jit(ft.value_and_grad(lambda w, x: np.mean(np.tanh(x @ w))))
-w, x = np.ones((40, 50)) / 40, np.ones((30, 40))
-value, gradient = step(w, x)
-print(json.dumps([step.compilations, float(value), float(gradient.sum())]))
+
+x, w, far = np.linspace(-1, 1, 12).reshape(3, 4), np.ones((40, 50)) / 40, np.ones((300, 200)).T
+integers = np.arange(12).reshape(3, 4)
+
+@ft.custom_jvp
+def clipped(x):
+    return np.clip(x, -0.5, 0.5)
+
+@clipped.defjvp
+def rule(primals, tangents):
+    return clipped(*primals), tangents[0]
+
+def varied(x, n):
+    y = np.concatenate([x[:, ::2], np.tanh(x) ** n], axis=1)
+    z = np.pad(np.cumsum(y, axis=0), 1)[:, ::-1]
+    return {"a": np.where(z > 0.1, z, np.inf), "b": [np.sort(z, axis=1), z.astype(np.float32)], "c": (2.0, None, -0.0)}
+
+PROGRAMS = {
+    "elementwise": (lambda x: np.exp(x) * 2 + np.float32(1), x),
+    "network": (ft.value_and_grad(lambda w, x: np.mean(np.tanh(x @ w))), w, np.ones((30, 40))),
+    "calls": (lambda x: np.argsort(np.cumprod(x + 2, axis=1), axis=1), x),
+    "matrices": (ft.grad(lambda a: np.linalg.slogdet(a @ a.T + np.eye(3))[1]), x),
+    "integers": (lambda i: (i // 3 + i % 5 << 1)[i % 3, i % 4], integers),
+    "complex": (lambda x: np.abs(x * (1 - 0.5j)) + np.nan_to_num(x), x),
+    "special": (lambda x: scipy.special.gammaln(x + 3) + scipy.special.erf(x), x),
+    "rules": (ft.vmap(ft.grad(lambda x: np.sum(clipped(x) ** 2))), x),
+    "captured": (lambda x: np.sum(far) * x, x),
+    "varied": (varied, x, 3),
+}
+
+def checksum(result):
+    leaves = [np.nan_to_num(np.asarray(leaf, complex)) for leaf in ft.tree.leaves(result)]
+    return repr(complex(sum(np.sum(leaf * (1 + np.arange(leaf.size).reshape(leaf.shape))) for leaf in leaves)))
+
+def main():
+    found = {}
+    for name, (function, *arguments) in PROGRAMS.items():
+        compiled = ft.jit(function)
+        found[name] = checksum(compiled(*arguments)), compiled.compilations
+    print(json.dumps(found))
 """
+
+
+def processes(folder, count, code):
+    """What processes print that run at once and share a folder."""
     environment = {**os.environ, "FUNCTRANS_CACHE_DIR": str(folder), "FUNCTRANS_DISK_CACHE": "1"}
-    results = [
-        json.loads(
-            subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
-        )
-        for _ in range(2)
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(count)
     ]
-    assert results[0][0] == 1 and results[1][0] == 0
-    assert results[0][1:] == results[1][1:]
+    done = [process.communicate(timeout=120) for process in running]
+    assert all(process.returncode == 0 for process in running), done
+    return [json.loads(output) for output, _ in done]
+
+
+def test_another_process_compiles_nothing(folder):
+    """Whatever a program consists of; hashes of strings differ from process to process."""
+    (first,), (second,) = (processes(folder, 1, f"{PROGRAMS}\nmain()") for _ in range(2))
+    assert [compilations for _, compilations in first.values()] == [1] * 10
+    assert [compilations for _, compilations in second.values()] == [0] * 10
+    assert [value for value, _ in first.values()] == [value for value, _ in second.values()]
+    assert len(disk.files()) == 10
+
+
+def test_processes_at_once(folder):
+    """All write the same files, and read what the others write."""
+    results = processes(folder, 4, f"{PROGRAMS}\nfor _ in range(3):\n    main() if _ == 2 else ft.jit(lambda x: x + 1.5)(x)")
+    assert len({json.dumps([value for value, _ in result.values()]) for result in results}) == 1
+    assert len(disk.files()) == len(os.listdir(folder)) == 11
 
 
 def test_the_folder_is_private_and_the_file_survives_anything(folder, monkeypatch):
@@ -105,11 +160,19 @@ def test_files_not_used_for_longest_are_removed(folder, monkeypatch):
 
 
 def test_programs_that_differ_in_a_number_or_a_type_have_files_of_their_own(folder):
-    x = np.ones(3)
-    for f in (lambda x: x * 2.0, lambda x: x * 3.0, lambda x: x * np.float32(2), lambda x: x + 2.0, lambda x: -x * 2.0):
-        np.testing.assert_array_equal(ft.jit(f)(x), f(x))
-    np.testing.assert_array_equal(ft.jit(lambda x: x * 2.0)(x.astype(np.float32)), 2 * x)
-    assert len(disk.files()) == 6
+    x, w = np.ones(4), np.ones(4)
+    numbers = [2.0, 3.0, 2, True, np.float32(2), np.int8(2), np.bool_(True), 2j, 0.0, -0.0, np.inf, np.nan, np.float64(np.nan)]
+    functions = [lambda x, n=n: x * n for n in numbers] + [
+        lambda x: x + 2.0, lambda x: -x * 2.0, lambda x: w * x, lambda x: (x * 2.0, x), lambda x: (x, x * 2.0),
+        lambda x: x.reshape(2, 2), lambda x: x.reshape(4, 1), lambda x: np.cumsum(x.reshape(2, 2), axis=0),
+        lambda x: np.cumsum(x.reshape(2, 2), axis=1), lambda x: x[1:], lambda x: x[:1],
+    ]  # fmt: skip
+    for f in functions:
+        for actual, expected in zip(ft.tree.leaves(ft.jit(f)(x)), ft.tree.leaves(f(x))):
+            np.testing.assert_array_equal(actual, expected)
+    for argument in (x.astype(np.float32), x[:3], 1.0, np.float64(1.0), 1):
+        np.testing.assert_array_equal(ft.jit(lambda x: x * 2.0)(argument), 2 * argument)
+    assert len(disk.files()) == len(functions) + 5 - 1  # a product with either truth value is a copy
 
 
 def test_the_command_line(folder, capsys):
