@@ -71,10 +71,10 @@ class MatrixFunction:
 
 def matrix_function(equation: Equation) -> MatrixFunction | None:
     """The function an equation is, or None."""
-    types = [atom.array_type for atom in (*equation.inputs, *equation.outputs)]
-    dtype, shape = types[0].dtype, types[0].shape
     if equation.primitive not in RULES or any(isinstance(atom, Literal) for atom in equation.inputs):
         return None
+    types = [atom.array_type for atom in (*equation.inputs, *equation.outputs)]
+    dtype, shape = types[0].dtype, types[0].shape
     if dtype not in (np.float32, np.float64) or any(type_.dtype != dtype for type_ in types):
         return None
     batch, size = math.prod(shape[:-2]), shape[-1]

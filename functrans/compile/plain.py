@@ -109,8 +109,8 @@ def type_data(type_: ArrayType) -> Any:
     return encoded(type_)
 
 
-def program_of(data: list[Any], name: str, values: tuple[Any, ...], *structures: tree.Structure) -> Program:
-    """The program that was written as `data`, with what it captures and the structures of its arguments and results."""
+def program_of(data: list[Any], name: str, values: tuple[Any, ...], structures: tuple[Any, Any]) -> Program:
+    """The program that was written as `data`, with what it captures."""
     count, arguments, equations, outputs = data
     variables: list[Variable] = []
 

@@ -44,8 +44,9 @@ def read(path: str | os.PathLike[str]) -> tuple[bytes, Description, Program, lis
     check_declared(path, {name for name, *_ in written["program"][2]})
     arguments = decoded(written["arguments"])
     stored = (np.lib.format.read_array(BytesIO(array), allow_pickle=False) for array in arrays)
-    structures = map(structure_of, written["structures"])
-    program = program_of(written["program"], written["name"], tuple(map(laid_out, stored, arguments)), *structures)
+    values = tuple(map(laid_out, stored, arguments))
+    taken, given = map(structure_of, written["structures"])
+    program = program_of(written["program"], written["name"], values, (taken, given))
     return code, decoded(written["description"]), program, arguments
 
 

@@ -52,7 +52,7 @@ def test_programs():
     w = np.arange(6.0).reshape(3, 2)
     program = ft.make_program(lambda x, n: (np.pad(x @ w, 1)[1:, ::-1] * n, 2.5, x.sum() > -0.0))(np.ones((4, 3)), 2)
     text = program_data(program)
-    again = program_of(read_again(text), program.name, program.values, program.input_structure, program.output_structure)
+    again = program_of(read_again(text), program.name, program.values, (program.input_structure, program.output_structure))
     assert str(again) == str(program) and program_data(again) == text
     x = np.random.default_rng(0).normal(size=(4, 3))
     for actual, expected in zip(again(x, 3), program(x, 3)):
