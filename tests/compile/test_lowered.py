@@ -62,3 +62,18 @@ def test_a_mixture_of_gaussians_takes_no_array_of_points_and_components():
     x, mean, q = np.ones((3000, 8)), np.ones((25, 8)), np.ones((25, 8, 8))
     memory = ft.jit(ft.grad(terms, argnums=(1, 2))).lower(x, mean, q).compile().memory_analysis()
     assert memory.workspace + 2 * memory.per_thread < 3000 * 25 * 8 * 8 / 4
+
+
+def test_programs_with_calls_of_numpy_are_analysed():
+    def function(x):
+        order = np.argsort(np.tanh(x), axis=0)
+        return np.linalg.inv(np.cumsum(x, axis=0)[:, :4, :4] + 5 * np.eye(4)), order
+
+    x = np.linspace(0, 1, 3 * 8 * 4).reshape(3, 8, 4)
+    compiled = ft.jit(function).lower(x).compile()
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    assert memory.results == 3 * 4 * 4 * 8 + x.nbytes
+    assert memory.between == x.nbytes  # what is sorted, and after that the sums
+    assert memory.per_thread == 64 * -(-(2 * 4 * 4 * 8 + 4 * 4) // 64)
+    assert cost.transcendentals == x.size
+    assert cost.flops == 2 * 3 * (4**3 // 3 + 4**3) + 3 * 4 * 4
