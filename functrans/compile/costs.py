@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from functrans.compile.loops import Combine, Compute, Loop, Statement
-from functrans.compile.scalars import LIBRARY
 from functrans.compile.steps import KernelCall, MatrixCall, ProductCall, Step
+from functrans.compile.vector_math import FUNCTIONS
 
 __all__ = ["operations_of"]
 
@@ -26,7 +26,7 @@ def counted(body: Iterable[Statement]) -> tuple[int, int]:
     flops = transcendentals = 0
     for statement in body:
         match statement:
-            case Compute(_, operation, _) if operation in LIBRARY:
+            case Compute(_, operation, _) if operation in FUNCTIONS:
                 transcendentals += 1
             case Compute(_, operation, _):
                 flops += 2 if operation == "multiply_add" else 1

@@ -34,8 +34,8 @@ from functrans.compile.loops import (
     walk,
 )
 from functrans.compile.registers import Register, Splat, splat
-from functrans.compile.scalars import LIBRARY, OPERATIONS, convert
-from functrans.compile.vector_math import vector_function
+from functrans.compile.scalars import OPERATIONS, convert
+from functrans.compile.vector_math import FUNCTIONS
 
 __all__ = ["BYTES", "INT", "WORD", "divisible", "emit_kernel", "may_fail", "scratch_size"]
 
@@ -74,7 +74,7 @@ def work(body: Sequence[Statement], in_lanes: bool = False) -> float:
         if isinstance(statement, Loop):
             total += statement.index.extent * work(statement.body, in_lanes or statement.lanes)
         elif isinstance(statement, Compute):
-            total += (12 if statement.operation in LIBRARY else 0.5) / (8 if in_lanes else 1)
+            total += (12 if statement.operation in FUNCTIONS else 0.5) / (8 if in_lanes else 1)
         else:
             total += 0.5 / (8 if in_lanes else 1)
     return total
@@ -211,8 +211,6 @@ class Emitter:
             return self.b.select(*values)
         if operation == "convert":
             return convert(self.b, values[0], register, Register(result, lanes))
-        if operation in LIBRARY and lanes is not None:
-            return self.b.call(vector_function(self.b.module, operation, register), values)
         return OPERATIONS[operation][1](self.b, register, *values)
 
     def require(self, condition: ir.Value) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 
 from functrans.compile.blas import matrix_product
 from functrans.compile.elements import Axes, Definitions, in_registers, is_inlined, is_view, operand_axes
-from functrans.compile.scalars import LIBRARY, can_convert
+from functrans.compile.scalars import can_convert
+from functrans.compile.vector_math import FUNCTIONS
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.ops import arithmetic, indexing, reduction, structure
@@ -164,13 +165,13 @@ def stored(program: Program) -> set[Variable]:
                 kept.add(atom)
         if not equation.outputs:
             continue
-        own = 20 if equation.primitive.name in LIBRARY else 4 if equation.primitive is arithmetic.divide else 1
+        own = 20 if equation.primitive.name in FUNCTIONS else 4 if equation.primitive is arithmetic.divide else 1
         costs[equation.outputs[0]] = own + sum(costs.get(atom, 0) for atom in equation.inputs if atom not in kept)
         if costs[equation.outputs[0]] > LARGEST_INLINED:
             kept.update(equation.outputs)
     costs.clear()
     for equation in program.equations:
-        own = 20 if equation.primitive.name in LIBRARY else 1
+        own = 20 if equation.primitive.name in FUNCTIONS else 1
         for out in equation.outputs[:1]:
             costs[out] = own + sum(costs.get(atom, 0) for atom in equation.inputs if atom not in kept)
             if readers.get(out, 0) > 1 and costs[out] > 4:

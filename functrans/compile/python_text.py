@@ -167,7 +167,7 @@ def namespace() -> dict[str, Any]:
     names["require"] = require
     names["multiply_add"] = lambda x, y, z: x * y + z
     names["masked_multiply"] = masked_multiply_evaluate
-    return names | {name: getattr(special, name) for name in ("erf", "erfc")}
+    return names | {name: getattr(special, name) for name in ("erf", "erfc", "expit", "log_ndtr", "logit", "ndtr", "xlogy")}
 
 
 def require(inside: bool) -> None:

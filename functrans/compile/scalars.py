@@ -7,15 +7,17 @@ of operations are NumPy's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from functrans.compile.registers import Register, call_intrinsic
+from functrans.compile.vector_math import FUNCTIONS, call_function
 
-__all__ = ["LIBRARY", "OPERATIONS", "call_in_each_lane", "can_convert", "convert", "supports"]
+__all__ = ["OPERATIONS", "can_convert", "convert", "supports"]
 
 Emitter = Callable[..., ir.Value]
 BOOLEAN = np.dtype(np.bool_)
@@ -26,40 +28,9 @@ def intrinsic(name: str) -> Emitter:
     return lambda b, register, *values: call_intrinsic(b, name, register, *values)
 
 
-def from_library(name: str) -> Emitter:
-    """A function of the C library, for each lane."""
-
-    def emit(b: ir.IRBuilder, register: Register, *values: ir.Value) -> ir.Value:
-        type_ = Register(register.dtype).type
-        full = name if register.itemsize == 8 else f"{name}f"
-        function = b.module.globals.get(full)
-        if function is None:
-            function = ir.Function(b.module, ir.FunctionType(type_, [type_] * len(values)), full)
-            function.attributes.add("nounwind")
-        return b.call(function, values) if register.lanes is None else call_in_each_lane(b, function, register, values)
-
-    return emit
-
-
-def call_in_each_lane(b: ir.IRBuilder, function: ir.Function, register: Register, values: Sequence[ir.Value]) -> ir.Value:
-    """The vector of a function's results for each lane, by a loop."""
-    word = ir.IntType(64)
-    assert register.lanes is not None
-    before, head = b.block, b.append_basic_block("lane")
-    after = b.append_basic_block("done")
-    b.branch(head)
-    b.position_at_end(head)
-    lane, so_far = b.phi(word), b.phi(register.type)
-    lane.add_incoming(word(0), before)
-    so_far.add_incoming(ir.Constant(register.type, ir.Undefined), before)
-    result = b.call(function, [b.extract_element(value, lane) for value in values])
-    total = b.insert_element(so_far, result, lane)
-    following = b.add(lane, word(1))
-    lane.add_incoming(following, b.block)
-    so_far.add_incoming(total, b.block)
-    b.cbranch(b.icmp_unsigned("<", following, word(register.lanes)), head, after)
-    b.position_at_end(after)
-    return total
+def call_by_name(name: str, b: ir.IRBuilder, register: Register, *values: ir.Value) -> ir.Value:
+    """An elementary function."""
+    return call_function(b, name, register, *values)
 
 
 def compare(sign: str, ordered: bool = True) -> Emitter:
@@ -201,16 +172,8 @@ OPERATIONS: dict[str, tuple[str, Emitter]] = {
     "rad2deg":        ("f",    lambda b, register, x: b.fmul(x, register(180 / np.pi))),
 }  # fmt: skip
 
-# Functions of the C library, by NumPy's name.
-LIBRARY = {
-    "exp": "exp", "exp2": "exp2", "expm1": "expm1", "log": "log", "log2": "log2", "log10": "log10", "log1p": "log1p",
-    "sin": "sin", "cos": "cos", "tan": "tan", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
-    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
-    "cbrt": "cbrt", "hypot": "hypot", "power": "pow", "fmod": "fmod", "erf": "erf", "erfc": "erfc",
-}  # fmt: skip
-FROM_LIBRARY = {name: from_library(function) for name, function in LIBRARY.items()}
-for _name, _emitter in FROM_LIBRARY.items():
-    OPERATIONS[_name] = ("f", _emitter)
+for _name in FUNCTIONS:
+    OPERATIONS[_name] = ("f", partial(call_by_name, _name))
 
 
 def supports(operation: str, dtype: np.dtype[Any]) -> bool:

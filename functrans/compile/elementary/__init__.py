@@ -1,0 +1,1 @@
+"""Elementary functions as arithmetic on vectors: no branches, no tables, any number of lanes."""
