@@ -42,7 +42,7 @@ class Number(float):
     pass
 
 
-@pytest.mark.parametrize("value", [Number(1.0), np.ones(3), len, object(), np.str_("a"), np.dtype([("a", float)]), (1, {2: len})], ids=repr)
+@pytest.mark.parametrize("value", [Number(1.0), np.ones(3), len, np.str_("a"), np.dtype([("a", float)]), (1, {2: len})], ids=repr)
 def test_what_is_not_plain_is_refused(value):
     with pytest.raises(NotPlain):
         encoded(value)
