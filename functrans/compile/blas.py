@@ -184,8 +184,8 @@ def taken_as_one(axes: Axes, group: str) -> int | None:
 @cache
 def routine(name: str) -> str:
     """The symbol of a routine of BLAS or LAPACK, made known to the linker."""
-    modules = (extension_module(f"scipy.linalg.{own}").__pyx_capi__ for own in ("cython_blas", "cython_lapack"))
-    capsule = next(addresses[name] for addresses in modules if name in addresses)
+    module = "cython_blas" if name.endswith("gemm") else "cython_lapack"
+    capsule = extension_module(f"scipy.linalg.{module}").__pyx_capi__[name]
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer

@@ -1,5 +1,6 @@
 """The disk cache: programs found again, and files that are not what they should be."""
 
+import errno
 import json
 import os
 import subprocess
@@ -147,6 +148,30 @@ def test_a_folder_that_cannot_be_made_is_reported_once(tmp_path, monkeypatch, ca
     monkeypatch.setattr(ft.config, "cache_dir", str(tmp_path / "file"))
     run(), run()
     assert len([record for record in caplog.records if "is off" in record.getMessage()]) == 1
+
+
+def test_a_full_disk_is_reported_once(folder, monkeypatch, caplog):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run()
+    monkeypatch.setattr("functrans.compile.sealed.os.replace", full)
+    for scale in (1.5, 2.5):
+        np.testing.assert_array_equal(ft.jit(lambda x, scale=scale: x * scale)(np.ones(3)), scale)
+    assert len([record for record in caplog.records if "is off for this process: " in record.getMessage()]) == 1
+    assert len(os.listdir(folder)) == 1
+    disk._failed.clear()
+
+
+def test_what_a_process_that_ended_has_left_is_removed(folder):
+    run()
+    left = folder / f"{'0' * 64}.functrans.0123456789abcdef"
+    left.write_bytes(b"half")
+    ft.jit(lambda x: x * 4.5)(np.ones(3))
+    assert left.exists()  # it may still be written
+    os.utime(left, (0, 0))
+    ft.jit(lambda x: x * 5.5)(np.ones(3))
+    assert not left.exists() and len(disk.files()) == 3
 
 
 def test_files_not_used_for_longest_are_removed(folder, monkeypatch):
