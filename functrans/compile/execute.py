@@ -69,7 +69,7 @@ class Executable:
         with recorded() if self.has_effect else nullcontext() as record:
             result = self.run(*map(as_taken, (*self.program.values, *leaves), self.arguments))
         if result is NotImplemented:
-            with running(JIT), recorded(record.count if record else 0):
+            with running(JIT), recorded(record.count if record else 0), np.errstate(all="ignore"):
                 return self.program.evaluate(leaves)
         return [result] if len(self.program.outputs) == 1 else list(result)
 

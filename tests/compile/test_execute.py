@@ -105,8 +105,11 @@ def test_errors_of_calls_name_the_line_and_leave_the_function_usable():
         assert "# the line" in str(caught.value)
 
 
-def test_no_warnings_of_calls(recwarn):
+def test_no_warnings(recwarn):
+    """Of NumPy's calls, and where NumPy is to say why an operation failed."""
     np.testing.assert_array_equal(ft.jit(lambda x: np.cumprod(x * 1e300))(np.full(3, 1e300)), np.inf)
+    with pytest.raises(IndexError, match="index 7 is out of bounds"):
+        ft.jit(lambda x, i: np.log(x)[i])(-np.ones(3), np.array([7]))
     assert not recwarn.list
 
 

@@ -119,11 +119,13 @@ def interrupt():
 
 x, y = np.ones((30, 30)) / 30, np.ones((20, 20))
 compiled = ft.jit(function)
-threading.Thread(target=interrupt).start()
+interrupter = threading.Thread(target=interrupt)
+interrupter.start()
 try:
     ready.set()
     compiled(x)
-    time.sleep(60)
+    interrupter.join()
+    signal.raise_signal(signal.SIGINT)  # Python drops an interrupt that comes while an object is finalised
 except KeyboardInterrupt:
     print("interrupted")
 np.testing.assert_allclose(compiled(x), function(x), rtol=1e-9)
