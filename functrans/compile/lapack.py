@@ -236,7 +236,7 @@ RULES: dict[Primitive, tuple[str, Callable[..., None]]] = {
 
 
 def matrix_function_code(module: ir.Module, function: MatrixFunction) -> ir.Function:
-    """The function of operands, the result, what becomes 1 if NumPy raises (if it may), scratch memory, and a range of matrices."""
+    """The function of operands, the result, what becomes 1 if NumPy raises (where it may), scratch, and a range of matrices."""
     name = f"{function.primitive}.{function.dtype}.{function.batch}x{function.size}x{function.columns}"
     known = module.globals.get(name)
     return known if known is not None else MatrixCode(module, function, name).own

@@ -118,7 +118,7 @@ def check_versions(path: Any, made: dict[str, str], here: dict[str, str]) -> Non
 
 
 def check_declared(path: Any, names: set[str]) -> None:
-    """Raise unless the operations of a program are declared here; those of SciPy's functions are declared at their first use."""
+    """Raise unless the operations of a program are declared here; those of SciPy's functions are at their first use."""
     if not names <= PRIMITIVES.keys():
         import functrans.ops.special  # noqa: F401
     missing = sorted(names - PRIMITIVES.keys())

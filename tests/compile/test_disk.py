@@ -97,7 +97,9 @@ def processes(folder, count, code):
     """What processes print that run at once and share a folder."""
     environment = {**os.environ, "FUNCTRANS_CACHE_DIR": str(folder), "FUNCTRANS_DISK_CACHE": "1"}
     running = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(count)
     ]
     done = [process.communicate(timeout=120) for process in running]

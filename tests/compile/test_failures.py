@@ -55,7 +55,9 @@ def test_an_equation_that_cannot_be_lowered_is_named(monkeypatch):
     compiled = ft.jit(lambda x: np.flip(x) + 1)
     with monkeypatch.context() as patch:
         patch.setitem(elements.ELEMENTS, structure.flip, (None, elements.ELEMENTS[structure.flip][1]))
-        with pytest.raises(ft.errors.CompilationError, match=r"flip could not be compiled(.|\n)*flip: float64\[3\]  from test_fail"):
+        with pytest.raises(
+            ft.errors.CompilationError, match=r"flip could not be compiled(.|\n)*flip: float64\[3\]  from test_fail"
+        ):
             compiled(X)
     np.testing.assert_array_equal(compiled(X), X[::-1] + 1)
 

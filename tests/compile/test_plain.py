@@ -17,10 +17,11 @@ def read_again(data):
 
 
 VALUES = [
-    None, True, 3, 10**30, "text\n\u00e9\ud800", 0.1, -0.0, np.inf, -np.inf, 5e-324, 1 / 3, complex(-0.0, np.inf), (), (1, (2.5, [None])),
-    {"a": 1, 2: (3,)}, np.float32(0.1), np.float64(-0.0), np.longdouble(1) / 3, np.complex64(1 - 2j), np.int8(-3), np.uint64(2**64 - 1),
-    np.bool_(True), np.float16(0.1), np.dtype(np.float32), np.dtype(np.bool_), np.dtype(np.complex128), Slice(None, 3, -1),
-    ArrayType((3, 0), np.dtype(np.int16)), ArrayType((), np.dtype(np.float64), True), Literal(np.float32(2)),
+    None, True, 3, 10**30, "text\n\u00e9\ud800", 0.1, -0.0, np.inf, -np.inf, 5e-324, 1 / 3, complex(-0.0, np.inf), (),
+    (1, (2.5, [None])), {"a": 1, 2: (3,)}, np.float32(0.1), np.float64(-0.0), np.longdouble(1) / 3, np.complex64(1 - 2j),
+    np.int8(-3), np.uint64(2**64 - 1), np.bool_(True), np.float16(0.1), np.dtype(np.float32), np.dtype(np.bool_),
+    np.dtype(np.complex128), Slice(None, 3, -1), ArrayType((3, 0), np.dtype(np.int16)),
+    ArrayType((), np.dtype(np.float64), True), Literal(np.float32(2)),
 ]  # fmt: skip
 
 
@@ -42,7 +43,9 @@ class Number(float):
     pass
 
 
-@pytest.mark.parametrize("value", [Number(1.0), np.ones(3), len, np.str_("a"), np.dtype([("a", float)]), (1, {2: len})], ids=repr)
+@pytest.mark.parametrize(
+    "value", [Number(1.0), np.ones(3), len, np.str_("a"), np.dtype([("a", float)]), (1, {2: len})], ids=repr
+)
 def test_what_is_not_plain_is_refused(value):
     with pytest.raises(NotPlain):
         encoded(value)
@@ -59,7 +62,9 @@ def test_programs():
         np.testing.assert_array_equal(actual, expected)
 
 
-@pytest.mark.parametrize("tree", [None, 1.0, (), {"a": [1.0, None], 3: (2.0, {})}, (({"b": 1, "a": 2},), {"k": None})], ids=repr)
+@pytest.mark.parametrize(
+    "tree", [None, 1.0, (), {"a": [1.0, None], 3: (2.0, {})}, (({"b": 1, "a": 2},), {"k": None})], ids=repr
+)
 def test_structures(tree):
     structure = ft.tree.structure(tree)
     assert structure_of(read_again(structure_data(structure))) == structure

@@ -24,7 +24,13 @@ def network(p, *, scale):
     matrix = hidden.T @ hidden + np.eye(2)
     rows = ft.numpy.asarray(FAR)[p["i"]].sum()
     order = np.argsort(hidden[:, 0])
-    return {"y": [np.linalg.inv(matrix), (hidden[order], None)], "n": 3, "k": p["k"] * 2, "r": rows, "z": np.cumsum(hidden * 1j)}
+    return {
+        "y": [np.linalg.inv(matrix), (hidden[order], None)],
+        "n": 3,
+        "k": p["k"] * 2,
+        "r": rows,
+        "z": np.cumsum(hidden * 1j),
+    }
 
 
 ARGUMENTS = {"x": GENERATOR.normal(size=(5, 6)), "i": np.array([1, -2]), "k": 7}
@@ -41,7 +47,8 @@ try:
     compiled({"x": np.zeros((5, 6)), "i": np.array([1, 150]), "k": 7}, scale=np.float32(0.5))
 except IndexError as error:
     message = str(error)
-flat = [np.asarray(leaf).view(float).ravel().tolist() if np.iscomplexobj(leaf) else np.asarray(leaf).tolist() for leaf in ft.tree.leaves(result)]
+leaves = map(np.asarray, ft.tree.leaves(result))
+flat = [leaf.view(float).ravel().tolist() if leaf.dtype.kind == "c" else leaf.tolist() for leaf in leaves]
 print(json.dumps([flat, gradient(np.array(json.loads(sys.argv[2]))).tolist(), message, compiled.memory_analysis().workspace]))
 """
 
@@ -55,7 +62,10 @@ def path(tmp_path):
 
 def test_another_process_loads_it(path):
     done = subprocess.run(
-        [sys.executable, "-c", CODE, str(path), json.dumps(ARGUMENTS["x"].tolist())], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CODE, str(path), json.dumps(ARGUMENTS["x"].tolist())],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     flat, gradient, message, workspace = json.loads(done.stdout)
@@ -126,7 +136,10 @@ def test_operations_that_are_not_declared_are_named(tmp_path):
 
 @pytest.mark.parametrize("container", [OrderedDict(a=1.0), namedtuple("Point", "x")(1.0)])
 def test_other_containers_are_refused(container, tmp_path):
-    for function, argument in ((lambda tree: ft.tree.leaves(tree)[0] * 2, container), (lambda x: ft.tree.map(lambda y: x, container), 1.0)):
+    for function, argument in (
+        (lambda tree: ft.tree.leaves(tree)[0] * 2, container),
+        (lambda x: ft.tree.map(lambda y: x, container), 1.0),
+    ):
         with pytest.raises(ft.errors.UnsupportedError, match=r"save of lambda: a file cannot keep a (OrderedDict|Point)"):
             ft.jit(function).lower(argument).compile().save(tmp_path / "file")
     assert os.listdir(tmp_path) == []
