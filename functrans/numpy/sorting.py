@@ -19,7 +19,7 @@ from functrans.numpy.structure import (
     take,
 )
 from functrans.ops import arithmetic
-from functrans.ops.sorting import argsort as argsort_op
+from functrans.ops import sorting as ops
 
 
 @implements(np.argsort, methods=("argsort",))
@@ -27,7 +27,7 @@ def argsort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, 
     a = operand(a)
     if axis is None:
         a, axis = ravel(a), 0
-    return argsort_op(a, axis=normalize_axis(axis, len(shape_of(a)), "argsort"))
+    return ops.argsort(a, axis=normalize_axis(axis, len(shape_of(a)), "argsort"))
 
 
 @implements(np.sort)
@@ -35,7 +35,7 @@ def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, 
     a = operand(a)
     if axis is None:
         a, axis = ravel(a), 0
-    return take_along_axis(a, argsort(a, axis), axis)
+    return ops.sort(a, axis=normalize_axis(axis, len(shape_of(a)), "sort"))
 
 
 @implements(np.take_along_axis)
