@@ -43,12 +43,16 @@ def assert_agreement(results: dict[str, list[Any]], rtol: float) -> None:
 def process_time(code: str, environment: dict[str, str]) -> float:
     """How long a fresh interpreter takes for `code`, with these variables set, in seconds."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], env=with_bytecode() | environment, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
 def in_new_process(code: str) -> Any:
     """What `code` prints last, as JSON, in a fresh interpreter that may write bytecode."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    out = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout
+    out = subprocess.run([sys.executable, "-c", code], env=with_bytecode(), check=True, capture_output=True, text=True).stdout
     return json.loads(out.splitlines()[-1])
+
+
+def with_bytecode() -> dict[str, str]:
+    """The environment, for processes that may keep the bytecode of what they import, as installed packages have it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
