@@ -14,7 +14,7 @@ from llvmlite import binding, ir
 
 from functrans.errors import UnsupportedError, at_user_line
 
-__all__ = ["Library", "build", "load", "processor"]
+__all__ = ["Library", "build", "converts_half", "load", "processor"]
 
 # LLVM's context is shared by the process.
 _lock = RLock()
@@ -27,6 +27,12 @@ def processor() -> tuple[Any, str, str]:
     binding.initialize_native_asmprinter()
     features = binding.get_host_cpu_features().flatten()
     return binding.Target.from_default_triple(), binding.get_host_cpu_name(), features
+
+
+def converts_half() -> bool:
+    """Whether instructions convert float16: those of x86 do since 2012."""
+    target, _, features = processor()
+    return not target.name.startswith("x86") or "+f16c" in features.split(",")
 
 
 def target_machine() -> Any:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from functrans.compile.arguments import Layouts, Strides, first_and_size, strides
+from functrans.compile.casts import can_convert
+from functrans.compile.dtypes import loop_types, may_overflow
 from functrans.compile.loops import (
     Affine,
     Bind,
@@ -28,7 +30,7 @@ from functrans.compile.loops import (
     Statement,
 )
 from functrans.compile.places import selection, slice_range
-from functrans.compile.scalars import can_convert, supports
+from functrans.compile.registers import in_registers
 from functrans.core.primitive import Elementwise, Primitive
 from functrans.core.program import Atom, Equation, Literal, Variable
 from functrans.ops import arithmetic, indexing, structure
@@ -41,7 +43,6 @@ __all__ = [
     "INTEGER",
     "Indices",
     "address",
-    "in_registers",
     "is_inlined",
     "is_view",
     "operand_axes",
@@ -50,28 +51,7 @@ __all__ = [
 
 Indices = tuple[Affine, ...]
 
-BOOLEAN, INTEGER = np.dtype(np.bool_), np.dtype(np.int64)
-
-
-def loop_types(equation: Equation) -> list[np.dtype[Any]] | None:
-    """The dtypes an elementwise operation takes its operands in; None if it is not in the table."""
-    primitive: Any = equation.primitive
-    types = [atom.array_type for atom in equation.inputs]
-    out = equation.outputs[0].array_type.dtype
-    if primitive is arithmetic.where:
-        dtypes = [BOOLEAN, out, out]
-    elif primitive is arithmetic.integer_power or primitive is arithmetic.masked_multiply:
-        dtypes = [out] * len(types)
-    elif not isinstance(primitive.ufunc, np.ufunc):
-        return None
-    else:
-        promoting = [type_.promoting for type_ in types] if not all(type_.weak for type_ in types) else [t.dtype for t in types]
-        resolved = primitive.ufunc.resolve_dtypes((*promoting, None))
-        dtypes = [np.dtype(dtype) for dtype in resolved[: len(types)]]
-        if not supports(primitive.name, dtypes[0]) or len(set(dtypes)) > 1:
-            return None
-    known = all(dtype.kind in "iub" or dtype in (np.float32, np.float64) for dtype in (*dtypes, out))
-    return dtypes if known and all(can_convert(t.dtype, d) for t, d in zip(types, dtypes)) else None
+BOOLEAN, INTEGER, FLOAT = np.dtype(np.bool_), np.dtype(np.int64), np.dtype(np.float64)
 
 
 def is_inlined(equation: Equation) -> bool:
@@ -103,11 +83,6 @@ def is_view(equation: Equation) -> bool:
     """Whether an equation's result lies in memory as its operand does, but its indices are no map of the operand's."""
     old = equation.inputs[0].array_type.shape
     return equation.primitive is structure.reshape and reshape_map(old, equation.params["shape"]) is None
-
-
-def in_registers(dtype: np.dtype[Any]) -> bool:
-    """Whether values of `dtype` are held in a register."""
-    return dtype.kind in "iub" or dtype in (np.float32, np.float64)
 
 
 def address(indices: Indices, shape: Sequence[int], steps: Strides | None = None) -> Affine:
@@ -176,15 +151,30 @@ class Builder:
         """The operation on the operands' elements at the same indices, where they are not broadcast."""
         dtypes = loop_types(equation)
         assert dtypes is not None
-        operands = []
-        for atom, dtype in zip(equation.inputs, dtypes):
-            shape = atom.array_type.shape
-            own = indices[len(indices) - len(shape) :]
-            own = tuple(index if length != 1 else Affine() for index, length in zip(own, shape))
-            operands.append(self.convert(self.read(atom, own), dtype))
+        operands = [self.operand(atom, indices, dtype) for atom, dtype in zip(equation.inputs, dtypes)]
         if equation.primitive is arithmetic.integer_power:
             return self.power(operands[0], equation.params["exponent"])
+        if equation.primitive is arithmetic.power and dtypes[0].kind in "iu":
+            if isinstance(operands[1], Constant):
+                return self.power(operands[0], int(operands[1].value))
+            if dtypes[0].kind == "i":
+                self.require("greater_equal", operands[1], 0)
         return self.compute(equation.primitive.name, operands, equation.outputs[0].array_type.dtype)
+
+    def operand(self, atom: Atom, indices: Indices, dtype: np.dtype[Any]) -> Operand:
+        """The element of an operand of an operation on `dtype`."""
+        x = self.read_broadcast(atom, indices)
+        if may_overflow(atom, dtype):
+            limits = np.iinfo(dtype)
+            self.require("greater_equal", x, max(limits.min, np.iinfo(INTEGER).min))
+            self.require("less_equal", x, min(limits.max, np.iinfo(INTEGER).max))
+        elif atom.array_type.weak and dtype.kind in "fc":
+            x = self.convert(x, np.result_type(x.dtype, FLOAT))  # as NumPy does, which rounds Python integers twice
+        return self.convert(x, dtype)
+
+    def require(self, comparison: str, x: Operand, bound: int) -> None:
+        """Fail where x does not compare with a bound."""
+        self.body.append(Require(self.compute(comparison, [x, Constant(bound, x.dtype)], BOOLEAN)))
 
     def power(self, x: Operand, exponent: int) -> Operand:
         """An integer power by repeated squaring, of the reciprocal where it is negative."""
@@ -196,7 +186,7 @@ class Builder:
             rest >>= 1
             if rest:
                 factor = self.compute("multiply", [factor, factor], x.dtype)
-        return result if exponent >= 0 else self.compute("divide", [Constant(1, x.dtype), result], x.dtype)
+        return result if exponent >= 0 else self.compute("reciprocal", [result], x.dtype)
 
     def compute(self, operation: str, operands: Sequence[Operand], dtype: np.dtype[Any]) -> Scalar:
         """A new scalar."""
@@ -209,7 +199,9 @@ class Builder:
         if x.dtype == dtype:
             return x
         if isinstance(x, Constant):
-            return Constant(dtype.type(x.value), dtype)
+            with np.errstate(all="ignore"):
+                value = np.asarray(x.value, None if type(x.value) is int else x.dtype)
+                return Constant(value.astype(dtype)[()], dtype)
         return self.compute("convert", [x], dtype)
 
     def position(self, index: Affine) -> Scalar:
@@ -300,6 +292,18 @@ def of_copy(builder: Builder, equation: Equation, indices: Indices) -> Operand:
 
 def of_convert(builder: Builder, equation: Equation, indices: Indices) -> Operand:
     return builder.convert(builder.read(equation.inputs[0], indices), equation.params["dtype"])
+
+
+def of_part(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    """The real or the imaginary part, or the conjugate: of a real number itself, or 0."""
+    (atom,), name = equation.inputs, equation.primitive.name
+    if atom.array_type.dtype.kind != "c":
+        return builder.read(atom, indices) if name != "imag" else Constant(0, equation.outputs[0].array_type.dtype)
+    return builder.compute(name, [builder.read(atom, indices)], equation.outputs[0].array_type.dtype)
+
+
+def of_positions(builder: Builder, equation: Equation, indices: Indices) -> Operand:
+    return builder.position(indices[equation.params["axis"]])
 
 
 def of_transpose(builder: Builder, equation: Equation, indices: Indices) -> Operand:
@@ -535,6 +539,10 @@ def axes_of_update(equation: Equation, operand: int, axes: Axes) -> Axes:
 ELEMENTS: dict[Primitive, tuple[Element, Callable[[Equation, int, Axes], Axes]]] = {
     structure.copy: (of_copy, same_axes),
     structure.convert: (of_convert, same_axes),
+    structure.positions: (of_positions, same_axes),
+    structure.real: (of_part, same_axes),
+    structure.imag: (of_part, same_axes),
+    structure.conjugate: (of_part, same_axes),
     structure.transpose: (of_transpose, axes_of_transpose),
     structure.broadcast_to: (of_broadcast, axes_of_broadcast),
     structure.reshape: (of_reshape, axes_of_reshape),

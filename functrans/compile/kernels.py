@@ -54,7 +54,8 @@ PART_OPERATIONS = 200_000
 LARGEST_PACKED = 512
 # What the rounds of a part are a multiple of.
 MOST_LANES = 64
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+# What sums are carried in, where that is wider.
+WIDER = {np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.complex64): np.dtype(np.complex128)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,7 +296,7 @@ class KernelBuilder(Builder):
         operation, dtype = REDUCTIONS[node.equation.primitive], carried_dtype(node)
         running = self.running.get(node)
         if running is not None:
-            if len(term) == 2 and dtype.kind == "f":
+            if len(term) == 2 and dtype.kind in "fc":
                 self.latest[node] = self.compute("multiply_add", [*term, running], dtype)
             else:
                 self.latest[node] = self.compute(operation, [running, self.product(term, dtype)], dtype)
@@ -496,13 +497,13 @@ class KernelBuilder(Builder):
 
 def is_sum(node: Node) -> bool:
     """Whether a node is a sum of floating numbers, whose rounding depends on the order of its terms."""
-    return REDUCTIONS[node.equation.primitive] == "add" and node.variable.array_type.dtype.kind == "f"
+    return REDUCTIONS[node.equation.primitive] == "add" and node.variable.array_type.dtype.kind in "fc"
 
 
 def carried_dtype(node: Node) -> np.dtype[Any]:
-    """What a reduction is carried in: sums of float32 in float64, as far as registers go."""
+    """What a reduction is carried in: sums in the next wider dtype, as far as registers go."""
     dtype = node.variable.array_type.dtype
-    return FLOAT64 if dtype == FLOAT32 and node.equation.primitive is reduction.sum else dtype
+    return WIDER.get(dtype, dtype) if node.equation.primitive is reduction.sum else dtype
 
 
 def first_of(node: Node, dtype: np.dtype[Any] | None = None) -> Constant:
@@ -510,7 +511,7 @@ def first_of(node: Node, dtype: np.dtype[Any] | None = None) -> Constant:
     primitive, dtype = node.equation.primitive, dtype or carried_dtype(node)
     if primitive in (reduction.sum, contract, reduction.any):
         return Constant(0, dtype)
-    if primitive is reduction.all:
+    if primitive in (reduction.all, reduction.prod):
         return Constant(1, dtype)
     if dtype.kind == "f":
         return Constant(-np.inf if primitive is reduction.max else np.inf, dtype)

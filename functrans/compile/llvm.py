@@ -7,12 +7,13 @@ nothing to do: scalars that differ from round to round are vectors, all others s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
+from functrans.compile.casts import convert, rounded
 from functrans.compile.loops import (
     Affine,
     Bind,
@@ -33,13 +34,13 @@ from functrans.compile.loops import (
     Store,
     walk,
 )
-from functrans.compile.registers import Register, Splat, splat
-from functrans.compile.scalars import OPERATIONS, convert
+from functrans.compile.registers import FLOAT16, Register, Splat, register_of, splat
+from functrans.compile.scalars import emitter
 from functrans.compile.vector_math import FUNCTIONS
 
 __all__ = ["BYTES", "INT", "WORD", "divisible", "emit_kernel", "may_fail", "scratch_size"]
 
-WORD, INT, BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
+WORD, INT = ir.IntType(64), ir.IntType(32)
 BYTES = ir.IntType(8).as_pointer()
 INTEGER, BOOLEAN = np.dtype(np.int64), np.dtype(np.bool_)
 # Bytes of one value in all lanes: four vectors of 64 bytes in flight, since a chain of polynomials waits for each of
@@ -55,7 +56,7 @@ WORTH_DIVIDING = 30_000
 
 def memory_type(dtype: np.dtype[Any]) -> ir.Type:
     """The type of an element in memory: a byte for a boolean."""
-    return ir.IntType(8) if dtype.kind == "b" else Register(dtype).type
+    return ir.IntType(8) if dtype.kind == "b" else ir.HalfType() if dtype == FLOAT16 else Register(dtype).type
 
 
 def divisible(kernel: Kernel) -> Loop | None:
@@ -167,7 +168,7 @@ class Emitter:
 
     def block(self, body: Sequence[Statement]) -> None:
         """Emit statements."""
-        for statement in body:
+        for statement, *beside in self.in_pairs(body):
             match statement:
                 case Compute(target, operation, operands):
                     self.values[target] = self.compute(target, operation, operands)
@@ -177,22 +178,50 @@ class Emitter:
                     self.values[index] = self.of(value)
                 case Require(condition):
                     self.require(self.of(condition))
+                case Load(target, buffer, offset) if beside:
+                    self.values[target], self.values[beside[0].target] = self.load_pair(buffer, offset)
                 case Load(target, buffer, offset):
                     self.values[target] = self.load(buffer, offset)
                 case Store(buffer, offset, value):
-                    self.store(buffer, offset, self.of(value))
+                    self.store(buffer, offset, self.of(value), *(self.of(other.value) for other in beside))
                     self.cleared.add(buffer)
                 case Combine(buffer, offset, operation, value):
-                    self.combine(buffer, offset, operation, self.of(value))
+                    self.combine(buffer, offset, operation, self.of(value), *(self.of(other.value) for other in beside))
                 case Loop():
                     if statement.lanes and self.lanes is None:
                         self.loop_in_lanes(statement)
                     else:
                         self.loop(statement)
 
+    def in_pairs(self, body: Sequence[Statement]) -> Iterator[tuple[Any, ...]]:
+        """The statements; together those that access every second element in lanes, and the elements beside these."""
+        waiting = list(reversed(body))
+        while waiting:
+            statement = waiting.pop()
+            if waiting and self.lanes is not None and self.are_beside(statement, waiting[-1]):
+                yield statement, waiting.pop()
+            else:
+                yield (statement,)
+
+    def are_beside(self, statement: Statement, other: Statement) -> bool:
+        """Whether two statements access elements side by side, that are two elements from those of the next lane."""
+        match statement, other:
+            case (
+                (Load(_, buffer, offset), Load(_, same, following))
+                | (Store(buffer, offset), Store(same, following))
+                | (Combine(buffer, offset), Combine(same, following))
+            ):
+                is_next = buffer is same and following == offset + 1 and not buffer.private
+                others = [self.values[index].type for index, _ in offset.terms if index is not self.lane]
+                every_second = (self.lane, 2) in offset.terms
+                return is_next and every_second and not any(isinstance(type_, ir.VectorType) for type_ in others)
+        return False
+
     def of(self, operand: Operand) -> ir.Value:
         """The value of an operand."""
-        return Register(operand.dtype)(operand.value) if isinstance(operand, Constant) else self.values[operand]
+        if isinstance(operand, Constant):
+            return register_of(operand.dtype)(operand.dtype.type(operand.value))
+        return self.values[operand]
 
     # Operations
 
@@ -206,12 +235,13 @@ class Emitter:
         lanes = next((value.type.count for value in values if isinstance(value.type, ir.VectorType)), None)
         if lanes is not None:
             values = [splat(self.b, value, lanes) for value in values]
-        register = Register(dtypes[0], lanes)
+        register = register_of(dtypes[0], lanes)
         if operation == "where":
             return self.b.select(*values)
         if operation == "convert":
-            return convert(self.b, values[0], register, Register(result, lanes))
-        return OPERATIONS[operation][1](self.b, register, *values)
+            return convert(self.b, values[0], dtypes[0], result, lanes)
+        value = emitter(operation, register)(self.b, register, *values)
+        return rounded(self.b, value) if result == FLOAT16 else value
 
     def require(self, condition: ir.Value) -> None:
         """Note that an index is out of bounds, unless the condition holds in every lane."""
@@ -281,25 +311,51 @@ class Emitter:
             value = self.b.load(self.vector_pointer(buffer, place), align=size)
         else:
             value = self.b.call(self.mover("load", buffer, step is None), self.moved(buffer, place, step))
-        if buffer.dtype.kind == "b":
-            value = self.b.trunc(value, BIT if step == 0 else Register(BOOLEAN, self.lanes).type)
-        return value
+        return self.from_memory(buffer.dtype, value)
 
-    def store(self, buffer: Buffer, offset: Affine, value: ir.Value) -> None:
-        """Write an element, or that of each lane."""
+    def load_pair(self, buffer: Buffer, offset: Affine) -> list[ir.Value]:
+        """Every second element, and the elements beside these."""
+        assert self.lanes is not None
+        place, _ = self.place(buffer, offset)
+        both = ir.VectorType(memory_type(buffer.dtype), 2 * self.lanes)
+        value = self.b.load(self.b.bitcast(place, both.as_pointer()), align=buffer.dtype.itemsize)
+        masks = ([start + 2 * lane for lane in range(self.lanes)] for start in (0, 1))
+        undefined, mask_type = ir.Constant(both, ir.Undefined), ir.VectorType(INT, self.lanes)
+        parts = (self.b.shuffle_vector(value, undefined, ir.Constant(mask_type, mask)) for mask in masks)
+        return [self.from_memory(buffer.dtype, part) for part in parts]
+
+    def store(self, buffer: Buffer, offset: Affine, *values: ir.Value) -> None:
+        """Write an element, or that of each lane; two values to every second element and to those beside them."""
         place, step = self.place(buffer, offset)
-        if buffer.dtype.kind == "b":
-            is_vector = isinstance(value.type, ir.VectorType)
-            value = self.b.zext(value, ir.VectorType(ir.IntType(8), self.lanes) if is_vector else ir.IntType(8))
+        values = tuple(self.to_memory(buffer.dtype, value) for value in values)
         if step == 0:
-            self.b.store(value, place)
+            self.b.store(*values, place)
             return
         assert self.lanes is not None
-        value = splat(self.b, value, self.lanes)
-        if step == 1:
+        value, *beside = (splat(self.b, value, self.lanes) for value in values)
+        if beside:
+            mask = [start + lane for lane in range(self.lanes) for start in (0, self.lanes)]
+            value = self.b.shuffle_vector(value, *beside, ir.Constant(ir.VectorType(INT, 2 * self.lanes), mask))
+            self.b.store(value, self.b.bitcast(place, value.type.as_pointer()), align=buffer.dtype.itemsize)
+        elif step == 1:
             self.b.store(value, self.vector_pointer(buffer, place), align=buffer.dtype.itemsize)
         else:
             self.b.call(self.mover("store", buffer, step is None), [*self.moved(buffer, place, step), value])
+
+    def from_memory(self, dtype: np.dtype[Any], value: ir.Value) -> ir.Value:
+        """What was loaded as it is in registers."""
+        register = register_of(dtype, value.type.count if isinstance(value.type, ir.VectorType) else None)
+        if dtype.kind == "b":
+            return self.b.trunc(value, register.type)
+        return self.b.fpext(value, register.type) if dtype == FLOAT16 else value
+
+    def to_memory(self, dtype: np.dtype[Any], value: ir.Value) -> ir.Value:
+        """What is in registers as it is stored."""
+        element = memory_type(dtype)
+        type_ = ir.VectorType(element, value.type.count) if isinstance(value.type, ir.VectorType) else element
+        if dtype.kind == "b":
+            return self.b.zext(value, type_)
+        return self.b.fptrunc(value, type_) if dtype == FLOAT16 else value
 
     def moved(self, buffer: Buffer, place: ir.Value, step: int | None) -> list[ir.Value]:
         """The arguments of a `mover`: a pointer and a step, or a pointer and an address for each lane."""
@@ -335,18 +391,21 @@ class Emitter:
             b.ret_void()
         return function
 
-    def combine(self, buffer: Buffer, offset: Affine, operation: str, value: ir.Value) -> None:
-        """Take a value, or those of all lanes, into an element."""
+    def combine(self, buffer: Buffer, offset: Affine, operation: str, *values: ir.Value) -> None:
+        """Take a value, or those of all lanes, into an element; two values into elements side by side."""
         dtype = buffer.dtype
         _, step = self.place(buffer, offset)
-        if self.lanes is not None:
-            value = splat(self.b, value, self.lanes)
-            if self.repeated is not None and buffer not in self.cleared:
-                identity = Register(dtype, self.lanes)(neutral(operation, dtype))
-                value = self.b.select(self.repeated, identity, value)
-            if step == 0:
-                value = self.across(operation, dtype, value)
-        self.store(buffer, offset, self.apply(operation, [dtype, dtype], dtype, [self.load(buffer, offset), value]))
+        results = []
+        for beside, value in enumerate(values):
+            if self.lanes is not None:
+                value = splat(self.b, value, self.lanes)
+                if self.repeated is not None and buffer not in self.cleared:
+                    identity = register_of(dtype, self.lanes)(neutral(operation, dtype))
+                    value = self.b.select(self.repeated, identity, value)
+                if step == 0:
+                    value = self.across(operation, dtype, value)
+            results.append(self.apply(operation, [dtype, dtype], dtype, [self.load(buffer, offset + beside), value]))
+        self.store(buffer, offset, *results)
 
     def across(self, operation: str, dtype: np.dtype[Any], value: ir.Value) -> ir.Value:
         """An operation on all lanes of a vector, by halves."""
@@ -399,7 +458,7 @@ class Emitter:
         start, stop = self.bounds(loop, start, stop)
         own = [operation_of(loop, item) for item in loop.carried]
         first = [
-            Register(item.inside.dtype, lanes)(neutral(operation, item.inside.dtype))
+            register_of(item.inside.dtype, lanes)(neutral(operation, item.inside.dtype))
             for item, operation in zip(loop.carried, own)
         ]
         self.lanes, self.lane, self.cleared = lanes, loop.index, set()
@@ -488,7 +547,7 @@ def neutral(operation: str, dtype: np.dtype[Any]) -> Any:
     """The number that an operation leaves its other operand as it is with."""
     if operation in ("add", "logical_or"):
         return 0
-    if operation == "logical_and":
+    if operation in ("logical_and", "multiply"):
         return 1
     if dtype.kind == "f":
         return -np.inf if operation == "maximum" else np.inf

@@ -154,7 +154,9 @@ def call_text(target: Scalar, operation: str, operands: tuple[Operand, ...], nam
     arguments = list(map(names.of, operands))
     if operation == "convert":
         return f"{target.dtype.name}({arguments[0]})"
-    sign = SIGNS.get(operation)
+    # NumPy's complex scalars are not ordered by signs as its arrays are.
+    is_ordered = operation in ("less", "less_equal", "greater", "greater_equal") and operands[0].dtype.kind == "c"
+    sign = None if is_ordered else SIGNS.get(operation)
     return sign.format(*arguments) if sign else f"{operation}({', '.join(arguments)})"
 
 

@@ -1,4 +1,7 @@
-"""Registers: the LLVM types of values in loops, one number or a vector of lanes."""
+"""Registers: the LLVM types of values in loops, one number or a vector of lanes.
+
+A float16 is held as the float32 it is equal to: arithmetic is float32's, and each result is rounded to float16.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,24 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-__all__ = ["Register", "Splat", "call_intrinsic", "splat"]
+from functrans.compile.codegen import converts_half
 
+__all__ = ["FLOAT16", "FLOAT32", "Register", "Splat", "call_intrinsic", "in_registers", "register_of", "splat"]
+
+FLOAT16, FLOAT32 = np.dtype(np.float16), np.dtype(np.float32)
 FLOATS = {4: ir.FloatType(), 8: ir.DoubleType()}
+
+
+def in_registers(dtype: np.dtype[Any]) -> bool:
+    """Whether values of `dtype` are held in registers, complex ones in two: all but those of extended precision."""
+    if dtype == FLOAT16:
+        return converts_half()
+    return dtype.kind in "iub" or dtype in (np.float32, np.float64, np.complex64, np.complex128)
+
+
+def register_of(dtype: np.dtype[Any], lanes: int | None = None) -> Register:
+    """The register that values of `dtype` are held in."""
+    return Register(FLOAT32 if dtype == FLOAT16 else dtype, lanes)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from functrans.compile.registers import Register, call_intrinsic
+from functrans.compile import integers
+from functrans.compile.complex_formulas import FORMULAS
+from functrans.compile.registers import FLOAT16, Register, call_intrinsic, in_registers
 from functrans.compile.vector_math import FUNCTIONS, call_function
 
-__all__ = ["OPERATIONS", "can_convert", "convert", "supports"]
+__all__ = ["OPERATIONS", "emitter", "supports", "truth"]
 
 Emitter = Callable[..., ir.Value]
 BOOLEAN = np.dtype(np.bool_)
@@ -89,18 +91,16 @@ def masked_multiply(b: ir.IRBuilder, register: Register, x: ir.Value, y: ir.Valu
 
 def sign(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
     """-1, 0 or 1; nan of nan."""
-    zero, one, minus = register(0), register(1), register(-1)
     if register.kind != "f":
-        return b.select(b.icmp_signed(">", x, zero), one, b.select(b.icmp_signed("<", x, zero), minus, zero))
+        return integers.sign(b, register, x)
+    zero, one, minus = register(0), register(1), register(-1)
     positive, below = b.fcmp_ordered(">", x, zero), b.fcmp_ordered("<", x, zero)
     return b.select(positive, one, b.select(below, minus, b.select(is_nan(b, x), x, zero)))
 
 
 def absolute(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
     """|x|."""
-    if register.kind == "f":
-        return intrinsic("llvm.fabs")(b, register, x)
-    return b.select(b.icmp_signed("<", x, register(0)), b.sub(register(0), x), x)
+    return intrinsic("llvm.fabs")(b, register, x) if register.kind == "f" else integers.absolute(b, register, x)
 
 
 def truth(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
@@ -125,41 +125,75 @@ def is_finite(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
     return b.fcmp_ordered("<", intrinsic("llvm.fabs")(b, register, x), register(np.inf))
 
 
-# Operations on operands of one type; `where` and the integer powers are emitted apart.
+def of_numbers(value: bool) -> Emitter:
+    """What is `value` of every integer."""
+    return lambda b, register, x: Register(BOOLEAN, register.lanes)(value)
+
+
+def by_emitter(floating: Emitter, others: Emitter) -> Emitter:
+    """An emitter for floats, and another for integers and booleans."""
+    return lambda b, register, *values: (floating if register.kind == "f" else others)(b, register, *values)
+
+
+def unchanged(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
+    """x."""
+    return x
+
+
+def sign_bit(b: ir.IRBuilder, register: Register, x: ir.Value) -> ir.Value:
+    """Whether the sign of x is that of a negative number; zeros and nan have one."""
+    bits = Register(np.dtype(f"i{register.itemsize}"), register.lanes)
+    return b.icmp_signed("<", b.bitcast(x, bits.type), bits(0))
+
+
+def heaviside(b: ir.IRBuilder, register: Register, x: ir.Value, at_zero: ir.Value) -> ir.Value:
+    """0 below 0, 1 above it; nan of nan."""
+    beside = b.select(b.fcmp_ordered("<", x, register(0)), register(0), register(1))
+    return b.select(is_nan(b, x), x, b.select(b.fcmp_ordered("==", x, register(0)), at_zero, beside))
+
+
+def scaled(above: float, below: float) -> Emitter:
+    """x times a quotient that is rounded to x's type, as are the numbers it is of."""
+    return lambda b, register, x: b.fmul(x, register(register.dtype.type(above) / register.dtype.type(below)))
+
+
+# Operations on operands of one type; `where`, conversions and `integers.INTEGERS` are emitted apart.
 OPERATIONS: dict[str, tuple[str, Emitter]] = {
     # name            dtypes   emission
-    "add":            ("fiu",  by_kind("fadd", "add")),
+    "add":            ("fiub", by_kind("fadd", "add", "or_")),
     "subtract":       ("fiu",  by_kind("fsub", "sub")),
     "multiply":       ("fiub", by_kind("fmul", "mul", "and_")),
-    "divide":         ("f",    by_kind("fdiv", "sdiv")),
-    "negative":       ("fi",   lambda b, register, x: b.fneg(x) if register.kind == "f" else b.sub(register(0), x)),
+    "divide":         ("f",    lambda b, register, x, y: b.fdiv(x, y)),
+    "negative":       ("fiu",  lambda b, register, x: b.fneg(x) if register.kind == "f" else b.sub(register(0), x)),
     "multiply_add":   ("f",    intrinsic("llvm.fmuladd")),
-    "positive":       ("fiu",  lambda b, register, x: x),
-    "absolute":       ("fi",   absolute),
+    "positive":       ("fiu",  unchanged),
+    "absolute":       ("fiub", absolute),
     "fabs":           ("f",    absolute),
-    "sign":           ("fi",   sign),
-    "square":         ("f",    lambda b, register, x: b.fmul(x, x)),
+    "sign":           ("fiu",  sign),
+    "signbit":        ("f",    sign_bit),
+    "square":         ("fiu",  lambda b, register, x: by_kind("fmul", "mul")(b, register, x, x)),
     "reciprocal":     ("f",    lambda b, register, x: b.fdiv(register(1), x)),
-    "masked_multiply": ("f",   masked_multiply),
+    "masked_multiply": ("fiu", by_emitter(masked_multiply, by_kind("", "mul"))),
     "sqrt":           ("f",    intrinsic("llvm.sqrt")),
-    "floor":          ("f",    intrinsic("llvm.floor")),
-    "ceil":           ("f",    intrinsic("llvm.ceil")),
-    "trunc":          ("f",    intrinsic("llvm.trunc")),
+    "floor":          ("fiub", by_emitter(intrinsic("llvm.floor"), unchanged)),
+    "ceil":           ("fiub", by_emitter(intrinsic("llvm.ceil"), unchanged)),
+    "trunc":          ("fiub", by_emitter(intrinsic("llvm.trunc"), unchanged)),
     "rint":           ("f",    intrinsic("llvm.rint")),
     "copysign":       ("f",    intrinsic("llvm.copysign")),
-    "maximum":        ("fiu",  extremum(">=")),
-    "minimum":        ("fiu",  extremum("<=")),
-    "fmax":           ("fiu",  number_extremum(">=")),
-    "fmin":           ("fiu",  number_extremum("<=")),
+    "heaviside":      ("f",    heaviside),
+    "maximum":        ("fiub", extremum(">=")),
+    "minimum":        ("fiub", extremum("<=")),
+    "fmax":           ("fiub", number_extremum(">=")),
+    "fmin":           ("fiub", number_extremum("<=")),
     "less":           ("fiub", compare("<")),
     "less_equal":     ("fiub", compare("<=")),
     "greater":        ("fiub", compare(">")),
     "greater_equal":  ("fiub", compare(">=")),
     "equal":          ("fiub", compare("==")),
     "not_equal":      ("fiub", compare("!=", ordered=False)),
-    "isnan":          ("f",    lambda b, register, x: is_nan(b, x)),
-    "isinf":          ("f",    is_infinite),
-    "isfinite":       ("f",    is_finite),
+    "isnan":          ("fiub", by_emitter(lambda b, register, x: is_nan(b, x), of_numbers(False))),
+    "isinf":          ("fiub", by_emitter(is_infinite, of_numbers(False))),
+    "isfinite":       ("fiub", by_emitter(is_finite, of_numbers(True))),
     "logical_and":    ("fiub", logical("and_")),
     "logical_or":     ("fiub", logical("or_")),
     "logical_xor":    ("fiub", logical("xor")),
@@ -168,8 +202,8 @@ OPERATIONS: dict[str, tuple[str, Emitter]] = {
     "bitwise_or":     ("iub",  lambda b, register, x, y: b.or_(x, y)),
     "bitwise_xor":    ("iub",  lambda b, register, x, y: b.xor(x, y)),
     "invert":         ("iub",  lambda b, register, x: b.xor(x, register(1 if register.kind == "b" else -1))),
-    "deg2rad":        ("f",    lambda b, register, x: b.fmul(x, register(np.pi / 180))),
-    "rad2deg":        ("f",    lambda b, register, x: b.fmul(x, register(180 / np.pi))),
+    "deg2rad":        ("f",    scaled(np.pi, 180)),
+    "rad2deg":        ("f",    scaled(180, np.pi)),
 }  # fmt: skip
 
 for _name in FUNCTIONS:
@@ -177,27 +211,18 @@ for _name in FUNCTIONS:
 
 
 def supports(operation: str, dtype: np.dtype[Any]) -> bool:
-    """Whether `operation` on operands of `dtype` is in the table."""
+    """Whether there is an emitter for `operation` on operands of `dtype`."""
+    if dtype.kind == "c":
+        return operation in FORMULAS and in_registers(dtype)
+    if dtype.kind in "iu" and operation in integers.INTEGERS:
+        return True
+    if dtype == FLOAT16 and operation == "nextafter":
+        return False  # the neighbour of the float32 that holds it is another
     entry = OPERATIONS.get(operation)
-    return entry is not None and dtype.kind in entry[0] and (dtype.kind != "f" or dtype.itemsize in (4, 8))
+    return entry is not None and dtype.kind in entry[0] and in_registers(dtype)
 
 
-def can_convert(old: np.dtype[Any], new: np.dtype[Any]) -> bool:
-    """Whether `convert` is defined: all but from floats to integers, where values may not fit."""
-    known = all(dtype.kind in "iub" or dtype.kind == "f" and dtype.itemsize in (4, 8) for dtype in (old, new))
-    return known and not (old.kind == "f" and new.kind in "iu")
-
-
-def convert(b: ir.IRBuilder, x: ir.Value, old: Register, new: Register) -> ir.Value:
-    """x as another dtype, as ``astype`` does."""
-    if new.kind == "b":
-        return truth(b, old, x)
-    if new.kind == "f":
-        if old.kind == "f":
-            return x if old == new else b.fpext(x, new.type) if new.itemsize > old.itemsize else b.fptrunc(x, new.type)
-        return b.sitofp(x, new.type) if old.kind == "i" else b.uitofp(x, new.type)
-    if new.itemsize < old.itemsize:
-        return b.trunc(x, new.type)
-    if new.itemsize == old.itemsize and old.kind != "b":
-        return x
-    return b.sext(x, new.type) if old.kind == "i" else b.zext(x, new.type)
+def emitter(operation: str, register: Register) -> Emitter:
+    """The emitter for `operation` on operands in `register`."""
+    own = integers.INTEGERS.get(operation) if register.kind in "iu" else None
+    return own or OPERATIONS[operation][1]

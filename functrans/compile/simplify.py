@@ -1,8 +1,8 @@
 """Simplification: a program to an equal one with fewer equations.
 
-Invariant: results are the same to the last bit, nan, infinities and signed zeros included; what a program
-captures stays captured by reference, and no result shares memory with it, with an argument or another result;
-what has an effect has it once, in the same order.
+Invariant: results are the same to the last bit, nan, infinities and signed zeros included, but that sums of
+float16 are rounded once; what a program captures stays captured by reference, and no result shares memory with it,
+with an argument or another result; what has an effect has it once, in the same order.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
+from functrans.compile.expand import expanded
 from functrans.core.primitive import General, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
 from functrans.core.trace import EVALUATION, running
@@ -20,8 +21,11 @@ __all__ = ["simplify"]
 
 
 def simplify(program: Program) -> Program:
-    """`program` without calls of functions, copies, neutral operations, repeated equations and dead code."""
-    program = inlined(program)
+    """`program` without calls of functions, copies, neutral operations, repeated equations and dead code.
+
+    Operations that have no loops are written as others that have.
+    """
+    program = expanded(inlined(program))
     replaced: dict[Variable, Atom] = {}
     known: dict[Hashable, tuple[Variable, ...]] = {}
     numbers: dict[Variable, Literal] = {}

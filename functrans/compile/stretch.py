@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from functrans.compile.arguments import Layouts, first_byte
 from functrans.compile.blas import Product, product_function
+from functrans.compile.complex_parts import in_parts
 from functrans.compile.lapack import MatrixFunction, matrix_function_code, matrix_function_extent
 from functrans.compile.llvm import BYTES, INT, WORD, divisible, emit_kernel, may_fail, scratch_size
 from functrans.compile.loops import Kernel, check
@@ -79,7 +80,7 @@ class Stretch:
         """Emit one call."""
         pointers = [self.pointers[variable] for variable in (*read_by(call), *written_by(call))]
         if isinstance(call, KernelCall):
-            self.kernel(call.kernel, pointers)
+            self.kernel(in_parts(call.kernel), pointers)
         elif isinstance(call, ProductCall):
             self.product(call.product, pointers)
         else:

@@ -156,6 +156,9 @@ def floating(a: Any) -> Any:
 @implements(np.mean, methods=("mean",))
 def mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Any:
     a = floating(a)
+    if dtype is None and dtype_of(a) == np.float16:
+        result = astype(mean(a, axis, np.float32, None, keepdims, where=where), np.float16)
+        return delivered(result, out, "mean")
     number = count(a, axis, where)
     total = sum(a, axis, dtype, keepdims=keepdims, where=where)
     if not isinstance(number, int):

@@ -205,6 +205,16 @@ cumsum = Structural(
 )
 
 
+positions = Structural(
+    "positions",
+    lambda shape, axis: np.indices(shape)[axis],
+    shape=lambda shape, axis: shape,
+    dtype=lambda shape, axis: np.intp,
+    adjoint=lambda ct, shape, axis: (),
+    batch=lambda params, ranks, size: params,
+)
+
+
 def triangle_mask(shape: Shape, offset: int, lower: bool) -> Any:
     """Which elements of the last two axes belong to a triangle."""
     mask = np.tri(*shape[-2:], k=offset if lower else offset - 1, dtype=bool)
