@@ -190,10 +190,17 @@ def equal(x: Complex, y: Complex) -> Real:
     return same(x.real, y.real) & same(x.imag, y.imag)
 
 
+def by_parts(operation: str) -> Callable[[Complex, Complex], Complex]:
+    """An operation on the real parts, and on the imaginary ones."""
+    return lambda x, y: Complex(x.real.compute(operation, y.real), x.imag.compute(operation, y.imag))
+
+
 # By NumPy's name, from the parts of the operands to those of the result; conversions are apart.
 FORMULAS: dict[str, Callable[..., Complex | Real]] = {
-    "add": lambda x, y: Complex(x.real + y.real, x.imag + y.imag),
-    "subtract": lambda x, y: Complex(x.real - y.real, x.imag - y.imag),
+    "add": by_parts("add"),
+    "subtract": by_parts("subtract"),
+    "left_out": by_parts("left_out"),
+    "corrected": by_parts("corrected"),
     "multiply": multiply,
     "multiply_add": multiply_add,
     "masked_multiply": masked_multiply,

@@ -23,7 +23,6 @@ from functrans.compile.loops import (
     Buffer,
     Carried,
     Combine,
-    Compute,
     Constant,
     Index,
     Kernel,
@@ -36,6 +35,7 @@ from functrans.compile.loops import (
     hoisted,
 )
 from functrans.compile.nodes import REDUCTIONS, Node
+from functrans.compile.sums import Total
 from functrans.core.program import Atom, Variable
 from functrans.core.types import ArrayType
 from functrans.errors import describe_origin
@@ -44,8 +44,10 @@ from functrans.ops.contraction import contract, split
 
 __all__ = ["KernelCall", "kernel_calls"]
 
-# Terms that are added one after the other, before their sum is added to others'.
-BLOCK = 1024
+# Rounds whose terms are added one after the other before their sum is added to others': in lanes, and not. Rounding
+# costs as much then as in NumPy's sums. The latter divides MOST_LANES, so that blocks do not reach from part to part.
+BLOCK = 512
+ROUND_BLOCK = 16
 # Parts that a reduction over the outermost loop is made of, for threads to share; never more, so that results do not
 # depend on the number of threads.
 MOST_PARTS = 32
@@ -293,7 +295,7 @@ class KernelBuilder(Builder):
 
     def accumulate(self, node: Node, term: Sequence[Operand]) -> None:
         """Take a term, or a product of two factors, into a reduction."""
-        operation, dtype = REDUCTIONS[node.equation.primitive], carried_dtype(node)
+        operation, dtype = operation_of(node), carried_dtype(node)
         running = self.running.get(node)
         if running is not None:
             if len(term) == 2 and dtype.kind in "fc":
@@ -314,7 +316,7 @@ class KernelBuilder(Builder):
         """Take a value into the buffer of a reduction's results."""
         buffer, axes = self.places[node.variable]
         offset = self.offset(node.variable, axes, self.indices(node))
-        self.body.append(Combine(buffer, offset, REDUCTIONS[node.equation.primitive], self.convert(value, buffer.dtype)))
+        self.body.append(Combine(buffer, offset, operation_of(node), self.convert(value, buffer.dtype)))
 
     def define(self, node: Node, value: Operand) -> None:
         """Make a complete value known here, and store it where it is read elsewhere."""
@@ -373,18 +375,20 @@ class KernelBuilder(Builder):
         for node in reducing:
             if node not in carried and node.variable not in self.places:
                 self.clear(node)
-        first = {node: self.running.get(node, first_of(node)) for node in carried}
+        first = {node: first_of(node) if is_rounded(node) else self.running.get(node, first_of(node)) for node in carried}
         index = Index(nest.extent)
         if outermost:
             self.lane = index
         if self.part is not None and outermost:
             results = self.in_blocks(nest, index, carried, first, self.part)
-        elif nest.extent > BLOCK and any(is_sum(node) for node in carried):
+        elif nest.extent > self.block_size(nest) and any(map(is_rounded, carried)):
             results = self.in_blocks(nest, index, carried, first, None)
         else:
             results = self.loop(nest, index, carried, first, None)
         for node, result in results.items():
-            if node in self.running:
+            if node in self.running and is_rounded(node):
+                self.latest[node] = self.compute("add", [self.running[node], result], carried_dtype(node))
+            elif node in self.running:
                 self.latest[node] = result
             elif node.variable in self.places:
                 self.combine(node, result)
@@ -453,12 +457,18 @@ class KernelBuilder(Builder):
         self.body.append(statement)
         return dict(results)
 
+    def block_size(self, nest: Nest) -> int:
+        """How many rounds of a nest are one block: more if they are in lanes, where each adds to another sum."""
+        is_inner = any(other in self.lane_nests for other in self.around)
+        is_innermost = not any(isinstance(item, Nest) for item in nest.items)
+        return BLOCK if nest in self.lane_nests or is_innermost and not is_inner else ROUND_BLOCK
+
     def in_blocks(
         self, nest: Nest, index: Index, carried: Sequence[Node], first: dict[Node, Operand], part: tuple[Index, int] | None
     ) -> dict[Node, Operand]:
         """A loop over blocks of rounds, each of which starts its sums anew; of the blocks of one part only."""
         length = nest.extent if part is None else part[1]
-        size = min(BLOCK, length)
+        size = min(self.block_size(nest), length) if any(map(is_rounded, carried)) else length
         block = Index(-(-length // size))
         start = Affine(((block, size),)) if block.extent > 1 else Affine()
         if part is not None:
@@ -467,17 +477,13 @@ class KernelBuilder(Builder):
             return self.loop(nest, index, carried, first, (start, start + size))
         body = self.body
         self.body = []
-        inside = {node: Scalar(carried_dtype(node)) for node in carried}
-        totals = self.loop(nest, index, carried, {node: first_of(node) for node in carried}, (start, start + size))
-        items = []
-        for node in carried:
-            following = self.compute(REDUCTIONS[node.equation.primitive], [inside[node], totals[node]], carried_dtype(node))
-            items.append(Carried(inside[node], first[node], following))
-        results = {node: Scalar(carried_dtype(node)) for node in carried}
-        statement = Loop(block, self.body, items, list(results.values()))
+        terms = self.loop(nest, index, carried, {node: first_of(node) for node in carried}, (start, start + size))
+        totals = {node: Total(self, operation_of(node), terms[node], is_rounded(node)) for node in carried}
+        statement = loop_of(block, self.body, [item for node in carried for item in totals[node].carried(first[node])])
         self.body = body
         self.body.append(statement)
-        return dict(results)
+        results = iter(statement.results)
+        return {node: totals[node].after(results) for node in carried}
 
     # Parts
 
@@ -495,9 +501,20 @@ class KernelBuilder(Builder):
         return Index(count), rounds
 
 
-def is_sum(node: Node) -> bool:
-    """Whether a node is a sum of floating numbers, whose rounding depends on the order of its terms."""
-    return REDUCTIONS[node.equation.primitive] == "add" and node.variable.array_type.dtype.kind in "fc"
+def loop_of(index: Index, body: list[Statement], carried: list[Carried]) -> Loop:
+    """A loop with results for what it carries."""
+    return Loop(index, body, carried, [Scalar(item.inside.dtype) for item in carried])
+
+
+def operation_of(node: Node) -> str:
+    """The operation of a reduction."""
+    return REDUCTIONS[node.equation.primitive]
+
+
+def is_rounded(node: Node) -> bool:
+    """Whether a node is a sum of floating numbers in their own dtype, so that rounding depends on the order of its terms."""
+    dtype = node.variable.array_type.dtype
+    return operation_of(node) == "add" and dtype.kind in "fc" and carried_dtype(node) == dtype
 
 
 def carried_dtype(node: Node) -> np.dtype[Any]:
@@ -527,18 +544,14 @@ def sum_of_parts(name: str, node: Node, parts: Variable) -> KernelCall:
     count, size = parts.array_type.shape[0], math.prod(type_.shape)
     source, out = Buffer(dtype, count * size), Buffer(type_.dtype, size)
     element, part = Index(size), Index(count)
-    inside, term, following, result, converted = (Scalar(dtype) for _ in range(5))
+    builder, term = Builder({}, set()), Scalar(dtype)
     place = Affine(((element, 1),)) if size != 1 else Affine()
-    operation = REDUCTIONS[node.equation.primitive]
-    body: list[Statement] = [
-        Load(term, source, place + Affine(((part, size),))),
-        Compute(following, operation, (inside, term)),
-    ]
-    statements: list[Statement] = [Loop(part, body, [Carried(inside, first_of(node), following)], [result])]
-    if dtype != type_.dtype:
-        converted = Scalar(type_.dtype)
-        statements.append(Compute(converted, "convert", (result,)))
-    statements.append(Store(out, place, converted if dtype != type_.dtype else result))
+    builder.body.append(Load(term, source, place + Affine(((part, size),))))
+    total = Total(builder, operation_of(node), term, is_rounded(node))
+    loop = loop_of(part, builder.body, total.carried(first_of(node)))
+    builder.body = [loop]
+    result = builder.convert(total.after(iter(loop.results)), type_.dtype)
+    statements = [*builder.body, Store(out, place, result)]
     line = f"{node.equation.primitive.name}: {type_}  from {describe_origin(node.equation.origin)}"
     nest: list[Statement] = [Loop(element, statements, lanes=True)] if size != 1 else statements
     return KernelCall(Kernel(name, [source], [out], nest, (line,)), (parts,), (node.variable,))

@@ -168,6 +168,8 @@ def namespace() -> dict[str, Any]:
     names["bool"], names["min"] = np.bool_, min
     names["require"] = require
     names["multiply_add"] = lambda x, y, z: x * y + z
+    names["left_out"] = lambda x, y: (x - ((x + y) - ((x + y) - x))) + (y - ((x + y) - x))
+    names["corrected"] = lambda total, lost: total if np.isnan(lost) else total + lost
     names["masked_multiply"] = masked_multiply_evaluate
     return names | {name: getattr(special, name) for name in ("erf", "erfc", "expit", "log_ndtr", "logit", "ndtr", "xlogy")}
 

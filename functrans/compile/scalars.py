@@ -152,6 +152,18 @@ def heaviside(b: ir.IRBuilder, register: Register, x: ir.Value, at_zero: ir.Valu
     return b.select(is_nan(b, x), x, b.select(b.fcmp_ordered("==", x, register(0)), at_zero, beside))
 
 
+def left_out(b: ir.IRBuilder, register: Register, x: ir.Value, y: ir.Value) -> ir.Value:
+    """What rounding leaves out of x + y, exactly (Knuth's two-sum)."""
+    total = b.fadd(x, y)
+    added = b.fsub(total, x)
+    return b.fadd(b.fsub(x, b.fsub(total, added)), b.fsub(y, added))
+
+
+def corrected(b: ir.IRBuilder, register: Register, total: ir.Value, lost: ir.Value) -> ir.Value:
+    """A total with what rounding has left out of it; an infinite one, or nan, as it is."""
+    return b.select(is_nan(b, lost), total, b.fadd(total, lost))
+
+
 def scaled(above: float, below: float) -> Emitter:
     """x times a quotient that is rounded to x's type, as are the numbers it is of."""
     return lambda b, register, x: b.fmul(x, register(register.dtype.type(above) / register.dtype.type(below)))
@@ -167,6 +179,8 @@ OPERATIONS: dict[str, tuple[str, Emitter]] = {
     "negative":       ("fiu",  lambda b, register, x: b.fneg(x) if register.kind == "f" else b.sub(register(0), x)),
     "multiply_add":   ("f",    intrinsic("llvm.fmuladd")),
     "positive":       ("fiu",  unchanged),
+    "left_out":       ("f",    left_out),
+    "corrected":      ("f",    corrected),
     "absolute":       ("fiub", absolute),
     "fabs":           ("f",    absolute),
     "sign":           ("fiu",  sign),

@@ -87,7 +87,7 @@ def operands(seed):
 
 # Of each module, what limits are when small.
 SMALL_LIMITS = {
-    kernels: {"BLOCK": 8, "PART_OPERATIONS": 20, "MOST_LANES": 4, "MOST_PARTS": 3},
+    kernels: {"BLOCK": 8, "ROUND_BLOCK": 2, "PART_OPERATIONS": 20, "MOST_LANES": 4, "MOST_PARTS": 3},
     llvm: {"LANE_BYTES": 16, "WORTH_DIVIDING": 0, "ON_STACK": 64},
     stretch: {"GRANULE": 4},
     blas: {"WORTH_DIVIDING": 0, "SEVERAL": 2, "BLOCKS": 3, "GRANULE": 1},
