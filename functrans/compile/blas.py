@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import binding, ir
@@ -41,6 +41,15 @@ SEVERAL = 8
 BLOCKS = processors()
 # What the rows or columns of a block are a multiple of, since BLAS takes several at once.
 GRANULE = 16
+
+SINGLE, DOUBLE = ir.FloatType(), ir.DoubleType()
+# BLAS's routine for each dtype, and the type of its elements.
+ROUTINES: dict[np.dtype[Any], tuple[str, ir.Type]] = {
+    np.dtype(np.float32): ("sgemm", SINGLE),
+    np.dtype(np.float64): ("dgemm", DOUBLE),
+    np.dtype(np.complex64): ("cgemm", ir.LiteralStructType([SINGLE, SINGLE])),
+    np.dtype(np.complex128): ("zgemm", ir.LiteralStructType([DOUBLE, DOUBLE])),
+}
 
 # The length and the stride of each axis of an operand, by its letter.
 Axes = dict[str, tuple[int, int]]
@@ -74,7 +83,7 @@ class Product:
         x, y: how these lie.
     """
 
-    dtype: np.dtype[np.floating]
+    dtype: np.dtype[Any]
     batch: int
     rows: int
     summed: int
@@ -123,7 +132,7 @@ class Product:
     @property
     def routine(self) -> str:
         """The name of BLAS's routine."""
-        return "dgemm" if self.dtype.itemsize == 8 else "sgemm"
+        return ROUTINES[self.dtype][0]
 
 
 def matrix_product(equation: Equation, layouts: Layouts) -> Product | None:
@@ -131,7 +140,7 @@ def matrix_product(equation: Equation, layouts: Layouts) -> Product | None:
     x, y, out = split(equation.params["subscripts"])
     types = [atom.array_type for atom in (*equation.inputs, *equation.outputs)]
     dtype = types[2].dtype
-    if dtype not in (np.float32, np.float64) or any(type_.dtype != dtype for type_ in types):
+    if dtype not in ROUTINES or any(type_.dtype != dtype for type_ in types):
         return None
     sizes = dict(zip(x + y, types[0].shape + types[1].shape))
     batch = "".join(letter for letter in out if letter in x and letter in y)
@@ -234,7 +243,7 @@ def one_thread_each() -> Iterator[None]:
                 put(_before)
 
 
-def by_reference(module: ir.Module, value: int | float, of: ir.Type) -> ir.Value:
+def by_reference(module: ir.Module, value: int | float | list[float], of: ir.Type) -> ir.Value:
     """A pointer to a number, as BLAS takes them."""
     full = f"number.{of}.{value}"
     found = module.globals.get(full)
@@ -246,7 +255,8 @@ def by_reference(module: ir.Module, value: int | float, of: ir.Type) -> ir.Value
 
 def product_function(module: ir.Module, product: Product) -> ir.Function:
     """The function that calls BLAS: of x, y, out, and the range of batches, or of blocks, to compute."""
-    type_ = ir.DoubleType() if product.dtype.itemsize == 8 else ir.FloatType()
+    type_ = ROUTINES[product.dtype][1]
+    one, zero = ([value, 0.0] if product.dtype.kind == "c" else value for value in (1.0, 0.0))
     pointer = type_.as_pointer()
     name = f"product.{hash(product) & 0xFFFFFFFFFFFF:x}"
     known = module.globals.get(name)
@@ -265,7 +275,7 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
     symbol = routine(product.routine)
     function = module.globals.get(symbol) or ir.Function(module, kind, symbol)
 
-    def constant(value: int | float, of: ir.Type) -> ir.Value:
+    def constant(value: int | float | list[float], of: ir.Type) -> ir.Value:
         return by_reference(module, value, of)
 
     def letter(transposed: bool) -> ir.Value:
@@ -284,9 +294,9 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
             function,
             [
                 letter(product.y.transposed), letter(product.x.transposed),
-                columns, rows, constant(k, INT), constant(1.0, type_),
+                columns, rows, constant(k, INT), constant(one, type_),
                 matrix(y, product.y.apart), constant(product.y.lead, INT), matrix(x, product.x.apart), constant(product.x.lead, INT),
-                constant(0.0, type_), matrix(out, m * n), constant(n, INT),
+                constant(zero, type_), matrix(out, m * n), constant(n, INT),
             ],
         )  # fmt: skip
 

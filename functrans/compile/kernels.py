@@ -544,7 +544,7 @@ def sum_of_parts(name: str, node: Node, parts: Variable) -> KernelCall:
     count, size = parts.array_type.shape[0], math.prod(type_.shape)
     source, out = Buffer(dtype, count * size), Buffer(type_.dtype, size)
     element, part = Index(size), Index(count)
-    builder, term = Builder({}, set()), Scalar(dtype)
+    builder, term = Builder({}, set(), {}), Scalar(dtype)
     place = Affine(((element, 1),)) if size != 1 else Affine()
     builder.body.append(Load(term, source, place + Affine(((part, size),))))
     total = Total(builder, operation_of(node), term, is_rounded(node))
