@@ -26,6 +26,7 @@ from functrans.core.program import Atom, Equation, Literal, Program, fail
 from functrans.core.trace import NUMPY_ERRORS, Evaluation, current, running
 from functrans.core.types import ArrayType
 from functrans.errors import at_user_line
+from functrans.ops import structure
 from functrans.ops.effects import recorded
 
 __all__ = ["Executable"]
@@ -95,7 +96,7 @@ class Executable:
             if isinstance(part, HostPart):
                 equation = self.program.equations[part.equation]
                 scope |= numbers(f"n{number}_", equation.inputs)
-                is_quiet = is_quiet and (equation.has_effect or isinstance(equation.primitive, SILENT))
+                is_quiet = is_quiet and is_silent(equation)
         scope |= numbers("r", self.program.outputs)
         text = "\n".join(lines(self.description, is_quiet))
         exec(compile(text, f"{__file__}: {self.program.name}", "exec"), scope)
@@ -143,8 +144,10 @@ def outside_transforms(call: Callable[..., Any]) -> Callable[..., Any]:
     return outside
 
 
-# Operations that move elements: NumPy never warns of their values, nor does it of those with an effect.
-SILENT = (Structural, Indexing)
+def is_silent(equation: Equation) -> bool:
+    """Whether NumPy never warns of values: of operations that move elements, and of those with an effect."""
+    moves = isinstance(equation.primitive, (Structural, Indexing)) and equation.primitive is not structure.convert
+    return moves or equation.has_effect
 
 
 def numbers(prefix: str, atoms: Sequence[Atom]) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def check(actual, expected, name, ulps):
     else:
         number = np.isfinite(expected)
         np.testing.assert_array_equal(np.where(number, 0, actual), np.where(number, 0, expected), name)
-        error = np.abs(actual[number].astype(np.longdouble) - expected[number]) / np.spacing(np.abs(expected[number]))
+        unit = np.spacing(np.nextafter(np.abs(expected[number]), 0, dtype=expected.dtype))
+        error = np.abs(actual[number].astype(np.longdouble) - expected[number]) / unit
         assert error.size == 0 or np.max(error) <= ulps, f"{name}: {np.max(error)} ulp"
         if name.split(",")[0] not in ANY_ZERO:
             signed = ~np.isnan(expected)
@@ -294,3 +295,15 @@ def test_complex_elements_are_moved_in_vectors():
     x = np.ones(4096, np.complex64)
     llvm = ft.jit(lambda x: x * x + 1).lower(x).compile().llvm()
     assert "shufflevector" in llvm and "extractelement" not in llvm
+
+
+def test_float16_where_no_instruction_converts_it(monkeypatch):
+    """NumPy carries it out."""
+    x, y = edges(np.dtype(np.float16)), edges(np.dtype(np.float64))
+    function = lambda x, y: (x + x[::-1], x.astype(np.int64), y.astype(np.float16), np.sum(x[:5]), np.exp(y) * x[0])
+    with np.errstate(all="ignore"):
+        expected = function(x, y[: len(x)])
+    monkeypatch.setattr("functrans.compile.registers.converts_half", lambda: False)
+    assert "NumPy: add of float16" in ft.jit(function).lower(x, y[: len(x)]).kernels()
+    for one, other in zip(ft.jit(function)(x, y[: len(x)]), expected):
+        check(one, other, "float16", 2)
