@@ -47,9 +47,10 @@ def process_time(code: str, environment: dict[str, str]) -> float:
     return time.perf_counter() - start
 
 
-def in_new_process(code: str) -> Any:
-    """What `code` prints last, as JSON, in a fresh interpreter that may write bytecode."""
-    out = subprocess.run([sys.executable, "-c", code], env=with_bytecode(), check=True, capture_output=True, text=True).stdout
+def in_new_process(code: str, variables: dict[str, str] | None = None) -> Any:
+    """What `code` prints last, as JSON, in a fresh interpreter that may write bytecode, with some variables set."""
+    environment = with_bytecode() | (variables or {})
+    out = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout
     return json.loads(out.splitlines()[-1])
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from compiled import COMPILED, Compiled
 from measure import assert_agreement, in_new_process, interleaved_minima, process_time
+from memory import CONTENDERS, MEASURED, held
 from workloads import WORKLOADS, Workload
 
 import functrans as ft
@@ -215,10 +216,23 @@ def run_memory() -> dict[str, Any]:
     return row(name, figures, {"torch": 1.0}, missing, "the 50 saved operands of sin", "B")
 
 
+def run_held() -> list[dict[str, Any]]:
+    """Row 20: what calls of compiled functions hold beyond their arguments and results."""
+    missing = ["jax (No module named 'jax')"] if installed("jax") == "missing" else []
+    found = []
+    for number, workload in enumerate(COMPILED):
+        if workload.row in MEASURED:
+            figures = {name: held(number, name) for name in CONTENDERS if installed(name) != "missing" or name == "functrans"}
+            donated = ", donated parameters" if MEASURED[workload.row] else ""
+            name = f"row 20: memory of row {workload.row}, {workload.name}{donated}"
+            found.append(row(name, figures, {"jax": 1.0}, missing, "values that are alive together", "B"))
+    return found
+
+
 def text_of(figure: float, unit: str) -> str:
     """A figure for people: ``2.55 ms``, ``389 MiB``."""
     if unit == "B":
-        return f"{figure / 2**20:.0f} MiB"
+        return f"{figure / 2**20:.3g} MiB"
     return f"{figure * 1e6:.0f} us" if figure < 1e-3 else f"{figure * 1e3:.2f} ms"
 
 
@@ -295,7 +309,7 @@ def main() -> None:
     rows = [run_workload(workload, 5.0 if options.quick else 20.0) for workload in WORKLOADS]
     first_call(lambda: ft.jit(np.dot)(np.ones((2, 2)), np.ones((2, 2))))  # loads the compiler
     rows += [run_compiled(workload, 2.0 if options.quick else 8.0) for workload in COMPILED]
-    rows += [run_import(5 if options.quick else 15), *run_cold_start(3 if options.quick else 10), run_memory()]
+    rows += [run_import(5 if options.quick else 15), *run_cold_start(3 if options.quick else 10), run_memory(), *run_held()]
     options.out.mkdir(parents=True, exist_ok=True)
     report = table(rows, machine())
     (options.out / "results.md").write_text(report)

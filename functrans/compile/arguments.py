@@ -15,9 +15,25 @@ import numpy as np
 
 from functrans.core.program import Program, Variable
 from functrans.core.types import ArrayType, type_of
-from functrans.errors import StructureError, at_user_line
+from functrans.errors import MutationError, StructureError, at_user_line
 
-__all__ = ["Argument", "LARGE", "Layouts", "Strides", "arguments_of", "first_and_size", "first_byte", "in_layout", "layout_of", "layouts_of", "memory_of", "strides", "strides_of", "with_captured"]
+__all__ = [
+    "Argument",
+    "LARGE",
+    "Layouts",
+    "Strides",
+    "arguments_of",
+    "check_apart",
+    "first_and_size",
+    "first_byte",
+    "in_layout",
+    "layout_of",
+    "layouts_of",
+    "memory_of",
+    "strides",
+    "strides_of",
+    "with_captured",
+]
 
 # Elements from which on an array is not copied: its strides are part of the key of its program.
 LARGE = 2**14
@@ -34,24 +50,35 @@ class Argument:
 
     Attributes:
         strides: None for a C-contiguous array.
+        donated: whether its memory may be written into.
     """
 
     array_type: ArrayType
     strides: Strides | None = None
+    donated: bool = False
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where its first byte in memory is, counted from the element at index 0, and how many there are to the last."""
+        shape, size = self.array_type.shape, self.array_type.dtype.itemsize
+        first, count = first_and_size(shape, strides(shape) if self.strides is None else self.strides)
+        return first * size, count * size
 
     def __str__(self) -> str:
         return str(self.array_type) if self.strides is None else f"{self.array_type} of strides {self.strides}"
 
 
-def arguments_of(variables: Sequence[Variable], values: Sequence[Any]) -> list[Argument]:
-    """What is known of variables, by the values they have in a call."""
-    return [Argument(variable.array_type, layout_of(value)) for variable, value in zip(variables, values)]
+def arguments_of(variables: Sequence[Variable], values: Sequence[Any], donations: Sequence[bool]) -> list[Argument]:
+    """What is known of variables, by the values they have in a call, and by which are donated."""
+    given = zip(variables, values, donations, strict=True)
+    return [Argument(v.array_type, layout_of(value), donated and bool(v.array_type.shape)) for v, value, donated in given]
 
 
 def with_captured(program: Program, inputs: Sequence[Argument] | None) -> list[Argument]:
     """All that a program takes: what it captured, and its inputs, C-contiguous ones if nothing is known of them."""
     plain = [Argument(variable.array_type) for variable in program.inputs]
-    return [*arguments_of(program.captured, program.values), *(plain if inputs is None else inputs)]
+    captured = arguments_of(program.captured, program.values, [False] * len(program.values))
+    return [*captured, *(plain if inputs is None else inputs)]
 
 
 def layouts_of(program: Program, arguments: Sequence[Argument]) -> dict[Variable, Strides]:
@@ -111,10 +138,28 @@ def in_layout(value: Any, argument: Argument) -> np.ndarray[Any, Any]:
     array = np.asarray(value)
     if array.shape != type_.shape or array.dtype != type_.dtype or argument.strides not in (None, layout_of(array)):
         raise StructureError(
-            f"jit: a program for {argument} got {Argument(type_of(array), layout_of(array))}\n  Remedy: do not change the shape, "
-            f"dtype or strides of an array that a compiled function closes over; make a new function.{at_user_line()}"
+            f"jit: a program for {argument} got {Argument(type_of(array), layout_of(array))}\n  Remedy: lower the function "
+            f"again for this array; leave the shape, dtype and strides of arrays it closes over as they are.{at_user_line()}"
+        )
+    if argument.donated and not array.flags.writeable:
+        raise MutationError(
+            f"jit: a donated array, {argument}, is read-only\n  Remedy: donate a copy, or leave it out of "
+            f"donate_argnums and donate_argnames.{at_user_line()}"
         )
     dtype = np.dtype(type_.dtype.name)  # of two that are equal, such as long and long long, the one entries know
     if array.dtype is not dtype:
         array = array.view(dtype)
     return array if argument.strides is not None else np.require(array, dtype, ["C", "A"])
+
+
+def check_apart(values: Sequence[Any], arguments: Sequence[Argument]) -> None:
+    """Raise if a donated array shares memory with another."""
+    arrays = [(value, own) for value, own in zip(values, arguments) if own.array_type.shape]
+    for place, (value, own) in enumerate(arrays):
+        for other_place, (other, its) in enumerate(arrays) if own.donated else ():
+            if place != other_place and np.may_share_memory(value, other):
+                what = "is donated twice" if its.donated else f"shares memory with another argument or a captured array, {its}"
+                raise MutationError(
+                    f"jit: a donated array, {own}, {what}\n  Remedy: pass copies, or leave it out of donate_argnums and "
+                    f"donate_argnames.{at_user_line()}"
+                )

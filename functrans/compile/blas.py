@@ -295,7 +295,8 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
             [
                 letter(product.y.transposed), letter(product.x.transposed),
                 columns, rows, constant(k, INT), constant(one, type_),
-                matrix(y, product.y.apart), constant(product.y.lead, INT), matrix(x, product.x.apart), constant(product.x.lead, INT),
+                matrix(y, product.y.apart), constant(product.y.lead, INT),
+                matrix(x, product.x.apart), constant(product.x.lead, INT),
                 constant(zero, type_), matrix(out, m * n), constant(n, INT),
             ],
         )  # fmt: skip

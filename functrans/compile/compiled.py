@@ -35,6 +35,7 @@ class MemoryAnalysis:
         workspace: what native code keeps between its steps, shared by values that are not alive together.
         per_thread: what each thread needs beside it.
         between: what native code and NumPy's calls hand each other, at the most at once.
+        donated: of the results, those that take over the memory of donated arguments.
     """
 
     arguments: int
@@ -42,6 +43,7 @@ class MemoryAnalysis:
     workspace: int
     per_thread: int
     between: int
+    donated: int
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,9 @@ class Compiled:
     def memory_analysis(self) -> MemoryAnalysis:
         """What it holds while it runs."""
         description = self._executable.description
-        arguments = bytes_of((*self.program.inputs, *self.program.captured))
-        return MemoryAnalysis(
-            arguments, bytes_of(self.program.outputs), description.workspace, description.scratch, description.costs.between
-        )
+        arguments, results = bytes_of((*self.program.inputs, *self.program.captured)), bytes_of(self.program.outputs)
+        costs = description.costs
+        return MemoryAnalysis(arguments, results, description.workspace, description.scratch, costs.between, costs.donated)
 
     def cost_analysis(self) -> CostAnalysis:
         """What a call does; the first analysis of a process measures the machine, which takes some tenths of a second."""

@@ -11,7 +11,7 @@ the code itself holds no address. (Python/C API Reference Manual; NumPy C-API.)
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from llvmlite import ir
 
 from functrans.compile.arguments import Argument
+from functrans.compile.blas import repeated
 from functrans.compile.codegen import Library
 from functrans.core.types import ArrayType
 
@@ -32,7 +33,7 @@ VALUE_OFFSET = object.__basicsize__
 # Of the fields of an array object, counted from the address of its elements.
 NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 8, 16, 24, 40, 48
 # Of NumPy's flags.
-C_CONTIGUOUS, ALIGNED = 0x1, 0x100
+C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 # Where NumPy's C-API has its functions.
 ARRAY_EMPTY, ARRAY_SCALAR = 184, 60
 FASTCALL = 0x80
@@ -165,7 +166,8 @@ class EntryEmitter:
         axes = [INT(len(type_.shape)), self.words(type_.shape)]
         if strides is not None:
             axes.append(self.words([step * type_.dtype.itemsize for step in strides]))
-        data = b.call(self.checker(is_strided=strides is not None), [value, *types, *axes])
+        wanted = ALIGNED | (C_CONTIGUOUS if strides is None else 0) | (WRITEABLE if expected.donated else 0)
+        data = b.call(self.checker(is_strided=strides is not None), [value, *types, INT(wanted), *axes])
         self.require(b.icmp_unsigned("!=", data, ir.Constant(BYTES, None)))
         return data
 
@@ -179,17 +181,17 @@ class EntryEmitter:
         return b.bitcast(room, BYTES)
 
     def checker(self, *, is_strided: bool) -> ir.Function:
-        """The function that gives the address of an array's elements, or null if it is not of a type, dtype and shape,
-        and C-contiguous or of other strides."""
+        """The function that gives the address of an array's elements, or null if it is not of a type, dtype, flags and
+        shape, or has other strides."""
         name = "data_of_strided_array" if is_strided else "data_of_array"
         known = self.b.module.globals.get(name)
         if known is not None:
             return known
-        types = [BYTES, BYTES, BYTES, INT, WORD.as_pointer(), *[WORD.as_pointer()] * is_strided]
+        types = [BYTES, BYTES, BYTES, INT, INT, WORD.as_pointer(), *[WORD.as_pointer()] * is_strided]
         function = ir.Function(self.b.module, ir.FunctionType(BYTES, types), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        value, kind, description, ndim, lengths, *strides = function.args
+        value, kind, description, wanted, ndim, lengths, *strides = function.args
         b, outside = ir.IRBuilder(function.append_basic_block()), self.b
         self.b = b
         wrong = function.append_basic_block("wrong")
@@ -204,7 +206,6 @@ class EntryEmitter:
         require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), kind))
         require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + NDIM, INT), ndim))
         require(b.icmp_unsigned("==", self.field(value, DATA_OFFSET + DESCRIPTION, BYTES), description))
-        wanted = INT(ALIGNED if is_strided else ALIGNED | C_CONTIGUOUS)
         require(b.icmp_unsigned("==", b.and_(self.field(value, DATA_OFFSET + FLAGS, INT), wanted), wanted))
         own = self.field(value, DATA_OFFSET + DIMENSIONS, WORD.as_pointer())
         own_strides = self.field(value, DATA_OFFSET + STRIDES, WORD.as_pointer()) if is_strided else None
@@ -226,6 +227,24 @@ class EntryEmitter:
         b.ret(self.field(value, DATA_OFFSET, BYTES))
         self.b = outside
         return function
+
+    def require_apart(self, arrays: Sequence[tuple[ir.Value, Argument]]) -> None:
+        """Return `NotImplemented` if a donated array shares memory with another."""
+        b = self.b
+        filled = [(data, own) for data, own in arrays if own.array_type.shape and 0 not in own.array_type.shape]
+        filled.sort(key=lambda item: not item[1].donated)
+        count = sum(own.donated for _, own in filled)
+        if not count:
+            return
+        with b.goto_entry_block():
+            bounds = b.alloca(WORD, 2 * len(filled))
+        for place, (data, own) in enumerate(filled):
+            first, size = own.span
+            start = b.add(b.ptrtoint(data, WORD), WORD(first))
+            b.store(start, b.gep(bounds, [WORD(2 * place)]))
+            b.store(b.add(start, WORD(size)), b.gep(bounds, [WORD(2 * place + 1)]))
+        share = b.call(share_memory(b.module), [bounds, WORD(count), WORD(len(filled))])
+        self.require(b.not_(share))
 
     def made(self, type_: ArrayType) -> tuple[ir.Value | None, ir.Value]:
         """A new array and the address of its elements; for a scalar only room for it."""
@@ -275,6 +294,7 @@ def emit_entry(
     run: ir.Function,
     inputs: Sequence[Argument],
     results: Sequence[ArrayType],
+    homes: Mapping[int, int],
     *,
     workspace: int | None,
     is_parallel: bool,
@@ -285,6 +305,7 @@ def emit_entry(
 
     Args:
         run: the function to call, of a table of data pointers: inputs, results, the workspace; and the number of threads.
+        homes: of the results that are inputs written over, the place of this input.
         workspace: its size, if it is to be on the stack; else an array is passed after the inputs.
         is_parallel: whether the number of threads is passed as the last argument.
         releases: whether other Python threads may run meanwhile.
@@ -301,8 +322,10 @@ def emit_entry(
     def argument(place: int) -> ir.Value:
         return b.load(b.gep(objects, [WORD(place)]))
 
-    for place, expected_input in enumerate(inputs):
-        b.store(emitter.data_of(argument(place), expected_input), b.gep(table, [WORD(place)]))
+    found = [emitter.data_of(argument(place), expected_input) for place, expected_input in enumerate(inputs)]
+    for place, data in enumerate(found):
+        b.store(data, b.gep(table, [WORD(place)]))
+    emitter.require_apart(list(zip(found, inputs)))
     if workspace is None:
         scratch = emitter.field(argument(len(inputs)), DATA_OFFSET, BYTES)
     else:
@@ -312,7 +335,10 @@ def emit_entry(
         scratch = b.bitcast(room, BYTES)
     b.store(scratch, b.gep(table, [WORD(len(inputs) + len(results))]))
     number: ir.Value = emitter.call("PyLong_AsLong", WORD, argument(expected - 1)) if is_parallel else WORD(1)
-    made = [emitter.made(type_) for type_ in results]
+    made = [
+        (argument(homes[place]), found[homes[place]]) if place in homes else emitter.made(type_)
+        for place, type_ in enumerate(results)
+    ]
     for place, (_, data) in enumerate(made, len(inputs)):
         b.store(data, b.gep(table, [WORD(place)]))
     state = emitter.call("PyEval_SaveThread", BYTES) if releases else None
@@ -320,7 +346,10 @@ def emit_entry(
     if state is not None:
         emitter.call("PyEval_RestoreThread", ir.VoidType(), state)
     if may_fail:
-        emitter.give_up_if(b.icmp_signed("!=", failed, INT(0)), [array for array, _ in made if array is not None])
+        new = [array for place, (array, _) in enumerate(made) if array is not None and place not in homes]
+        emitter.give_up_if(b.icmp_signed("!=", failed, INT(0)), new)
+    for place in homes:
+        emitter.call("Py_IncRef", ir.VoidType(), made[place][0])
     values = [emitter.delivered(type_, *own) for type_, own in zip(results, made)]
     if len(values) == 1:
         b.ret(values[0])
@@ -330,6 +359,29 @@ def emit_entry(
             emitter.call("PyTuple_SetItem", INT, together, WORD(place), value)
         b.ret(together)
     return emitter.names
+
+
+def share_memory(module: ir.Module) -> ir.Function:
+    """The function that tells whether one of the first ranges of addresses meets another: of where the first and the
+    end of each are, how many are first ones, and how many there are."""
+    name = "share_memory"
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    function = ir.Function(module, ir.FunctionType(ir.IntType(1), [WORD.as_pointer(), WORD, WORD]), name)
+    function.linkage = "internal"
+    bounds, donated, count = function.args
+    b = ir.IRBuilder(function.append_basic_block())
+
+    def bound(place: ir.Value, end: int) -> ir.Value:
+        return b.load(b.gep(bounds, [b.add(b.mul(place, WORD(2)), WORD(end))]))
+
+    with repeated(b, WORD(0), donated) as one, repeated(b, b.add(one, WORD(1)), count) as other:
+        before = b.icmp_unsigned("<", bound(one, 0), bound(other, 1))
+        with b.if_then(b.and_(before, b.icmp_unsigned("<", bound(other, 0), bound(one, 1)))):
+            b.ret(ir.IntType(1)(1))
+    b.ret(ir.IntType(1)(0))
+    return function
 
 
 def stack_size(size: int) -> int | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from functrans.compile.arguments import Argument, in_layout
+from functrans.compile.arguments import Argument, check_apart, in_layout
 from functrans.compile.blas import one_thread_each, routine
 from functrans.compile.codegen import Library, load
 from functrans.compile.entry import NUMBERS, bind
@@ -23,7 +23,7 @@ from functrans.compile.threads import layer, threads
 from functrans.config import settings
 from functrans.core.primitive import Indexing, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, fail
-from functrans.core.trace import NUMPY_ERRORS, Evaluation, current, running
+from functrans.core.trace import NUMPY_ERRORS, Evaluation, current, running, scopes
 from functrans.core.types import ArrayType
 from functrans.errors import at_user_line
 from functrans.ops import structure
@@ -47,6 +47,7 @@ class Executable:
     def __init__(self, library: Library, description: Description, program: Program, arguments: Sequence[Argument]) -> None:
         self.library, self.description, self.program, self.arguments = library, description, program, arguments
         self.has_effect = program.has_effect
+        self.donates = any(argument.donated for argument in arguments)
         self.free: list[np.ndarray[Any, Any]] = []
         self.run = self.joined()
         call: Callable[..., Any] = partial(self.run, *program.values) if program.values else self.run
@@ -67,9 +68,18 @@ class Executable:
         Where an operation fails, NumPy raises its own error when the program is evaluated one operation at a time;
         effects that have happened by then do not happen again.
         """
+        given = (*self.program.values, *leaves)
+        values = list(map(as_taken, given, self.arguments))
+        if self.donates:
+            is_copied = any(value is not own for value, own in zip(given, values) if isinstance(value, np.ndarray))
+            if is_copied or scopes:
+                check_apart(given, self.arguments)  # native code does not see arrays that were copied for it
+            if scopes:  # the program may be evaluated again, on the arrays as they are now
+                values = [value.copy() if own.donated else value for value, own in zip(values, self.arguments)]
         with recorded() if self.has_effect else nullcontext() as record:
-            result = self.run(*map(as_taken, (*self.program.values, *leaves), self.arguments))
+            result = self.run(*values)
         if result is NotImplemented:
+            check_apart(given, self.arguments)
             with running(JIT), recorded(record.count if record else 0), np.errstate(all="ignore"):
                 return self.program.evaluate(leaves)
         return [result] if len(self.program.outputs) == 1 else list(result)

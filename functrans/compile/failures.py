@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from functrans.compile.arguments import Argument, Layouts, layouts_of
 from functrans.compile.codegen import build
+from functrans.compile.memory import plan
 from functrans.compile.steps import HostCall, KernelCall, NativeCall, read_by, steps, written_by
 from functrans.compile.stretch import Stretch
 from functrans.core.program import Equation, Program, Variable
@@ -83,5 +84,5 @@ def native_calls(program: Program, layouts: Layouts) -> list[NativeCall]:
 def build_alone(call: NativeCall, layouts: Layouts) -> None:
     """Compile one step."""
     module = ir.Module("alone")
-    Stretch(module, "run", {}, [call], list(dict.fromkeys(read_by(call))), list(written_by(call)), layouts)
+    Stretch(module, "run", {}, plan([call], list(dict.fromkeys(read_by(call))), list(written_by(call)), ()), layouts)
     build(module)

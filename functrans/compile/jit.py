@@ -15,6 +15,7 @@ import numpy as np
 
 from functrans import tree
 from functrans.compile.arguments import LARGE, Argument, arguments_of, layout_of, with_captured
+from functrans.compile.options import Chosen, chosen
 from functrans.compile.simplify import simplify
 from functrans.config import logger, settings
 from functrans.core.program import Program, without_dead_code
@@ -38,7 +39,11 @@ Static = tuple[dict[int, Any], dict[str, Any]]
 
 
 def jit(
-    function: Callable[..., Any], static_argnums: int | Sequence[int] = (), static_argnames: str | Sequence[str] = ()
+    function: Callable[..., Any],
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    donate_argnums: int | Sequence[int] = (),
+    donate_argnames: str | Sequence[str] = (),
 ) -> Jitted:
     """`function` compiled to machine code, once for each structure, shapes and dtypes of its arguments.
 
@@ -47,14 +52,23 @@ def jit(
             pytree, whose leaves are arguments as any other, or any object: setting one of its attributes
             stages again.
         static_argnums: positions of arguments that are part of the key: any hashable values.
-        static_argnames: names of keyword arguments that are.
+        static_argnames: names of arguments that are. If only one of the two is given, the other follows from the
+            function's signature, so that an argument may be passed by position or by name.
+        donate_argnums: positions of arguments whose arrays are given away: results of the same shape and dtype may
+            take over their memory, and are then the donated array objects themselves. Whether one is taken over
+            or not, its content is unspecified afterwards: go on with the results.
+        donate_argnames: names of arguments whose arrays are; the two follow from each other as above.
 
     Returns:
         A function of the same arguments. Arrays the function closes over are read at each call. A last, smaller
-        batch is a program of its own, compiled once and kept, as all are, among the 256 called last.
+        batch is a program of its own, compiled once and kept, as all are, among the 256 called last. Arrays of
+        less than 16,384 elements that are not C-contiguous are copied for a call; larger ones are read where they
+        lie, by a program for their strides, and copied only if they are not aligned.
 
     Raises:
         ConcretizationError: a Python branch or conversion needs a value.
+        MutationError: a donated array is read-only, or shares memory with another argument or an array the function
+            closes over.
         TypeError: a static argument is not hashable.
 
     Example:
@@ -62,10 +76,20 @@ def jit(
         >>> power = ft.jit(lambda x, n: x**n, static_argnums=1)
         >>> float(power(3.0, 2)), float(ft.grad(power)(3.0, 2))
         (9.0, 6.0)
+        >>> step = ft.jit(lambda w, dw: w - 0.5 * dw, donate_argnums=0)
+        >>> w = np.ones(3)
+        >>> step(w, np.ones(3)) is w, w
+        (True, array([0.5, 0.5, 0.5]))
     """
-    numbers = normalized("static_argnums", static_argnums, int)
-    names = normalized("static_argnames", static_argnames, str)
-    return Jitted(function, numbers, names, (jit, function, static_argnums, static_argnames))
+    static = chosen(function, "static", static_argnums, static_argnames)
+    donated = chosen(function, "donate", donate_argnums, donate_argnames)
+    if static & donated:
+        raise ValueError(
+            f"jit of {function_title(function)}: an argument is both static and donated\n  Remedy: donate arrays only; "
+            f"static arguments are Python values.{at_user_line()}"
+        )
+    recipe = jit, function, static_argnums, static_argnames, donate_argnums, donate_argnames
+    return Jitted(function, static, donated, recipe)
 
 
 class Jitted(Transformed):
@@ -76,11 +100,9 @@ class Jitted(Transformed):
             says why each was.
     """
 
-    def __init__(
-        self, function: Callable[..., Any], numbers: frozenset[int], names: frozenset[str], recipe: tuple[Any, ...]
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], static: Chosen, donated: Chosen, recipe: tuple[Any, ...]) -> None:
         super().__init__(function, self.by_key, recipe)
-        self.function, self.numbers, self.names = function, numbers, names
+        self.function, self.static, self.donated = function, static, donated
         self.specializations: OrderedDict[Hashable, Specialization] = OrderedDict()
         self.quick: Callable[..., Any] | None = None  # the program of the call before, if it can check its arguments itself
         self.compilations = 0
@@ -106,7 +128,7 @@ class Jitted(Transformed):
         if specialization is None:
             specialization = self.specialize(key, dynamic, static)
         result = tree.unflatten(specialization.program.output_structure, specialization(leaves))
-        if not (keywords or self.numbers or self.names or self.is_method):
+        if not (keywords or self.static or self.is_method):
             self.quick = specialization.quick
         return result
 
@@ -123,16 +145,16 @@ class Jitted(Transformed):
         """
         from functrans.compile.lowered import Lowered
 
-        _, leaves, (args, keywords), static = self.parts_of(args, keywords)
-        program = self.staged(args, keywords, static)
-        return Lowered(program, arguments_of(program.inputs, leaves))
+        _, leaves, dynamic, static = self.parts_of(args, keywords)
+        program = self.staged(*dynamic, static)
+        return Lowered(program, arguments_of(program.inputs, leaves, self.donations(dynamic, static)))
 
     def parts_of(
         self, args: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[Hashable, list[Any], tuple[tuple[Any, ...], dict[str, Any]], Static]:
         """The key of arguments, their leaves, the dynamic arguments and the static ones."""
         static: Static = ({}, {})
-        if self.numbers or self.names or self.is_method:
+        if self.static or self.is_method:
             args, keywords, static = self.split_static(args, keywords)
         leaves, structure = tree.flatten((args, keywords))
         key = structure, tuple([type_key(leaf) for leaf in leaves]), static_key(self.function, self, static)
@@ -140,13 +162,23 @@ class Jitted(Transformed):
 
     def split_static(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Static]:
         """The dynamic arguments, and the static ones by place and by name."""
-        fixed = {number % len(args) for number in self.numbers if -len(args) <= number < len(args)}
+        fixed = self.static.places(len(args))
         if args and is_instance(args[0], self) and tree.structure(args[0]) == tree.LEAF:
             fixed.add(0)
-        named = {name: keywords[name] for name in sorted(keywords) if name in self.names}
+        named = {name: keywords[name] for name in sorted(keywords) if name in self.static.names}
         static = {place: args[place] for place in sorted(fixed)}, named
         dynamic = tuple(value for place, value in enumerate(args) if place not in fixed)
-        return dynamic, {name: value for name, value in keywords.items() if name not in self.names}, static
+        return dynamic, {name: value for name, value in keywords.items() if name not in self.static.names}, static
+
+    def donations(self, dynamic: tuple[tuple[Any, ...], dict[str, Any]], static: Static) -> list[bool]:
+        """For each leaf of the dynamic arguments, whether it is donated."""
+        args, keywords = dynamic
+        count = len(args) + len(static[0])
+        donated = self.donated.places(count)
+        places = [place for place in range(count) if place not in static[0]]
+        flags = [tree.map(lambda leaf: place in donated, value) for place, value in zip(places, args)]
+        named = {name: tree.map(lambda leaf: name in self.donated.names, value) for name, value in keywords.items()}
+        return tree.leaves((tuple(flags), named))
 
     def staged(self, args: tuple[Any, ...], keywords: dict[str, Any], static: Static) -> Program:
         """The program of the function for these arguments."""
@@ -163,7 +195,8 @@ class Jitted(Transformed):
 
     def specialize(self, key: Hashable, dynamic: tuple[tuple[Any, ...], dict[str, Any]], static: Static) -> Specialization:
         """The program for these arguments, kept for the next call."""
-        specialization = Specialization(self.staged(*dynamic, static), partial(self.announce, key))
+        donations = self.donations(dynamic, static)
+        specialization = Specialization(self.staged(*dynamic, static), donations, partial(self.announce, key))
         if not specialization.is_inner:
             with self.lock:
                 specialization = self.specializations.setdefault(key, specialization)  # of several threads, the first's
@@ -207,8 +240,8 @@ class Specialization:
         has_effect: whether it does more than give results: then a transform that is under way gets its operations.
     """
 
-    def __init__(self, program: Program, announce: Callable[[], None]) -> None:
-        self.program = program
+    def __init__(self, program: Program, donations: Sequence[bool], announce: Callable[[], None]) -> None:
+        self.program, self.donations = program, donations
         self.announce = announce
         self.is_inner = any(isinstance(value, TracedValue) for value in program.values)
         self.has_effect = program.has_effect
@@ -226,8 +259,9 @@ class Specialization:
         if self.executable is None:
             with self.lock:
                 if self.executable is None:
+                    inputs = arguments_of(self.program.inputs, leaves, self.donations)
                     with np.errstate(all="ignore"):  # numbers of the program are converted, which is no operation of it
-                        executable = compiled(self.program, arguments_of(self.program.inputs, leaves), self.announce)
+                        executable = compiled(self.program, inputs, self.announce)
                     self.quick = quick_call(self.program, executable.call) if executable.call is not None else None
                     self.executable = executable
         results = self.executable(leaves)
@@ -291,14 +325,6 @@ def compiled(program: Program, inputs: Sequence[Argument], announce: Callable[[]
     if key is not None:
         disk.write(key, library.code, description)
     return Executable(library, description, program, arguments)
-
-
-def normalized(name: str, given: Any, kind: type) -> frozenset[Any]:
-    """The set of what a static_argnums or static_argnames argument names."""
-    items = (given,) if isinstance(given, kind) else tuple(given)
-    if not all(isinstance(item, kind) for item in items):
-        raise TypeError(f"jit: {name} must be of type {kind.__name__} or a sequence of them, got {given!r}{at_user_line()}")
-    return frozenset(items)
 
 
 def is_instance(value: Any, staged: Any) -> bool:

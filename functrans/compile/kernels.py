@@ -8,8 +8,8 @@ round to round in registers where the loops inside are reduced too, else in a bu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -62,11 +62,16 @@ WIDER = {np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.complex64): np.
 
 @dataclass(frozen=True, eq=False)
 class KernelCall:
-    """A kernel and the variables that are its inputs and outputs."""
+    """A kernel and the variables that are its inputs and outputs.
+
+    Attributes:
+        updates: of the variables it writes into the memory of an input, instead of an output's, this input.
+    """
 
     kernel: Kernel
     inputs: tuple[Variable, ...]
     outputs: tuple[Variable, ...]
+    updates: Mapping[Variable, Variable] = field(default_factory=dict)
 
 
 def kernel_calls(

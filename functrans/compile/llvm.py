@@ -448,14 +448,28 @@ class Emitter:
         """Emit a loop whose rounds are computed side by side, as many as there are lanes.
 
         The last round starts early enough to be whole: what it does again gives the same, but in what is carried
-        or combined, where it is left out.
+        or combined, where it is left out. Where it would read what was overwritten it has fewer lanes instead.
         """
-        b, extent = self.b, loop.index.extent
+        extent = loop.index.extent
+        first = [self.of(item.first) for item in loop.carried]
         if extent == 0:
-            self.values.update((result, self.of(item.first)) for item, result in zip(loop.carried, loop.results))
+            self.values.update(zip(loop.results, first))
             return
         lanes = lanes_of(self.kernel, loop)
         start, stop = self.bounds(loop, start, stop)
+        if extent % lanes == 0 or not overwrites(self.kernel, loop):
+            self.values.update(zip(loop.results, self.rounds_in_lanes(loop, lanes, start, stop, first)))
+            return
+        whole = WORD(extent - extent % lanes)
+        first = self.rounds_in_lanes(loop, lanes, start, self.lesser(stop, whole), first)
+        start = self.b.select(self.b.icmp_signed("<", start, whole), whole, start)
+        self.values.update(zip(loop.results, self.rounds_in_lanes(loop, extent % lanes, start, stop, first)))
+
+    def rounds_in_lanes(
+        self, loop: Loop, lanes: int, start: ir.Value, stop: ir.Value, before: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        """Emit rounds of a loop by a number of lanes; gives what is carried after them, from what it was `before`."""
+        b, extent = self.b, loop.index.extent
         own = [operation_of(loop, item) for item in loop.carried]
         first = [
             register_of(item.inside.dtype, lanes)(neutral(operation, item.inside.dtype))
@@ -464,7 +478,7 @@ class Emitter:
         self.lanes, self.lane, self.cleared = lanes, loop.index, set()
         counter, phis = self.begin(loop, start, stop, first)
         place = counter
-        if extent % lanes:
+        if extent % lanes and not overwrites(self.kernel, loop):
             last = WORD(extent - lanes)
             place = b.select(b.icmp_signed(">", counter, last), last, counter)
             numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
@@ -477,10 +491,11 @@ class Emitter:
             following = [b.select(self.repeated, phi, value) for phi, value in zip(phis, following)]
         self.end(loop, counter, lanes, stop, phis, following)
         self.lanes = self.lane = self.repeated = None
-        for item, operation, result, value in zip(loop.carried, own, loop.results, phis):
+        results = []
+        for item, operation, value, begun in zip(loop.carried, own, phis, before):
             dtype = item.inside.dtype
-            total = self.across(operation, dtype, value)
-            self.values[result] = self.apply(operation, [dtype, dtype], dtype, [self.of(item.first), total])
+            results.append(self.apply(operation, [dtype, dtype], dtype, [begun, self.across(operation, dtype, value)]))
+        return results
 
     def bounds(self, loop: Loop, start: ir.Value | None, stop: ir.Value | None) -> tuple[ir.Value, ir.Value]:
         """The first and the end of a loop's rounds."""
@@ -490,7 +505,11 @@ class Emitter:
         if loop.rounds is None:
             return WORD(0), extent
         start, end = map(self.address, loop.rounds)
-        return start, self.b.select(self.b.icmp_signed("<", end, extent), end, extent)
+        return start, self.lesser(end, extent)
+
+    def lesser(self, one: ir.Value, other: ir.Value) -> ir.Value:
+        """The lesser of two numbers."""
+        return self.b.select(self.b.icmp_signed("<", one, other), one, other)
 
     def widened(self, item: Carried) -> ir.Value:
         """The first value of a carried scalar, in lanes if the loop is inside a loop in lanes."""
@@ -529,6 +548,13 @@ class Emitter:
         head = counter.parent
         b.branch(head)
         b.position_at_end(head.terminator.operands[2])
+
+
+def overwrites(kernel: Kernel, loop: Loop) -> bool:
+    """Whether a loop writes into an input that it reads, so that no round may be run again."""
+    accesses = [statement for statement in walk(loop.body) if isinstance(statement, (Load, Store))]
+    read = {statement.buffer for statement in accesses if isinstance(statement, Load)}
+    return any(isinstance(s, Store) and s.buffer in read and s.buffer in kernel.inputs for s in accesses)
 
 
 def operation_of(loop: Loop, item: Carried) -> str:

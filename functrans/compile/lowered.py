@@ -9,12 +9,13 @@ import numpy as np
 
 from functrans import tree
 from functrans.compile.arguments import Argument, Layouts, layouts_of, memory_of, with_captured
-from functrans.compile.assemble import assemble
+from functrans.compile.assemble import assemble, planned, steps_of
 from functrans.compile.compiled import Compiled
 from functrans.compile.execute import Executable
+from functrans.compile.overwriting import is_idle
 from functrans.compile.python_text import python_text, run
 from functrans.compile.simplify import simplify
-from functrans.compile.steps import KernelCall, MatrixCall, ProductCall, Step, steps, written_by
+from functrans.compile.steps import KernelCall, MatrixCall, ProductCall, Step, written_by
 from functrans.core.program import Literal, Program
 from functrans.errors import describe_origin
 
@@ -51,7 +52,8 @@ class Lowered:
     def kernels(self) -> str:
         """The kernels as Python, each under the equations it computes and the user's lines; and calls of libraries."""
         program = simplify(self.program)
-        return "\n".join(map(step_text, steps(program, layouts_of(program, with_captured(program, self._inputs)))))
+        found = steps_of(planned(program, with_captured(program, self._inputs)))
+        return "\n".join(step_text(step) for step in found if not is_idle(step))
 
     def compile(self) -> Compiled:
         """The machine code."""
@@ -64,8 +66,9 @@ class Lowered:
         program = simplify(self.program)
         leaves = tree.leaves((args, keywords))
         values: dict[Any, Any] = dict(zip((*program.captured, *program.inputs), (*program.values, *leaves)))
-        layouts = layouts_of(program, with_captured(program, self._inputs))
-        for step in steps(program, layouts):
+        arguments = with_captured(program, self._inputs)
+        layouts = layouts_of(program, arguments)
+        for step in steps_of(planned(program, arguments)):
             values.update(zip(written_by(step), interpreted(step, values, layouts)))
         results = [atom.value if isinstance(atom, Literal) else values[atom] for atom in program.outputs]
         return tree.unflatten(program.output_structure, results)
@@ -88,10 +91,13 @@ def step_text(step: Step) -> str:
 def interpreted(step: Step, values: dict[Any, Any], layouts: Layouts) -> Sequence[Any]:
     """What a step writes, computed in Python; into what an earlier step has made of it, if one has."""
     if isinstance(step, KernelCall):
-        types = [variable.array_type for variable in step.outputs]
+        types = [variable.array_type for variable in written_by(step)]
         arrays = [values[v] if v in values else np.empty(v.array_type.shape, v.array_type.dtype) for v in step.outputs]
         inputs = [memory_of(values[v]) if v in layouts else np.ravel(values[v]) for v in step.inputs]
+        for source in step.updates.values():
+            inputs[step.inputs.index(source)] = inputs[step.inputs.index(source)].copy()
         run(step.kernel, *inputs, *(array.reshape(-1) for array in arrays))
+        arrays += [inputs[step.inputs.index(v)].reshape(t.shape) for v, t in zip(step.updates.values(), types[len(arrays) :])]
         return [array if t.shape else array.item() if t.weak else array[()] for t, array in zip(types, arrays)]
     equation = step.equation
     operands = [atom.value if isinstance(atom, Literal) else values[atom] for atom in equation.inputs]

@@ -67,12 +67,14 @@ class Costs:
         transcendentals: calls of exp, sin and the like.
         moved: bytes that steps read and write, each array once for each of them.
         between: bytes of the arrays that parts hand each other, at the most at once.
+        donated: bytes of the results that take over the memory of donated arguments.
     """
 
     flops: int
     transcendentals: int
     moved: int
     between: int
+    donated: int
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ Step = NativeCall | HostCall
 
 def written_by(step: Step) -> tuple[Variable, ...]:
     """The variables a step defines."""
-    return step.outputs if isinstance(step, KernelCall) else step.equation.outputs
+    return (*step.outputs, *step.updates) if isinstance(step, KernelCall) else step.equation.outputs
 
 
 def read_by(step: Step) -> tuple[Variable, ...]:

@@ -6,8 +6,6 @@ number of threads; it gives 1 if an operation failed, else 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from llvmlite import ir
 
 from functrans.compile.arguments import Layouts, first_byte
@@ -16,12 +14,12 @@ from functrans.compile.complex_parts import in_parts
 from functrans.compile.lapack import MatrixFunction, matrix_function_code, matrix_function_extent
 from functrans.compile.llvm import BYTES, INT, WORD, divisible, emit_kernel, may_fail, scratch_size
 from functrans.compile.loops import Kernel, check
-from functrans.compile.memory import plan
+from functrans.compile.memory import Plan
+from functrans.compile.overwriting import is_idle
 from functrans.compile.python_text import body_text
 from functrans.compile.steps import KernelCall, NativeCall, ProductCall, read_by, written_by
 from functrans.compile.threads import emit_parallel
 from functrans.config import settings
-from functrans.core.program import Variable
 
 __all__ = ["Stretch"]
 
@@ -34,8 +32,8 @@ class Stretch:
 
     Args:
         kernels: the functions of kernels that are in the module already, by their text.
-        inputs, results: what the table points to.
-        layouts: of those inputs that are not C-contiguous.
+        planned: the calls, what the table points to, and where all other values live.
+        layouts: of the inputs that are not C-contiguous.
 
     Attributes:
         run: the function.
@@ -49,15 +47,11 @@ class Stretch:
         module: ir.Module,
         name: str,
         kernels: dict[str, ir.Function],
-        calls: Sequence[NativeCall],
-        inputs: Sequence[Variable],
-        results: Sequence[Variable],
+        planned: Plan,
         layouts: Layouts,
     ) -> None:
         self.kernels = kernels
-        places = {variable: place for place, variable in enumerate((*inputs, *results))}
-        written = dict.fromkeys(variable for call in calls for variable in written_by(call))
-        planned = plan(calls, [variable for variable in written if variable not in places])
+        places = {variable: place for place, variable in enumerate((*planned.inputs, *planned.results))}
         self.workspace, self.scratch = planned.size, 0
         self.is_parallel = self.may_fail = False
         self.run = ir.Function(module, ir.FunctionType(INT, [BYTES.as_pointer(), WORD]), name)
@@ -71,17 +65,20 @@ class Stretch:
         self.pointers = {
             v: b.gep(b.load(b.gep(table, [WORD(place)])), [WORD(first_byte(v, layouts))]) for v, place in places.items()
         }
-        self.pointers |= {v: b.gep(room, [WORD(offset)]) for v, offset in planned.offsets.items()}
-        for call in calls:
-            self.call(call)
+        for variable, (owner, offset) in planned.places.items():
+            self.pointers[variable] = b.gep(room if owner is None else self.pointers[owner], [WORD(offset)])
+        for call in planned.calls:
+            if not is_idle(call):
+                self.call(call)
         b.ret(b.load(self.failed))
 
     def call(self, call: NativeCall) -> None:
         """Emit one call."""
-        pointers = [self.pointers[variable] for variable in (*read_by(call), *written_by(call))]
         if isinstance(call, KernelCall):
-            self.kernel(in_parts(call.kernel), pointers)
-        elif isinstance(call, ProductCall):
+            self.kernel(in_parts(call.kernel), [self.pointers[variable] for variable in (*call.inputs, *call.outputs)])
+            return
+        pointers = [self.pointers[variable] for variable in (*read_by(call), *written_by(call))]
+        if isinstance(call, ProductCall):
             self.product(call.product, pointers)
         else:
             self.matrices(call.function, pointers)

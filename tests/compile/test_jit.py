@@ -1,5 +1,8 @@
 """`jit`: the same numbers as without it, in any composition, and programs kept by types."""
 
+import pickle
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -145,3 +148,94 @@ def test_compilations_are_logged_with_their_reason(monkeypatch, caplog):
     assert "loss for (float64[3]): the first call" in first
     assert "float32[4] was float64[3]" in second
     assert "another structure" in third
+
+
+def powers(x, n=2, *, scale=1.0):
+    for _ in range(n - 1):
+        x = x * x
+    return x * scale
+
+
+def test_static_arguments_with_defaults_by_position_and_by_name():
+    for staged in (ft.jit(powers, static_argnums=1), ft.jit(powers, static_argnames="n"), ft.jit(powers, 1, "n")):
+        np.testing.assert_array_equal(staged(X), X**2)
+        np.testing.assert_array_equal(staged(X, 1), X)
+        np.testing.assert_array_equal(staged(X, n=3), X**4)
+        np.testing.assert_array_equal(staged(n=3, x=X), X**4)
+        np.testing.assert_array_equal(staged(X, 3, scale=2.0), 2 * X**4)
+    with pytest.raises(TypeError, match="static argument is not hashable(.|\n)*make the argument dynamic"):
+        ft.jit(powers, static_argnums=1)(X, n=X)
+
+
+def test_default_and_keyword_only_arguments_are_dynamic():
+    staged = ft.jit(lambda x, y=2.0, *rest, scale=1.0, **more: (x * y + sum(rest)) * scale + sum(more.values()))
+    for args, keywords in [((X,), {}), ((X, X), {}), ((X, X, X, 1.0), {"scale": X}), ((X,), {"y": X, "a": 1.0, "b": X})]:
+        np.testing.assert_array_equal(staged(*args, **keywords), staged.function(*args, **keywords))
+    assert staged.compilations == 4
+
+
+class Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x, *, shift=0.0):
+        return self.factor * x + shift
+
+    @ft.jit
+    def method(self, x):
+        return self.factor * x
+
+    @partial(ft.jit, static_argnums=2)
+    def repeated(self, x, times=1):
+        for _ in range(times):
+            x = self.factor * x
+        return x
+
+
+def test_what_is_called_may_be_any_callable():
+    scaled = Scaled(3.0)
+    for callable_ in (scaled, scaled.__call__, partial(scaled, shift=0.0), lambda x: 3.0 * x, partial(np.multiply, 3.0)):
+        np.testing.assert_array_equal(ft.jit(callable_)(X), 3 * X)
+    np.testing.assert_array_equal(ft.jit(scaled)(X, shift=X), 4 * X)
+    np.testing.assert_array_equal(scaled.method(X), 3 * X)
+    np.testing.assert_array_equal(Scaled.method(scaled, X), 3 * X)
+    np.testing.assert_array_equal(scaled.repeated(X, times=2), 9 * X)
+    scaled.factor = 2.0
+    np.testing.assert_array_equal(scaled.method(X), 2 * X)
+    np.testing.assert_array_equal(scaled.repeated(X, 2), 4 * X)
+    np.testing.assert_array_equal(ft.grad(lambda x: np.sum(scaled.method(x)))(X), [2.0] * 3)
+
+
+squared = ft.jit(np.square, donate_argnums=0)
+
+
+def test_jitted_functions_pickle():
+    for function in (squared, ft.jit(np.square, donate_argnums=0), ft.jit(powers, static_argnames="n", donate_argnums=0)):
+        x = X.copy()
+        loaded = pickle.loads(pickle.dumps(function))
+        np.testing.assert_array_equal(loaded(x), X**2)
+        assert loaded(x) is x
+    assert pickle.loads(pickle.dumps(Scaled(3.0).method))(X).tolist() == (3 * X).tolist()
+
+
+def test_options_name_arguments_that_there_are():
+    for options, message in [
+        ({"static_argnums": 3}, "static_argnums=3(.|\n)*no argument of it: 3"),
+        ({"donate_argnums": (0, -4)}, "no argument of it: -4"),
+        ({"static_argnames": ["n", "m"]}, "no argument of it: m(.|\n)*its signature"),
+        ({"static_argnums": 1, "donate_argnames": "n"}, "both static and donated(.|\n)*donate arrays only"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ft.jit(powers, **options)
+    for options in ({"static_argnums": "n"}, {"static_argnames": 1}, {"donate_argnums": [0.5]}, {"donate_argnames": None}):
+        with pytest.raises(TypeError, match="must be of type(.|\n)*test_jit.py"):
+            ft.jit(powers, **options)
+    np.testing.assert_array_equal(ft.jit(lambda *x, **y: x[1] * y["s"], static_argnums=5, donate_argnames="z")(X, X, s=2.0), 2 * X)
+
+
+def test_layouts_are_named_where_compilations_are_logged(monkeypatch, caplog):
+    monkeypatch.setattr(ft.config, "log_compiles", True)
+    total, large = ft.jit(np.sum), np.ones((150, 200))
+    total(large), total(large.T.copy().T)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "float64[150,200] of strides (1, 150) was float64[150,200]" in second and "strides" not in first

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import functrans as ft
-from functrans.compile import blas, kernels, llvm, nodes, stretch
+from functrans.compile import arguments as layouts
+from functrans.compile import blas, kernels, llvm, memory, nodes, stretch
 
 # Smooth operations, on any values.
 UNARY = [
@@ -92,6 +93,8 @@ SMALL_LIMITS = {
     stretch: {"GRANULE": 4},
     blas: {"WORTH_DIVIDING": 0, "SEVERAL": 2, "BLOCKS": 3, "GRANULE": 1},
     nodes: {"SMALL_MATRIX": 2, "LARGEST_INLINED": 50},
+    memory: {"LARGE": 1},
+    layouts: {"LARGE": 1},
 }
 
 
@@ -104,6 +107,16 @@ def small_limits():
                 patch.setattr(module, name, limit)
         patch.setattr(ft.config, "threads", 3)
         yield
+
+
+# The same elements otherwise in memory.
+LAYOUTS = [np.array, lambda x: np.array(x, order="F"), lambda x: np.flip(np.flip(x).copy()), lambda x: np.stack([x, x], -1)[..., 1]]
+
+
+def laid_out(arguments, seed):
+    """Copies of arrays, each in one of the layouts."""
+    generator = np.random.default_rng(seed)
+    return [LAYOUTS[generator.integers(len(LAYOUTS))](argument) if argument.ndim else argument for argument in arguments]
 
 
 def same(actual, expected, exact, precision):
@@ -132,7 +145,7 @@ def test_random_programs(seed, small):
     expected, exact = function(*arguments), function(*more)
     precision = np.finfo(arguments[0].dtype).eps
     with small_limits() if small else nullcontext():
-        lowered = ft.jit(function).lower(*arguments)
-        same(lowered.compile()(*arguments), expected, exact, precision)
-        same(lowered.interpret(*arguments), expected, exact, precision)
+        lowered = ft.jit(function, donate_argnums=(0, 1)).lower(*laid_out(arguments, seed))
+        same(lowered.compile()(*laid_out(arguments, seed)), expected, exact, precision)
+        same(lowered.interpret(*laid_out(arguments, seed)), expected, exact, precision)
         same(ft.jit(gradient)(*arguments), gradient(*arguments), gradient(*more), precision)

@@ -1,0 +1,68 @@
+"""What a call of a compiled function holds in memory beyond its arguments and results, in a process of its own.
+
+Read from /proc: the highest resident memory during a call, from which the memory before it and that of new results
+is taken away. The call before has loaded all code and started all threads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compiled import COMPILED
+from measure import in_new_process
+
+__all__ = ["CONTENDERS", "MEASURED", "held"]
+
+# By row, the arguments that are donated, whose memory the results take.
+MEASURED = {"5": (0,), "9": (), "10": (), "16": ()}
+CONTENDERS = {
+    "functrans": """
+import functrans as api
+import numpy as m
+given = lambda arguments: arguments
+finish = lambda value: value
+def forget():
+    compiled._executable.free.clear()
+""",
+    "jax": """
+import jax as api
+import jax.numpy as m
+api.config.update("jax_enable_x64", True)
+given = lambda arguments: api.tree.map(lambda leaf: m.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, arguments)
+finish = api.block_until_ready
+def forget():
+    pass
+""",
+}
+CODE = """
+import gc, json, sys
+sys.path.insert(0, {folder!r})
+import numpy as np
+from compiled import COMPILED
+{contender}
+def status(field):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+workload = COMPILED[{number}]
+function = api.jit(workload.build(m, api), donate_argnums={donated})
+compiled = function.lower(*given(workload.arguments())).compile()
+finish(compiled(*given(workload.arguments())))
+arguments = given(workload.arguments())
+forget()
+gc.collect()
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # the highest is from now on
+before = status("VmRSS")
+results = finish(compiled(*arguments))
+new = 0 if {donated} else sum(np.asarray(leaf).nbytes for leaf in api.tree.leaves(results))
+print(json.dumps(status("VmHWM") - before - new))
+"""
+# Every large allocation is given back to the system at once, so that the resident memory is what is held.
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "FUNCTRANS_DISK_CACHE": "0"}
+
+
+def held(number: int, contender: str) -> int:
+    """The bytes a call of a workload holds; a page if it is less than can be told."""
+    donated = MEASURED[COMPILED[number].row]
+    code = CODE.format(folder=str(Path(__file__).parent), contender=CONTENDERS[contender], number=number, donated=donated)
+    return max(4096, int(in_new_process(code, ENVIRONMENT)))
