@@ -92,7 +92,7 @@ class Splitter:
         following = [part for item in loop.carried for part in self.of(item.following)]
         carried = [Carried(*item) for item in zip(inside, first, following)]
         results = [scalar for result in loop.results for scalar in self.define(result)]
-        self.body.append(Loop(loop.index, body, carried, results, loop.rounds, loop.lanes))
+        self.body.append(Loop(loop.index, body, carried, results, loop.rounds, loop.lanes, loop.ordered))
 
     def compute(self, statement: Compute) -> None:
         """Write an operation: as it is on real numbers."""

@@ -126,3 +126,12 @@ def test_scatters_into_narrow_rows_are_not_divided(monkeypatch):
     expected = np.zeros(3)
     np.add.at(expected, rows, values)
     np.testing.assert_array_equal(gradient(np.zeros(3), values), expected)
+
+
+def test_complex_numbers_are_added_in_order():
+    generator = np.random.default_rng(0)
+    numbers, values = generator.integers(0, 50, size=100_000), generator.normal(size=(100_000, 2)) @ [1, 1j]
+    expected = np.zeros(50, np.complex128)
+    np.add.at(expected, numbers, values)
+    add = ft.jit(lambda x, numbers, values: ft.numpy.asarray(x).at[numbers].add(values))
+    np.testing.assert_array_equal(add(np.zeros(50, np.complex128), numbers, values), expected)
