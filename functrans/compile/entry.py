@@ -41,7 +41,8 @@ FASTCALL = 0x80
 ON_STACK = 8192
 PYTHON_FUNCTIONS = (
     "Py_IncRef", "Py_DecRef", "PyTuple_New", "PyTuple_SetItem", "PyFloat_FromDouble", "PyComplex_FromDoubles",
-    "PyLong_FromLongLong", "PyLong_AsLong", "PyLong_AsLongLongAndOverflow", "PyEval_SaveThread", "PyEval_RestoreThread",
+    "PyLong_FromLongLong", "PyLong_AsLong", "PyLong_AsLongLongAndOverflow", "PyObject_IsTrue",
+    "PyEval_SaveThread", "PyEval_RestoreThread",
 )  # fmt: skip
 # The classes of Python's numbers, by the kind of their dtype.
 NUMBERS = {"i": int, "f": float, "c": complex}
@@ -92,7 +93,7 @@ def resolved(name: str) -> int:
     return id(np.dtype(own).type if kind == "scalar" else OBJECTS[own])
 
 
-OBJECTS = {"ndarray": np.ndarray, "NotImplemented": NotImplemented, **{kind.__name__: kind for kind in NUMBERS.values()}}
+OBJECTS = {kind.__name__: kind for kind in (np.ndarray, bool, *NUMBERS.values())} | {"NotImplemented": NotImplemented}
 
 
 def bind(library: Library, entry: str, names: Sequence[str]) -> Callable[..., Any]:
@@ -156,6 +157,8 @@ class EntryEmitter:
     def data_of(self, value: ir.Value, expected: Argument) -> ir.Value:
         """The address of an argument's elements, if it has the type and the layout."""
         b, type_, strides = self.b, expected.array_type, expected.strides
+        if not type_.shape and type_.dtype.kind == "b":
+            return self.truth(value)
         if not type_.shape:
             own = f"object:{NUMBERS[type_.dtype.kind].__name__}" if type_.weak else f"scalar:{type_.dtype.name}"
             self.require(b.icmp_unsigned("==", self.field(value, TYPE_OFFSET, BYTES), self.load(own)))
@@ -170,6 +173,16 @@ class EntryEmitter:
         data = b.call(self.checker(is_strided=strides is not None), [value, *types, INT(wanted), *axes])
         self.require(b.icmp_unsigned("!=", data, ir.Constant(BYTES, None)))
         return data
+
+    def truth(self, value: ir.Value) -> ir.Value:
+        """The address of a truth value, Python's or NumPy's, as a byte."""
+        b, kind = self.b, self.field(value, TYPE_OFFSET, BYTES)
+        known = [b.icmp_unsigned("==", kind, self.load(own)) for own in ("scalar:bool", "object:bool")]
+        self.require(b.or_(*known))
+        with b.goto_entry_block():
+            room = b.alloca(ir.IntType(8))
+        b.store(b.trunc(self.call("PyObject_IsTrue", INT, value), ir.IntType(8)), room)
+        return b.bitcast(room, BYTES)
 
     def integer(self, value: ir.Value) -> ir.Value:
         """The address of a Python integer as a word, if it fits one."""

@@ -297,6 +297,14 @@ def test_numbers_of_mixed_kinds():
                         check(a, b, "mixed", 1)
 
 
+def test_numbers_go_to_machine_code_at_once():
+    for number in (True, 3, 2.5, 1 - 2j, *(dtype.type(1) for dtype in DTYPES)):
+        compiled = ft.jit(lambda x: (x == x, np.where(x == x, x, x)))
+        same, result = compiled(number)
+        assert same and result == number and np.asarray(result).dtype == np.asarray(number).dtype
+        assert compiled.quick(number) == (same, result)
+
+
 def test_complex_elements_are_moved_in_vectors():
     """Two wide loads and a shuffle each, where elements lie side by side."""
     x = np.ones(4096, np.complex64)
