@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["COMPILED", "Compiled"]
+__all__ = ["COMPILED", "Compiled", "generator"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Compiled:
     Attributes:
         bar: the highest ratio of run times functrans / JAX that is good enough.
         limit: what bounds functrans on this row.
+        share: of the time that each workload is run for.
     """
 
     row: str
@@ -31,6 +32,7 @@ class Compiled:
     bar: float
     limit: str
     rtol: float = 1e-8
+    share: float = 1.0
 
 
 def generator() -> np.random.Generator:

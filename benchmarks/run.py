@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from compiled import COMPILED, Compiled
+from elementary import ELEMENTARY
 from measure import assert_agreement, in_new_process, interleaved_minima, process_time
 from memory import CONTENDERS, MEASURED, held
 from workloads import WORKLOADS, Workload
@@ -127,7 +128,7 @@ def run_compiled(workload: Compiled, seconds: float) -> dict[str, Any]:
     calls = {"functrans": lambda: ours(*arguments)}
     if not missing:
         calls["jax"] = lambda: jax.block_until_ready(theirs(*converted))
-    times = interleaved_minima(calls, seconds)
+    times = interleaved_minima(calls, seconds * workload.share)
     name = f"row {workload.row}: {workload.name}"
     return row(name, times, {"jax": workload.bar}, missing, workload.limit, "s") | {"compiles": compiles}
 
@@ -140,17 +141,30 @@ def first_call(call: Callable[[], Any]) -> float:
 
 
 def geometric_means(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for the geometric mean of each kind of ratio to JAX's jit."""
-    pairs = {
-        "run time of rows 3 to 16": [
-            r["ratios"]["jax"] for r in rows if "jax" in r["ratios"] and not r["name"].startswith(("row 1a", "row 1b"))
-        ],
-        "first call": [r["compiles"]["functrans"] / r["compiles"]["jax"] for r in rows],
-        "first call in a process that finds the program on disk": [
-            r["compiles"]["functrans from disk"] / r["compiles"]["jax"] for r in rows
-        ],
+    """A line for the geometric mean of each kind of ratio to JAX's jit, over rows; of a row's workloads it is one number."""
+    kinds: dict[str, Callable[[dict[str, Any]], float]] = {
+        "run time of rows 3 to 16": lambda item: item["ratios"]["jax"],
+        "first call": lambda item: item["compiles"]["functrans"] / item["compiles"]["jax"],
+        "first call in a process that finds the program on disk": lambda item: (
+            item["compiles"]["functrans from disk"] / item["compiles"]["jax"]
+        ),
     }
-    return [f"Geometric mean of the ratios to JAX's jit, {name}: {geometric(found):.2f}." for name, found in pairs.items()]
+    lines = []
+    for name, ratio in kinds.items():
+        found: dict[str, list[float]] = {}
+        for item in rows:
+            number = number_of(item)
+            if not (name.startswith("run time") and number in ("1a", "1b")):
+                found.setdefault(number, []).append(ratio(item))
+        mean = geometric([geometric(ratios) for ratios in found.values()])
+        lines.append(f"Geometric mean of the ratios to JAX's jit, {name}: {mean:.2f}.")
+    return lines
+
+
+def number_of(item: dict[str, Any]) -> str:
+    """The number of a row of compiled workloads, else nothing."""
+    name: str = item["name"]
+    return name.split(":")[0].removeprefix("row ") if name.startswith("row ") else ""
 
 
 def geometric(ratios: list[float]) -> float:
@@ -268,7 +282,7 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    entries = [(item, peer, ratio) for item in rows for peer, ratio in item["ratios"].items()]
+    entries = [(item, peer, ratio) for item in charted(rows) for peer, ratio in item["ratios"].items()]
     figure, axes = plt.subplots(figsize=(9, 0.45 * len(entries) + 1.2))
     for place, (item, peer, ratio) in enumerate(reversed(entries)):
         axes.barh(place, ratio, color="tab:blue" if ratio <= 1 else "tab:red")
@@ -282,6 +296,16 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_xlabel("functrans / peer (marks: the bar to meet)")
     figure.tight_layout()
     figure.savefig(path, dpi=150)
+
+
+def charted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the chart: the elementary functions' are one, of their geometric mean and the bar to that."""
+    elementary = [item for item in rows if number_of(item) == "7" and "jax" in item["ratios"]]
+    others = [item for item in rows if number_of(item) != "7"]
+    if elementary:
+        mean = geometric([item["ratios"]["jax"] for item in elementary])
+        others.append({"name": f"row 7: mean of {len(elementary)}", "ratios": {"jax": mean}, "bars": {"jax": 0.4}})
+    return others
 
 
 def installed(name: str) -> str:
@@ -308,7 +332,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [run_workload(workload, 5.0 if options.quick else 20.0) for workload in WORKLOADS]
     first_call(lambda: ft.jit(np.dot)(np.ones((2, 2)), np.ones((2, 2))))  # loads the compiler
-    rows += [run_compiled(workload, 2.0 if options.quick else 8.0) for workload in COMPILED]
+    rows += [run_compiled(workload, 2.0 if options.quick else 8.0) for workload in (*COMPILED, *ELEMENTARY)]
     rows += [run_import(5 if options.quick else 15), *run_cold_start(3 if options.quick else 10), run_memory(), *run_held()]
     options.out.mkdir(parents=True, exist_ok=True)
     report = table(rows, machine())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 import functrans as ft
 from functrans.compile import arguments as layouts
@@ -20,7 +21,8 @@ from functrans.compile import blas, kernels, llvm, memory, nodes, stretch
 UNARY = [
     np.sin, np.cos, np.tanh, np.negative, np.square, np.arctan, np.arcsinh, lambda x: np.exp(np.sin(x)),
     lambda x: np.log(2 + np.cos(x)), lambda x: np.sqrt(1 + x * x), lambda x: np.tanh(x) ** 3, lambda x: 1 / (2 + x * x),
-    lambda x: np.log1p(np.square(np.sin(x))), lambda x: np.expm1(-x * x),
+    lambda x: np.log1p(np.square(np.sin(x))), lambda x: np.expm1(-x * x), special.erf, special.expit,
+    lambda x: np.cbrt(2 + np.sin(x)), lambda x: np.sinh(np.tanh(x)), lambda x: np.tan(np.sin(x)), lambda x: np.arcsin(np.sin(x) / 2),
 ]  # fmt: skip
 BINARY = [
     np.add, np.subtract, np.multiply, lambda x, y: x / (1 + y * y), lambda x, y: np.logaddexp(np.sin(x), y),

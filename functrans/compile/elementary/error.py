@@ -11,6 +11,7 @@ import math
 
 from functrans.compile.elementary.exponential import LN2, LOG2_E, UNDERFLOW, exp_of_reduced, held, scaled, series
 from functrans.compile.elementary.lane import (
+    Pair,
     Table,
     Value,
     copysign,
@@ -73,10 +74,6 @@ def erf(x: Value) -> Value:
     return where(size < NEAR[x.register.itemsize], fma(x, polynomial(x * x, ERF), x), copysign(beyond, x))
 
 
-# A number as the sum of it rounded and of what rounding left out.
-Pair = tuple[Value, Value]
-
-
 def erfc_near(x: Value, rest: Value | float) -> Pair:
     """erfc(x + rest), for x up to 1 / 2."""
     first, left = sum_of_ordered(1.0, -x)
@@ -107,20 +104,16 @@ def times_exponential(x: Pair, exponent: Pair) -> Pair:
     high, low = LN2[x[0].register.itemsize]
     r, left = sum_of_ordered(fma(n, -high, held_exponent), -fma(n, low, where(is_beyond, 0.0, exponent[1])))
     z, w = series(r)
-    growth = fma(z, w, r)
-    value, rest = sum_of_ordered(x[0], fma(x[0], growth, fma(x[0], fma(growth, left, left), x[1])))
+    growth, lost = sum_of_ordered(r, z * w)
+    value, rest = sum_of_ordered(x[0], fma(x[0], growth, fma(x[0], fma(growth, left, left + lost), x[1])))
     return scaled(value, integer), scaled(rest, integer)
-
-
-def erfc_beyond(x: Value, rest: Value | float, square: Pair) -> Pair:
-    """erfc(x + rest), for x from 1 / 2 on, where `square` is its square."""
-    return times_exponential(scaled_erfc(x, rest), square)
 
 
 def complement(x: Value, rest: Value | float, square: Pair) -> Value:
     """erfc(x + rest), where `square` is its square."""
     size = abs(x)
-    beyond, _ = erfc_beyond(size, where(x < 0, -rest, rest) if isinstance(rest, Value) else rest, square)
+    size_rest = where(x < 0, -rest, rest) if isinstance(rest, Value) else rest
+    beyond, _ = times_exponential(scaled_erfc(size, size_rest), square)
     return where(size < 0.5, erfc_near(x, rest)[0], where(x < 0, 2 - beyond, beyond))
 
 

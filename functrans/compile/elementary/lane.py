@@ -20,6 +20,7 @@ from functrans.compile.registers import Register, call_intrinsic
 
 __all__ = [
     "Format",
+    "Pair",
     "Table",
     "Value",
     "copysign",
@@ -82,6 +83,7 @@ class Value:
     value: ir.Value
 
     def made(self, value: ir.Value, register: Register | None = None) -> Value:
+        """What an instruction gives."""
         return Value(self.b, register or self.register, value)
 
     def like(self, other: Value | float) -> Value:
@@ -89,6 +91,7 @@ class Value:
         return other if isinstance(other, Value) else self.made(self.register(other))
 
     def method(self, floating: str, integer: str, other: Value | float) -> Value:
+        """What a method of the builder gives, of floats or of integers."""
         name = floating if self.register.kind == "f" else integer
         return self.made(getattr(self.b, name)(self.value, self.like(other).value))
 
@@ -180,6 +183,10 @@ class Value:
         return self.made(self.b.bitcast(self.value, register.type), register)
 
 
+# A number as the sum of it rounded and of what rounding left out.
+Pair = tuple[Value, Value]
+
+
 def format_of(x: Value) -> Format:
     """The format of a number, or of one with as many bits."""
     return FORMATS[x.register.itemsize]
@@ -247,11 +254,10 @@ def unless(beyond: Value, name: str, arguments: Sequence[Value], value: Value) -
 
 def polynomial(x: Value, terms: Sequence[float] | Table) -> Value:
     """The sum of terms[k] * x**k, by Horner's rule; the terms may differ by format."""
-    if isinstance(terms, Mapping):
-        terms = terms[x.register.itemsize]
-    total = x.like(terms[-1])
-    for term in reversed(terms[:-1]):
-        total = fma(total, x, term)
+    numbers: Sequence[float] = terms[x.register.itemsize] if isinstance(terms, Mapping) else terms
+    total = x.like(numbers[-1])
+    for number in reversed(numbers[:-1]):
+        total = fma(total, x, number)
     return total
 
 
@@ -267,7 +273,7 @@ def power_of_two(biased: Value) -> Value:
     return (biased << format_of(biased).mantissa).number
 
 
-def two_sum(x: Value, y: Value | float) -> tuple[Value, Value]:
+def two_sum(x: Value, y: Value | float) -> Pair:
     """x + y rounded, and what rounding left out (Knuth, The Art of Computer Programming 2, 4.2.2)."""
     y = x.like(y)
     total = x + y
@@ -275,13 +281,13 @@ def two_sum(x: Value, y: Value | float) -> tuple[Value, Value]:
     return total, (x - (total - second)) + (y - second)
 
 
-def sum_of_ordered(x: Value | float, y: Value) -> tuple[Value, Value]:
+def sum_of_ordered(x: Value | float, y: Value) -> Pair:
     """x + y rounded, and what rounding left out, where abs(x) >= abs(y) or x is 0 (Dekker 1971)."""
     total = y + x
     return total, y - (total - x)
 
 
-def two_product(x: Value, y: Value) -> tuple[Value, Value]:
+def two_product(x: Value, y: Value) -> Pair:
     """x * y rounded, and what rounding left out."""
     product = x * y
     return product, fma(x, y, -product)

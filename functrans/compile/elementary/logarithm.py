@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from functrans.compile.elementary.exponential import LN2, exp, exp2
 from functrans.compile.elementary.lane import (
+    Pair,
     Table,
     Value,
     copysign,
@@ -154,8 +155,8 @@ def logaddexp2(x: Value, y: Value) -> Value:
     return larger + parts_of(*sum_of_ordered(1.0, exp2(distance))).based((1.0, 0.0), LOG2_E[x.register.itemsize])
 
 
-def root_of_square(x: Value, more: float) -> tuple[Value, Value]:
-    """The square root of x**2 + more, rounded, and what rounding left out."""
+def root_of_square(x: Value, more: float) -> Pair:
+    """The square root of x**2 + more."""
     square, left = two_product(x, x)
     total, lost = two_sum(square, more)
     root = sqrt(total)
@@ -181,8 +182,8 @@ def arccosh(x: Value) -> Value:
     return where(x >= 1, log_of_sum(x, *root_of_square(x, -1.0)), math.nan)
 
 
-def log_of_ratio(x: tuple[Value, Value], y: tuple[Value, Value]) -> Value:
-    """log(x / y) of sums of two numbers."""
+def log_of_ratio(x: Pair, y: Pair) -> Value:
+    """log(x / y)."""
     ratio = x[0] / y[0]
     rest = (fma(-ratio, y[0], x[0]) + (x[1] - ratio * y[1])) / y[0]
     return with_limits(ratio, parts_of(ratio, rest).natural())

@@ -6,6 +6,7 @@ import math
 
 from functrans.compile.elementary.exponential import exp_of_reduced, held, scaled
 from functrans.compile.elementary.lane import (
+    Pair,
     Table,
     Value,
     copysign,
@@ -38,8 +39,8 @@ INVERSE_CBRT = (1.73070514, -1.28571606, 0.713322997, -0.158532992)
 SCALE: Table = {8: (2.0**500, 2.0**800), 4: (2.0**60, 2.0**100)}
 
 
-def log2_of(x: Value) -> tuple[Value, Value]:
-    """The logarithm to base 2 of a positive number, and what rounding left out of it: to 2**-66 of it, or 2**-36 in float32."""
+def log2_of(x: Value) -> Pair:
+    """The logarithm to base 2 of a positive number, to 2**-66 of it, or 2**-36 in float32."""
     k, m, _ = taken_apart(x)
     f = m - 1
     y, lost = sum_of_ordered(2.0, f)
