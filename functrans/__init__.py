@@ -2,7 +2,7 @@
 
 from functrans import debug, errors, nn, numpy, testing, tree
 from functrans.compile.jit import jit
-from functrans.compile.loading import load
+from functrans.compile.run.loading import load
 from functrans.config import settings as config
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from functrans.compile import disk
+from functrans.compile.store import disk
 
 __all__ = ["main"]
 

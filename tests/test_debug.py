@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import functrans as ft
-from functrans.compile.plain import NotPlain, program_data, program_of
-from functrans.compile.simplify import simplify
+from functrans.compile.rewrite.simplify import simplify
+from functrans.compile.store.plain import NotPlain, program_data, program_of
 from functrans.core.program import without_dead_code
 
 X = np.array([1.0, 2.0])

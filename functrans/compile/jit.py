@@ -16,7 +16,7 @@ import numpy as np
 from functrans import tree
 from functrans.compile.arguments import LARGE, Argument, arguments_of, layout_of, with_captured
 from functrans.compile.options import Chosen, chosen
-from functrans.compile.simplify import simplify
+from functrans.compile.rewrite.simplify import simplify
 from functrans.config import logger, settings
 from functrans.core.program import Program, without_dead_code
 from functrans.core.staging import function_title, stage
@@ -27,8 +27,8 @@ from functrans.errors import at_user_line
 from functrans.transforms.arguments import Transformed
 
 if TYPE_CHECKING:
-    from functrans.compile.execute import Executable
-    from functrans.compile.lowered import Lowered
+    from functrans.compile.run.execute import Executable
+    from functrans.compile.run.lowered import Lowered
 
 __all__ = ["Jitted", "jit"]
 
@@ -143,7 +143,7 @@ class Jitted(Transformed):
               b: float64[4] = multiply(a, a)
               c: float64[] = sum(b; axes=(0,))
         """
-        from functrans.compile.lowered import Lowered
+        from functrans.compile.run.lowered import Lowered
 
         _, leaves, dynamic, static = self.parts_of(args, keywords)
         program = self.staged(*dynamic, static)
@@ -309,8 +309,8 @@ def compiled(program: Program, inputs: Sequence[Argument], announce: Callable[[]
 
     The compiler is loaded at its first use, so that importing this package stays quick.
     """
-    from functrans.compile import disk
-    from functrans.compile.execute import Executable
+    from functrans.compile.run.execute import Executable
+    from functrans.compile.store import disk
 
     program = simplify(program)
     arguments = with_captured(program, inputs)
@@ -318,7 +318,7 @@ def compiled(program: Program, inputs: Sequence[Argument], announce: Callable[[]
     kept = disk.read(key) if key is not None else None
     if kept is not None:
         return Executable.from_code(*kept, program, arguments)
-    from functrans.compile.assemble import assemble
+    from functrans.compile.emit.assemble import assemble
 
     announce()
     library, description = assemble(program, arguments)

@@ -15,7 +15,9 @@ from scipy import special
 
 import functrans as ft
 from functrans.compile import arguments as layouts
-from functrans.compile import blas, kernels, llvm, memory, nodes, stretch
+from functrans.compile.emit import llvm, stretch
+from functrans.compile.machine import blas
+from functrans.compile.schedule import kernels, memory, nodes
 
 # Smooth operations, on any values.
 UNARY = [

@@ -1,0 +1,161 @@
+"""Simplification: a program to an equal one with fewer equations.
+
+Invariant: results are the same to the last bit, nan, infinities and signed zeros included, but that sums of
+float16 are rounded once; what a program captures stays captured by reference, and no result shares memory with it,
+with an argument or another result; what has an effect has it once, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+from functrans.compile.rewrite.expand import expanded
+from functrans.core.primitive import General, Primitive
+from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
+from functrans.core.trace import EVALUATION, running
+from functrans.ops import arithmetic, structure
+from functrans.transforms.custom import custom_call, gradient_stop
+
+__all__ = ["simplify"]
+
+
+def simplify(program: Program) -> Program:
+    """`program` without calls of functions, copies, neutral operations, repeated equations and dead code.
+
+    Operations that have no loops are written as others that have.
+    """
+    program = expanded(inlined(program))
+    replaced: dict[Variable, Atom] = {}
+    known: dict[Hashable, tuple[Variable, ...]] = {}
+    numbers: dict[Variable, Literal] = {}
+    equations = []
+    for equation in program.equations:
+        inputs = tuple(replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in equation.inputs)
+        if equation.primitive in (structure.broadcast_to, structure.reshape):
+            literal = as_number(inputs[0], numbers)
+            if literal is not None:
+                numbers[equation.outputs[0]] = literal
+        same = neutral(equation, inputs, numbers)
+        if same is not None:
+            replaced[equation.outputs[0]] = same
+            continue
+        key = equation_key(equation, inputs)
+        earlier = known.get(key) if key is not None else None
+        if earlier is not None:
+            replaced.update(zip(equation.outputs, earlier))
+            continue
+        if key is not None:
+            known[key] = equation.outputs
+        equations.append(Equation(equation.outputs, equation.primitive, inputs, equation.params, equation.origin))
+    outputs = [replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in program.outputs]
+    outputs = with_copies(program, equations, outputs)
+    return without_dead_code(
+        Program(
+            program.name,
+            program.inputs,
+            tuple(equations),
+            tuple(outputs),
+            program.captured,
+            program.values,
+            program.input_structure,
+            program.output_structure,
+        )
+    )
+
+
+def inlined(program: Program) -> Program:
+    """`program` with functions that have derivative rules of their own in place of calls of them."""
+    if not any(equation.primitive is custom_call for equation in program.equations):
+        return program
+    replaced: dict[Variable, Atom] = {}
+    captured, values, equations = list(program.captured), list(program.values), []
+
+    def current(atoms: tuple[Atom, ...]) -> tuple[Atom, ...]:
+        return tuple(replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in atoms)
+
+    for equation in program.equations:
+        inputs = current(equation.inputs)
+        if equation.primitive is not custom_call:
+            equations.append(replace(equation, inputs=inputs))
+            continue
+        with running(EVALUATION):
+            called = inlined(equation.params["call"].program([atom.array_type for atom in inputs]))
+        captured += called.captured
+        values += called.values
+        replaced.update(zip(called.inputs, inputs))
+        equations += [replace(inner, inputs=current(inner.inputs)) for inner in called.equations]
+        replaced.update(zip(equation.outputs, current(called.outputs)))
+    return Program(
+        program.name,
+        program.inputs,
+        tuple(equations),
+        current(program.outputs),
+        tuple(captured),
+        tuple(values),
+        program.input_structure,
+        program.output_structure,
+    )
+
+
+def with_copies(program: Program, equations: list[Equation], outputs: list[Atom]) -> list[Atom]:
+    """Outputs of which each array is one of its own, that the caller may write into: arguments and repeated ones are copied."""
+    taken: set[Atom] = {*program.inputs, *program.captured}
+    result: list[Atom] = []
+    for atom in outputs:
+        if isinstance(atom, Variable) and atom.array_type.shape:
+            if atom in taken:
+                own = Variable(atom.array_type)
+                equations.append(Equation((own,), structure.copy, (atom,), {}))
+                atom = own
+            taken.add(atom)
+        result.append(atom)
+    return result
+
+
+def equation_key(equation: Equation, inputs: tuple[Atom, ...]) -> Hashable | None:
+    """What equal equations have in common; None for calls, which are never taken together."""
+    if equation.has_effect or isinstance(equation.primitive, General):
+        return None
+    atoms = tuple(literal_key(atom) if isinstance(atom, Literal) else atom for atom in inputs)
+    key = equation.primitive, atoms, tuple(sorted(equation.params.items()))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def literal_key(literal: Literal) -> Hashable:
+    """A number with its type, and the sign of a zero."""
+    return type(literal.value), literal.array_type, repr(literal.value)
+
+
+# By operation, the place of an operand and the number that leaves the other operand as it is there.
+NEUTRAL: dict[Primitive, tuple[tuple[int, int], ...]] = {
+    arithmetic.multiply: ((0, 1), (1, 1)),
+    arithmetic.masked_multiply: ((0, 1), (1, 1)),
+    arithmetic.divide: ((1, 1),),
+}
+# Operations that leave an operand as it is where they do not change its type.
+IDENTITIES = {
+    arithmetic.positive, structure.copy, structure.broadcast_to, structure.reshape, structure.convert, gradient_stop,
+}  # fmt: skip
+
+
+def neutral(equation: Equation, inputs: tuple[Atom, ...], numbers: dict[Variable, Literal]) -> Atom | None:
+    """The operand an equation leaves as it is, in value and type; else None."""
+    primitive = equation.primitive
+    same: Atom | None = None
+    if primitive in IDENTITIES or primitive is arithmetic.integer_power and equation.params["exponent"] == 1:
+        same = inputs[0]
+    for place, number in NEUTRAL.get(primitive, ()):
+        literal = as_number(inputs[place], numbers)
+        if literal is not None and literal.value == number:
+            same = inputs[1 - place]
+    return same if same is not None and same.array_type == equation.outputs[0].array_type else None
+
+
+def as_number(atom: Atom, numbers: dict[Variable, Literal]) -> Literal | None:
+    """The number an atom is, or that all its elements are."""
+    return atom if isinstance(atom, Literal) else numbers.get(atom)

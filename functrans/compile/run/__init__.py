@@ -1,0 +1,1 @@
+"""Compiled programs: calling them, looking into them, saving and loading them."""

@@ -1,0 +1,56 @@
+"""Simplified programs: fewer equations, the same results, no calls of user functions."""
+
+import numpy as np
+
+import functrans as ft
+from functrans.compile.rewrite.simplify import simplify
+
+X = np.array([0.5, -1.5, 2.5])
+W = np.ones(3)
+
+
+@ft.custom_vjp
+def scaled(x, y):
+    return {"a": x * y * W, "b": 2.0}
+
+
+scaled.defvjp(lambda x, y: (scaled(x, y), (x, y)), lambda saved, ct: (ct["a"] * saved[1] * 5, ct["a"] * saved[0]))
+
+
+@ft.custom_jvp
+def outer(x):
+    result = scaled(x, np.sin(x))
+    return result["a"] + result["b"], x
+
+
+@outer.defjvp
+def outer_rule(primals, tangents):
+    return outer(*primals), (3 * tangents[0], tangents[0])
+
+
+def names(function, *arguments):
+    return [equation.primitive.name for equation in simplify(ft.make_program(function)(*arguments)).equations]
+
+
+def test_functions_with_rules_of_their_own_are_inlined():
+    def function(x):
+        return outer(x), outer(np.float64(2.0) * x[0]), ft.stop_gradient(x) * 2
+
+    assert {"custom_call", "stop_gradient"}.isdisjoint(names(function, X))
+    compiled = ft.jit(function)
+    for factor in (1.0, 2.0):
+        W[:] = factor
+        for actual, expected in zip(ft.tree.leaves(compiled(X)), ft.tree.leaves(function(X)), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-15)
+    for transform in (ft.grad, ft.hessian):
+        derivative = transform(lambda x: np.sum(outer(x)[0] ** 2))
+        np.testing.assert_allclose(ft.jit(derivative)(X), derivative(X), rtol=1e-13)
+
+
+def test_what_leaves_values_as_they_are_is_left_out():
+    assert names(lambda x: np.copy(x) * 1.0 + 0 * x, X) == ["multiply", "add"]
+    assert names(lambda x: np.sin(x) + np.sin(x), X) == ["sin", "add"]
+
+
+def test_only_results_that_are_not_new_are_copied():
+    assert names(lambda x: (x, np.sin(x), np.sin(x), x[0], 3.0), X) == ["sin", "getitem", "copy", "copy"]
