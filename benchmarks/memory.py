@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiled import COMPILED
 from measure import in_new_process
 
 __all__ = ["CONTENDERS", "MEASURED", "held"]
 
-# By row, the arguments that are donated, whose memory the results take.
-MEASURED = {"5": (0,), "9": (), "10": (), "16": ()}
+# Rows; where the first argument is donated, results take its memory.
+MEASURED = {"5", "9", "10", "16"}
 CONTENDERS = {
     "functrans": """
 import functrans as api
@@ -44,7 +43,7 @@ def status(field):
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 workload = COMPILED[{number}]
-function = api.jit(workload.build(m, api), donate_argnums={donated})
+function = workload.jitted(m, api)
 compiled = function.lower(*given(workload.arguments())).compile()
 finish(compiled(*given(workload.arguments())))
 arguments = given(workload.arguments())
@@ -54,7 +53,7 @@ with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # the highest is from now on
 before = status("VmRSS")
 results = finish(compiled(*arguments))
-new = 0 if {donated} else sum(np.asarray(leaf).nbytes for leaf in api.tree.leaves(results))
+new = 0 if workload.donates else sum(np.asarray(leaf).nbytes for leaf in api.tree.leaves(results))
 print(json.dumps(status("VmHWM") - before - new))
 """
 # Every large allocation is given back to the system at once, so that the resident memory is what is held.
@@ -63,6 +62,5 @@ ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "FUNCTRANS_DISK_CACHE": "0"}
 
 def held(number: int, contender: str) -> int:
     """The bytes a call of a workload holds; a page if it is less than can be told."""
-    donated = MEASURED[COMPILED[number].row]
-    code = CODE.format(folder=str(Path(__file__).parent), contender=CONTENDERS[contender], number=number, donated=donated)
+    code = CODE.format(folder=str(Path(__file__).parent), contender=CONTENDERS[contender], number=number)
     return max(4096, int(in_new_process(code, ENVIRONMENT)))

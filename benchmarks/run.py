@@ -103,34 +103,40 @@ def run_workload(workload: Workload, seconds: float) -> dict[str, Any]:
 
 def run_compiled(workload: Compiled, seconds: float) -> dict[str, Any]:
     """Times of calls of compiled functions, and of the first call: compiled, from disk, and by JAX."""
-    arguments = workload.arguments()
-    function = workload.build(np, ft)
+
+    def ours() -> Callable[[], Any]:
+        return workload.caller(workload.jitted(np, ft), workload.arguments())
+
     ft.config.disk_cache = False
-    compiles = {"functrans": first_call(lambda: ft.jit(function)(*arguments))}
+    compiles = {"functrans": first_call(ours())}
     with tempfile.TemporaryDirectory() as folder:
         ft.config.disk_cache, ft.config.cache_dir = True, folder
-        ft.jit(function)(*arguments)
-        compiles["functrans from disk"] = first_call(lambda: ft.jit(function)(*arguments))
+        ours()()
+        compiles["functrans from disk"] = first_call(ours())
         ft.config.disk_cache, ft.config.cache_dir = False, None
-    ours = ft.jit(function)
-    contenders, missing = {"functrans": lambda: ft.tree.leaves(ours(*arguments))}, []
+    calls, missing = {"functrans": ours()}, []
     try:
         import jax
     except ModuleNotFoundError as error:
         missing.append(f"jax ({error})")
     else:
         jax.config.update("jax_enable_x64", True)
-        theirs = jax.jit(workload.build(jax.numpy, jax))
-        converted = jax.tree.map(lambda leaf: jax.numpy.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, arguments)
-        compiles["jax"] = first_call(lambda: jax.block_until_ready(theirs(*converted)))
-        contenders["jax"] = lambda: jax.tree.leaves(jax.block_until_ready(theirs(*converted)))
-    assert_agreement({name: call() for name, call in contenders.items()}, workload.rtol)
-    calls = {"functrans": lambda: ours(*arguments)}
-    if not missing:
-        calls["jax"] = lambda: jax.block_until_ready(theirs(*converted))
+        theirs = workload.jitted(jax.numpy, jax)
+        compiles["jax"] = first_call(workload.caller(lambda *a: jax.block_until_ready(theirs(*a)), in_jax(workload.arguments())))
+        calls["jax"] = workload.caller(lambda *a: jax.block_until_ready(theirs(*a)), in_jax(workload.arguments()))
+    # Copies, since a donated result is written over by the next call.
+    results = {name: [np.array(leaf) for leaf in ft.tree.leaves(call())] for name, call in calls.items()}
+    assert_agreement(results, workload.rtol)
     times = interleaved_minima(calls, seconds * workload.share)
     name = f"row {workload.row}: {workload.name}"
     return row(name, times, {"jax": workload.bar}, missing, workload.limit, "s") | {"compiles": compiles}
+
+
+def in_jax(arguments: Any) -> Any:
+    """Arguments with JAX's arrays in place of NumPy's."""
+    import jax
+
+    return jax.tree.map(lambda leaf: jax.numpy.array(leaf) if isinstance(leaf, np.ndarray) else leaf, arguments)
 
 
 def first_call(call: Callable[[], Any]) -> float:

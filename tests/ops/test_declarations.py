@@ -11,9 +11,8 @@ from functrans.core.primitive import PRIMITIVES, Composite, Elementwise, General
 from functrans.core.types import type_of
 from functrans.testing import check_declaration, check_derivatives, check_types, complex_samples
 
-# Rules of calls and effects are tested through the functions that make them.
-# Tested elsewhere: they call functions, have effects, need an axis to be mapped, or take no operands to be differentiated
-# (`positions`, which the compiler makes the places of extrema of: see tests/compile/schedule/test_dtypes.py).
+# Rules of calls and effects are tested through the functions that make them; `positions` has no operands, and is tested
+# through the places of extrema that the compiler makes of it.
 WITHOUT_SAMPLES = {"axis_sum", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "positions", "stop_gradient"}
 SAMPLED = [primitive for name, primitive in sorted(PRIMITIVES.items()) if primitive.samples is not None]
 
