@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from functrans.core.primitive import Primitive, Reduction
+from functrans.core.primitive import General, Indexing, Primitive, Reduction
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.ops import arithmetic, reduction, structure
 from functrans.ops.contraction import contract
 
-__all__ = ["COMPARISONS", "expanded"]
+__all__ = ["COMPARISONS", "expanded", "has_empty"]
 
 FLOAT16, FLOAT32, UINT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.uint64)
 
@@ -49,9 +49,45 @@ def expanded(program: Program) -> Program:
     """`program` in equations that have loops, as far as rules go."""
     equations: list[Equation] = []
     for equation in program.equations:
-        rule = RULES.get(equation.primitive)
+        rule = without_elements if has_empty(equation) else RULES.get(equation.primitive)
         equations += (rule(equation, Expansion(equation)) if rule is not None else None) or [equation]
     return replace(program, equations=tuple(equations))
+
+
+def has_empty(equation: Equation) -> bool:
+    """Whether an operand or a result of an equation has no elements."""
+    return any(0 in atom.array_type.shape for atom in (*equation.inputs, *equation.outputs))
+
+
+def without_elements(equation: Equation, expansion: Expansion) -> list[Equation] | None:
+    """An array of no elements, or what is made of none, as a number that is broadcast; an update by none as a copy."""
+    primitive = equation.primitive
+    if isinstance(primitive, General):
+        return None
+    out = equation.outputs[0].array_type
+    if isinstance(primitive, Indexing):
+        if any(0 not in atom.array_type.shape for atom in equation.inputs[primitive.differentiated :]):
+            return None  # NumPy looks whether they are out of bounds
+        if primitive.differentiated == 2:
+            return expansion.last(structure.copy, equation.inputs[0])
+    if primitive in MADE_OF_NONE or 0 in out.shape and not is_undefined(equation):
+        number = Literal(out.dtype.type(MADE_OF_NONE.get(primitive, 0)))
+        return expansion.last(structure.broadcast_to, number, shape=out.shape)
+    return None
+
+
+def is_undefined(equation: Equation) -> bool:
+    """Whether an equation asks for the extremum, or its place, along an axis of length 0."""
+    if not isinstance(equation.primitive, Reduction):
+        return False
+    return any(equation.inputs[0].array_type.shape[axis] == 0 for axis in equation.params["axes"])
+
+
+# The elements of what operations make of arrays that have none.
+MADE_OF_NONE: dict[Primitive, int] = {
+    reduction.sum: 0, reduction.any: 0, reduction.all: 1, reduction.prod: 1, contract: 0,
+    structure.pad: 0, structure.fold: 0, structure.diagonal_embed: 0,
+}  # fmt: skip
 
 
 def in_float32(equation: Equation, expansion: Expansion) -> list[Equation] | None:

@@ -29,6 +29,7 @@ from functrans.compile.loops import (
 )
 from functrans.compile.machine.casts import can_convert
 from functrans.compile.machine.registers import in_registers
+from functrans.compile.rewrite.expand import has_empty
 from functrans.compile.schedule.dtypes import loop_types, may_overflow
 from functrans.compile.schedule.places import selection, slice_range
 from functrans.core.primitive import Elementwise, Primitive
@@ -64,7 +65,7 @@ def is_inlined(equation: Equation) -> bool:
     if primitive not in ELEMENTS or not all(in_registers(atom.array_type.dtype) for atom in equation.inputs):
         return False
     if primitive is indexing.getitem:
-        return True
+        return not has_empty(equation)
     if primitive in (indexing.index_set, indexing.index_add):
         return len(equation.inputs) == 2 and has_unit_steps(equation)
     if primitive is structure.pad:
@@ -235,8 +236,6 @@ class Builder:
         place = self.choose(negative, self.compute("add", [place, end], INTEGER), place)
         inside = [self.compute("greater_equal", [place, zero], BOOLEAN), self.compute("less", [place, end], BOOLEAN)]
         self.body.append(Require(self.compute("logical_and", inside, BOOLEAN)))
-        if not length:
-            return Affine()
         last = Constant(length - 1, INTEGER)
         held = Index(length)
         clamped = self.compute("minimum", [self.compute("maximum", [place, zero], INTEGER), last], INTEGER)
@@ -375,15 +374,12 @@ def of_flip(builder: Builder, equation: Equation, indices: Indices) -> Operand:
 
 def of_pad(builder: Builder, equation: Equation, indices: Indices) -> Operand:
     (atom,), low = equation.inputs, equation.params["low"]
-    dtype = atom.array_type.dtype
-    if not math.prod(atom.array_type.shape):
-        return Constant(0, dtype)
     conditions, places = [], []
     for index, before, length in zip(indices, low, atom.array_type.shape):
         condition, place = builder.inside(index + -before, length)
         conditions.append(condition)
         places.append(place)
-    return builder.choose(builder.all_of(conditions), builder.read(atom, tuple(places)), Constant(0, dtype))
+    return builder.choose(builder.all_of(conditions), builder.read(atom, tuple(places)), Constant(0, atom.array_type.dtype))
 
 
 def of_triangle(builder: Builder, equation: Equation, indices: Indices) -> Operand:
@@ -401,9 +397,7 @@ def of_diagonal(builder: Builder, equation: Equation, indices: Indices) -> Opera
 
 
 def of_getitem(builder: Builder, equation: Equation, indices: Indices) -> Operand:
-    x = equation.inputs[0]
-    places = builder.selected(equation, 1, indices)
-    return builder.read(x, places) if math.prod(x.array_type.shape) else Constant(0, x.array_type.dtype)
+    return builder.read(equation.inputs[0], builder.selected(equation, 1, indices))
 
 
 def of_windows(builder: Builder, equation: Equation, indices: Indices) -> Operand:
@@ -509,8 +503,6 @@ def of_update(builder: Builder, equation: Equation, indices: Indices) -> Operand
     shape = value.array_type.shape
     held = tuple(index if n != 1 else Affine() for index, n in zip(own[len(own) - len(shape) :], shape))
     old = builder.convert(builder.read(x, indices), dtype)
-    if not math.prod(shape):
-        return old
     new = builder.convert(builder.read(value, held), dtype)
     if equation.primitive is indexing.index_add:
         new = builder.compute("add", [old, new], dtype)

@@ -19,6 +19,7 @@ from functrans.compile.machine.blas import matrix_product
 from functrans.compile.machine.casts import can_convert
 from functrans.compile.machine.registers import in_registers
 from functrans.compile.machine.vector_math import FUNCTIONS
+from functrans.compile.rewrite.expand import has_empty
 from functrans.compile.schedule.elements import Axes, Definitions, is_inlined, is_view, operand_axes
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
@@ -110,7 +111,7 @@ def is_scattered(equation: Equation) -> bool:
     types = [atom.array_type for atom in equation.inputs]
     if equation.primitive is structure.fold:
         return in_registers(types[0].dtype)
-    is_update = equation.primitive in (indexing.index_set, indexing.index_add) and len(types) > 2
+    is_update = equation.primitive in (indexing.index_set, indexing.index_add) and len(types) > 2 and not has_empty(equation)
     return is_update and all(in_registers(t.dtype) for t in types) and can_convert(types[1].dtype, types[0].dtype)
 
 
