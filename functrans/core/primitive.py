@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from functrans.core.trace import current
-from functrans.core.types import ArrayType, Shape, result_dtype, ufunc_dtype, uniform
+from functrans.core.types import PYTHON_SCALARS, ArrayType, Shape, result_dtype, ufunc_dtype, uniform
 
 __all__ = [
     "Composite",
@@ -189,12 +189,22 @@ class Elementwise(Primitive):
 
 def bound(partial: Callable[..., Any], places: tuple[int, ...], names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
     """`partial` as a function of the saved values, at `places`, and of the parameters, by name."""
-    if names:
-        return lambda saved, params: partial(*[saved[place] for place in places], **{name: params[name] for name in names})
-    if len(places) == 1:
-        (only,) = places
-        return lambda saved, params: partial(saved[only])
-    return lambda saved, params: partial(*[saved[place] for place in places])
+
+    def apply(saved: Any, params: Any) -> Any:
+        values = [saved[place] for place in places]
+        own = {name: params[name] for name in names}
+        try:
+            return partial(*values, **own)
+        except ZeroDivisionError:
+            return divided_by_numpy(partial, values, own)
+
+    return apply
+
+
+def divided_by_numpy(partial: Callable[..., Any], values: Sequence[Any], params: dict[str, Any]) -> Any:
+    """A partial that divides Python numbers by 0, which raises, as NumPy's numbers have it: inf or nan."""
+    result = partial(*[np.asarray(value)[()] if type(value) in PYTHON_SCALARS else value for value in values], **params)
+    return result.item() if all(type(value) in PYTHON_SCALARS for value in values) else result
 
 
 @lru_cache(maxsize=4096)
