@@ -26,6 +26,8 @@ __all__ = ["emit_parallel", "layer", "threads"]
 
 WORD = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()
+# How often a thread that waits looks again before it goes to sleep: about a quarter of a millisecond.
+SPINS = "5000"
 _forked = False
 _workqueue = Lock()
 
@@ -44,13 +46,15 @@ def layer() -> str:
     chosen = os.environ.get("NUMBA_THREADING_LAYER", "default").lower()
     if "numba" not in sys.modules and chosen in ("default", "omp") and not has_tbb():
         try:
-            return launch(extension_module("numba.np.ufunc.omppool"))
+            with short_spins():
+                return launch(extension_module("numba.np.ufunc.omppool"))
         except ImportError:
             pass  # no OpenMP: Numba knows what to take
     from numba.np.ufunc import parallel
 
     try:
-        parallel._launch_threads()  # type: ignore[no-untyped-call]
+        with short_spins():
+            parallel._launch_threads()  # type: ignore[no-untyped-call]
     except Exception as error:
         raise CompilationError(
             f"jit: Numba's thread pool did not start, with NUMBA_THREADING_LAYER={chosen}: {str(error).splitlines()[0]}"
@@ -66,6 +70,24 @@ def has_tbb() -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def short_spins() -> Iterator[None]:
+    """Within it, GNU's OpenMP is loaded such that threads that wait go to sleep soon, unless the user said how long.
+
+    By itself it spins for milliseconds. Where other processes want the processors too, a thread that waits then keeps
+    those from running that it waits for. (Measured so, beside another process on two processors: a training step of
+    3.5 ms takes 50 ms and more, and 12 with short spins.)
+    """
+    if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def launch(pool: Any) -> str:

@@ -84,15 +84,16 @@ def test_callers_at_once_and_forks(layer, tmp_path):
 
 
 SHARED_POOL = """
-import sys
+import os, sys
 import numpy as np
 import functrans as ft
 
+before = dict(os.environ)
 x = np.random.default_rng(0).normal(size=(400, 500))
 compiled = ft.jit(lambda x: np.sum(np.tanh(x) ** 2, axis=1))
 expected = np.sum(np.tanh(x) ** 2, axis=1)
 assert np.allclose(compiled(x), expected, rtol=1e-12)
-assert "numba" not in sys.modules
+assert "numba" not in sys.modules and dict(os.environ) == before
 
 import numba
 
