@@ -112,6 +112,15 @@ def test_copies_are_shown():
     assert "copy" in flat.lower(BASE.T).kernels() and "copy" not in flat.lower(BASE[:, :180].reshape(150, 2, 90)).kernels()
 
 
+def test_products_of_matrices_in_any_order():
+    x = np.random.default_rng(0).normal(size=(40, 30, 30))
+    product = ft.jit(lambda x: (np.einsum("ijk,ikl->ijl", x, x), np.einsum("ijk,ilk->jl", x, x)))
+    spread = np.repeat(x, 2, axis=2)[::-1, :, ::2]
+    for view in (x[::-1], x[::-2], x[:, ::-1], x[::-1, :, ::-1], x[::-1, 2:29, 3:], x[::-1].swapaxes(1, 2), spread):
+        for actual, expected in zip(product(view), product(view.copy())):
+            np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_a_transpose_is_no_copy_before_a_product():
     compiled = ft.jit(lambda x, w: (x @ w.T, x.T @ x)).lower(BASE, np.ones((80, 360))).compile()
     assert compiled.memory_analysis().workspace == 0

@@ -20,6 +20,7 @@ from functrans.compile.schedule.memory import Plan
 from functrans.compile.schedule.overwriting import is_idle
 from functrans.compile.schedule.steps import KernelCall, NativeCall, ProductCall, read_by, written_by
 from functrans.config import settings
+from functrans.core.program import Variable
 
 __all__ = ["Stretch"]
 
@@ -50,7 +51,7 @@ class Stretch:
         planned: Plan,
         layouts: Layouts,
     ) -> None:
-        self.kernels = kernels
+        self.kernels, self.layouts = kernels, layouts
         places = {variable: place for place, variable in enumerate((*planned.inputs, *planned.results))}
         self.workspace, self.scratch = planned.size, 0
         self.is_parallel = self.may_fail = False
@@ -79,9 +80,13 @@ class Stretch:
             return
         pointers = [self.pointers[variable] for variable in (*read_by(call), *written_by(call))]
         if isinstance(call, ProductCall):
-            self.product(call.product, pointers)
+            self.product(call.product, [self.first(v, pointer) for v, pointer in zip(read_by(call), pointers)] + pointers[-1:])
         else:
             self.matrices(call.function, pointers)
+
+    def first(self, variable: Variable, pointer: ir.Value) -> ir.Value:
+        """A pointer to a value's element at index 0, which is not the first in memory where strides are negative."""
+        return self.b.gep(pointer, [WORD(-first_byte(variable, self.layouts))])
 
     def kernel(self, kernel: Kernel, pointers: list[ir.Value]) -> None:
         """A call of a kernel, by several threads if it is worth it."""
