@@ -340,7 +340,7 @@ def static_key(function: Callable[..., Any], staged: Any, static: Static) -> Has
     instances = [Instance(value) for value in places.values() if is_instance(value, staged)]
     rest = {place: value for place, value in places.items() if not is_instance(value, staged)}
     leaves, structure = tree.flatten((rest, named))
-    key = structure, tuple((type(leaf), leaf) for leaf in leaves), tuple(instances)
+    key = structure, tuple(map(value_key, leaves)), tuple(instances)
     try:
         hash(key)
     except TypeError as error:
@@ -349,6 +349,11 @@ def static_key(function: Callable[..., Any], staged: Any, static: Static) -> Has
             f"\n  Remedy: pass a value with __hash__ and __eq__, or make the argument dynamic.{at_user_line()}"
         ) from error
     return key
+
+
+def value_key(value: Any) -> Hashable:
+    """What a static value is compared by; floats by all their digits and their sign, which 0 and -0 differ in."""
+    return type(value), repr(value) if type(value) in (float, complex) else value
 
 
 class Instance:
@@ -374,4 +379,4 @@ class Instance:
 
 def unchanged(old: Any, new: Any) -> bool:
     """Whether an attribute still holds the same object, or an equal Python scalar."""
-    return old is new or type(old) is type(new) and type(old) in PYTHON_SCALARS and old == new
+    return old is new or type(old) is type(new) and type(old) in PYTHON_SCALARS and value_key(old) == value_key(new)

@@ -71,6 +71,13 @@ def test_static_arguments():
         staged(2.0, np.ones(2), flip=True)
 
 
+def test_static_numbers_that_are_equal_but_differ():
+    signed = ft.jit(lambda x, n: np.copysign(x, n), static_argnums=1)
+    assert [signed(2.0, zero) for zero in (0.0, -0.0, 0.0)] == [2.0, -2.0, 2.0]
+    signed(2.0, float("nan")), signed(2.0, float("nan"))
+    assert len(signed.specializations) == 3
+
+
 def test_branching_on_a_staged_value_teaches():
     with pytest.raises(
         ft.errors.ConcretizationError, match=r"jit: bool\(\) was asked of a traced bool\[\](.|\n)*np.where(.|\n)*x if x > 0"
