@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from functrans.core.tracer import operand
-from functrans.core.types import dtype_of, shape_of
+from functrans.core.types import PYTHON_SCALARS, dtype_of, result_dtype, shape_of, type_of
 from functrans.errors import UnsupportedError, at_user_line
 from functrans.numpy.elementwise import where
 from functrans.numpy.joining import concatenate
@@ -59,7 +59,12 @@ def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = Fa
 
 @implements(np.percentile)
 def percentile(a: Any, q: Any, axis: Any = None, out: Any = None, *others: Any, **keywords: Any) -> Any:
-    return quantile(a, np.true_divide(q, 100), axis, out, *others, **keywords)
+    return quantile(a, hundredths(q), axis, out, *others, **keywords)
+
+
+def hundredths(q: Any) -> Any:
+    """Percent as parts of one, weak where they are."""
+    return q / 100 if type(q) in PYTHON_SCALARS else np.true_divide(q, 100)
 
 
 # The continuous definitions of Hyndman and Fan, Sample quantiles in statistical packages (1996).
@@ -73,6 +78,8 @@ ROUNDINGS = {
     "nearest": np.rint,
     "midpoint": lambda position: 0.5 * (np.floor(position) + np.ceil(position)),
 }
+# Those that give an element as it is.
+ELEMENTS = {"lower", "higher", "nearest"}
 
 
 def place_of(q: Any, number: Any, method: str) -> Any:
@@ -127,7 +134,10 @@ def sorted_quantile(a: Any, q: Any, axis: Any, method: str, keepdims: bool, weig
         raise UnsupportedError(
             f"np.quantile: weights= is not supported on traced values\n  Remedy: leave it out.{at_user_line()}"
         )
-    a, q = floating(a), operand(q)
+    a, q = operand(a), operand(q)
+    is_element = method in ELEMENTS
+    dtype = dtype_of(a) if is_element else weighted_dtype(a, q)
+    a = a if is_element else floating(a)
     shape = shape_of(a)
     axes = normalize_axes(axis, len(shape), "quantile")
     kept = [i for i in range(len(shape)) if i not in axes]
@@ -139,28 +149,40 @@ def sorted_quantile(a: Any, q: Any, axis: Any, method: str, keepdims: bool, weig
         ranks = broadcast_values(ranks, (*shape_of(merged)[:-1], *shape_of(ranks)))
     else:
         number = shape_of(merged)[-1]
-    result = interpolated(ordered, arithmetic.maximum(place_of(ranks, number, method), 0.0))
-    if not leave_out:
+    position = arithmetic.maximum(place_of(ranks, number, method), 0.0)
+    result = elements(ordered, position) if is_element else interpolated(ordered, position, dtype)
+    if not leave_out and dtype_of(result).kind in "fc":
         result = where(np.isnan(ordered[..., -1:]), np.nan, result)
+    result = astype(result, dtype)
     result = reshape(np.moveaxis(result, -1, 0), shape_of(q) + tuple(shape[i] for i in kept)) if shape_of(q) else result[..., 0]
     return expand_dims(result, tuple(len(shape_of(q)) + i for i in axes)) if keepdims and axes else result
 
 
-def interpolated(ordered: Any, position: Any) -> Any:
-    """Elements of the last axis at places between them: the same for all, or as many as there are leading axes."""
-    lower, upper = (astype(rounded(position), np.intp) for rounded in (np.floor, np.ceil))
-    fraction = astype(position - lower, dtype_of(ordered))
-    if len(shape_of(position)) == 1:
-        low, high = ordered[..., lower], ordered[..., upper]
-    else:
-        low, high = take_along_axis(ordered, lower, -1), take_along_axis(ordered, upper, -1)
-    # Where both are infinite, or nan, the difference would make a nan.
-    return where(lower == upper, low, low + fraction * (high - low))
+def weighted_dtype(a: Any, q: Any) -> np.dtype[Any]:
+    """What NumPy interpolates in: the common dtype, where a Python number `q` takes on that of floats only."""
+    if dtype_of(a).kind not in "iub":
+        return result_dtype(dtype_of(a), type_of(q).promoting)
+    return result_dtype(dtype_of(a), dtype_of(q)) if dtype_of(q).kind == "f" else np.dtype(np.float64)
+
+
+def elements(ordered: Any, position: Any) -> Any:
+    """Elements of the last axis: at the same places for all, or at as many as there are leading axes."""
+    places = astype(position, np.intp)
+    return ordered[..., places] if len(shape_of(places)) == 1 else take_along_axis(ordered, places, -1)
+
+
+def interpolated(ordered: Any, position: Any, dtype: np.dtype[Any]) -> Any:
+    """Elements of the last axis at places between them, weighted in `dtype`."""
+    lower, upper = np.floor(position), np.ceil(position)
+    low, high = elements(ordered, lower), elements(ordered, upper)
+    part, step = astype(position - lower, dtype), high - low
+    # From the nearer one, as NumPy does it. Where both are infinite, or nan, the difference would make a nan.
+    return where(lower == upper, low, where(part < 0.5, low + part * step, high - (1 - part) * step))
 
 
 @implements(np.nanpercentile)
 def nanpercentile(a: Any, q: Any, axis: Any = None, out: Any = None, *others: Any, **keywords: Any) -> Any:
-    return nanquantile(a, np.true_divide(q, 100), axis, out, *others, **keywords)
+    return nanquantile(a, hundredths(q), axis, out, *others, **keywords)
 
 
 @implements(np.nanmedian)

@@ -421,8 +421,11 @@ for q in (0.3, [0.1, 0.5, 1.0], 0, 1):
     add([np.percentile, np.nanpercentile], C, np.multiply(q, 100).tolist(), axis=-1)
 for style in ("lower", "higher", "nearest", "midpoint", "linear", "hazen", "weibull", "median_unbiased", "normal_unbiased"):
     add(np.quantile, LONG, [0.2, 0.55], method=style)
-add(np.quantile, F, 0.25)
-add(np.quantile, N, 0.25)
+    add([np.quantile, np.nanquantile], F, [0.2, 0.55], method=style)
+    add(np.quantile, N, 0.25, method=style)
+for q in (30, 30.0, [30], np.float32(30), np.float64(30), np.array([20, 70], np.float32)):
+    add([np.percentile, np.nanpercentile], F, q, axis=1)
+    add([np.percentile, np.nanpercentile], N.astype(np.int16), q)
 add(np.quantile, A, np.float64(0.37))
 add(np.cov, A)
 add(np.cov, A, B)
