@@ -91,7 +91,18 @@ def lanes_of(kernel: Kernel, loop: Loop) -> int:
     # A last, shorter round does some rounds again, so few lanes are better for short loops.
     while lanes > 8 and loop.index.extent % lanes and -(-loop.index.extent // lanes) * lanes > 1.25 * loop.index.extent:
         lanes //= 2
-    return min(lanes, loop.index.extent)
+    lanes = min(lanes, loop.index.extent)
+    # Rounds beyond those of a part would be in the next one, which another thread may have.
+    while lanes and length_of(loop) < loop.index.extent and length_of(loop) % lanes:
+        lanes //= 2
+    return lanes
+
+
+def length_of(loop: Loop) -> int:
+    """How many rounds of a loop are run at once; all if that is a value."""
+    if loop.rounds is None or loop.rounds[0].terms != loop.rounds[1].terms:
+        return loop.index.extent
+    return loop.rounds[1].constant - loop.rounds[0].constant
 
 
 def own_bytes(kernel: Kernel) -> list[int]:
@@ -154,6 +165,7 @@ class Emitter:
         repeated: whether a lane's round was run before, by the lanes before these; None if none is.
         cleared: buffers that were written in the loop in lanes, so that running a round again starts them anew.
         failed: where it is noted that an index is out of bounds.
+        ordered: whether an ordered loop is around.
     """
 
     def __init__(self, builder: ir.IRBuilder, kernel: Kernel, pointers: dict[Buffer, ir.Value]) -> None:
@@ -165,6 +177,7 @@ class Emitter:
         self.repeated: ir.Value | None = None
         self.cleared: set[Buffer] = set()
         self.failed: ir.Value | None = None
+        self.ordered = False
 
     def block(self, body: Sequence[Statement]) -> None:
         """Emit statements."""
@@ -440,7 +453,9 @@ class Emitter:
         counter, phis = self.begin(loop, start, stop, first)
         self.values[loop.index] = counter
         self.values.update(zip((item.inside for item in loop.carried), phis))
+        ordered, self.ordered = self.ordered, self.ordered or loop.ordered
         self.block(loop.body)
+        self.ordered = ordered
         self.end(loop, counter, 1, stop, phis, [self.of(item.following) for item in loop.carried])
         self.values.update(zip(loop.results, phis))
 
@@ -448,7 +463,8 @@ class Emitter:
         """Emit a loop whose rounds are computed side by side, as many as there are lanes.
 
         The last round starts early enough to be whole: what it does again gives the same, but in what is carried
-        or combined, where it is left out. Where it would read what was overwritten it has fewer lanes instead.
+        or combined, where it is left out. Where it would not, or would write what another thread writes, it has fewer
+        lanes instead.
         """
         extent = loop.index.extent
         first = [self.of(item.first) for item in loop.carried]
@@ -457,7 +473,7 @@ class Emitter:
             return
         lanes = lanes_of(self.kernel, loop)
         start, stop = self.bounds(loop, start, stop)
-        if extent % lanes == 0 or not overwrites(self.kernel, loop):
+        if extent % lanes == 0 or self.may_repeat(loop):
             self.values.update(zip(loop.results, self.rounds_in_lanes(loop, lanes, start, stop, first)))
             return
         whole = WORD(extent - extent % lanes)
@@ -478,7 +494,7 @@ class Emitter:
         self.lanes, self.lane, self.cleared = lanes, loop.index, set()
         counter, phis = self.begin(loop, start, stop, first)
         place = counter
-        if extent % lanes and not overwrites(self.kernel, loop):
+        if extent % lanes and self.may_repeat(loop):
             last = WORD(extent - lanes)
             place = b.select(b.icmp_signed(">", counter, last), last, counter)
             numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
@@ -496,6 +512,20 @@ class Emitter:
             dtype = item.inside.dtype
             results.append(self.apply(operation, [dtype, dtype], dtype, [begun, self.across(operation, dtype, value)]))
         return results
+
+    def may_repeat(self, loop: Loop) -> bool:
+        """Whether running a round again leaves what it, or another thread, has written as it is.
+
+        That is so if each element is written once, with what no round changes: not combined with what is there,
+        not cleared before, and not written over in a later round of an ordered loop around.
+        """
+        parameters = {*self.kernel.inputs, *self.kernel.outputs}
+        accesses = [item for item in walk(loop.body) if isinstance(item, (Load, Store, Combine)) and item.buffer in parameters]
+        read = {item.buffer for item in accesses if isinstance(item, Load)}
+        written = [item.buffer for item in accesses if not isinstance(item, Load)]
+        overwritten = any(buffer in read and buffer in self.kernel.inputs for buffer in written)
+        combined = any(isinstance(item, Combine) for item in accesses)
+        return not (overwritten or combined or self.ordered and written or len(set(written)) < len(written))
 
     def bounds(self, loop: Loop, start: ir.Value | None, stop: ir.Value | None) -> tuple[ir.Value, ir.Value]:
         """The first and the end of a loop's rounds."""
@@ -550,13 +580,6 @@ class Emitter:
         b.position_at_end(head.terminator.operands[2])
 
 
-def overwrites(kernel: Kernel, loop: Loop) -> bool:
-    """Whether a loop writes into an input that it reads, so that no round may be run again."""
-    accesses = [statement for statement in walk(loop.body) if isinstance(statement, (Load, Store))]
-    read = {statement.buffer for statement in accesses if isinstance(statement, Load)}
-    return any(isinstance(s, Store) and s.buffer in read and s.buffer in kernel.inputs for s in accesses)
-
-
 def operation_of(loop: Loop, item: Carried) -> str:
     """The operation a carried scalar is made by."""
     for statement in loop.body:
@@ -571,7 +594,9 @@ def operation_of(loop: Loop, item: Carried) -> str:
 
 def neutral(operation: str, dtype: np.dtype[Any]) -> Any:
     """The number that an operation leaves its other operand as it is with."""
-    if operation in ("add", "logical_or"):
+    if operation == "add":
+        return -0.0 if dtype.kind == "f" else 0
+    if operation == "logical_or":
         return 0
     if operation in ("logical_and", "multiply"):
         return 1

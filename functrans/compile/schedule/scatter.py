@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from functrans.compile.arguments import Layouts
 from functrans.compile.loops import Affine, Buffer, Combine, Index, Kernel, Loop, Statement, Store, hoisted
@@ -80,7 +83,7 @@ class ScatterBuilder(Builder):
         found = selection(self.equation, 2)
         loops, indices = loops_over(found.selected_shape)
         outer, inner = found.split(loops)
-        part = divided(inner, self.type.dtype.itemsize)
+        part = divided(inner, self.type.dtype)
         places = self.selected(self.equation, 2, indices)
         before, self.body = self.body, []
         element = self.convert(self.read_broadcast(value, indices), self.type.dtype)
@@ -119,10 +122,10 @@ def loops_over(shape: Shape) -> tuple[list[Index], Indices]:
     return loops, tuple(Affine(((index, 1),)) for index in loops)
 
 
-def divided(loops: Sequence[Index], itemsize: int) -> tuple[Index, tuple[Affine, Affine]] | None:
+def divided(loops: Sequence[Index], dtype: np.dtype[Any]) -> tuple[Index, tuple[Affine, Affine]] | None:
     """The index of parts of the last loop, and the rounds of it in one; None if it is too short to be divided."""
     extent = loops[-1].extent if loops else 0
-    granule = PART_BYTES // itemsize
+    granule = PART_BYTES // (dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize)
     size = -(-extent // (MOST_PARTS * granule)) * granule
     if extent < 2 * granule:
         return None
