@@ -21,7 +21,7 @@ import numpy as m
 given = lambda arguments: arguments
 finish = lambda value: value
 def forget():
-    compiled._executable.free.clear()
+    compiled._executable.memory.free.clear()
 """,
     "jax": """
 import jax as api

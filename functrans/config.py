@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["Settings", "logger", "processors", "settings"]
 
@@ -26,7 +27,7 @@ class Settings:
         log_compiles: log each compilation with the types of the arguments, and what was new about them.
             From ``FUNCTRANS_LOG_COMPILES``; off by default.
         threads: how many threads compiled code may use. From ``FUNCTRANS_THREADS``; by default as many as
-            this process may run on. Results do not depend on it.
+            this process may run on. Results do not depend on it. A positive int.
 
     Example:
         >>> import functrans as ft
@@ -40,6 +41,11 @@ class Settings:
     jit: bool = True
     log_compiles: bool = False
     threads: int = 1
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "threads" and (type(value) is not int or value < 1):
+            raise ValueError(f"ft.config.threads: must be a positive int, got {value!r}\n  Remedy: 1 runs on one thread.")
+        object.__setattr__(self, name, value)
 
 
 def processors() -> int:

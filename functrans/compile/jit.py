@@ -6,7 +6,7 @@ Under another transform the program is evaluated operation by operation, so that
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -363,7 +363,9 @@ class Instance:
 
     def __init__(self, instance: Any) -> None:
         self.instance = instance
-        self.attributes = dict(getattr(instance, "__dict__", {}))
+        slots = {name for kind in type(instance).__mro__ for name in names_of(getattr(kind, "__slots__", ()))}
+        self.attributes = {name: getattr(instance, name) for name in sorted(slots) if hasattr(instance, name)}
+        self.attributes |= getattr(instance, "__dict__", {})
 
     def __hash__(self) -> int:
         return id(self.instance)
@@ -375,6 +377,11 @@ class Instance:
             and self.attributes.keys() == other.attributes.keys()
             and all(unchanged(value, other.attributes[name]) for name, value in self.attributes.items())
         )
+
+
+def names_of(slots: str | Iterable[str]) -> Iterable[str]:
+    """The names of slots that hold attributes."""
+    return [name for name in ([slots] if isinstance(slots, str) else slots) if not name.startswith("__")]
 
 
 def unchanged(old: Any, new: Any) -> bool:

@@ -195,3 +195,15 @@ def test_loops_follow_memory():
             assert any(f"[{place}]" in text for place in places)
     columns = ft.jit(lambda x: np.sum(np.tanh(x), axis=0)).lower(x).kernels()
     assert "[300 * j + k]" in columns
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "donated", "error"),
+    [
+        (lambda n, e: n**e, (np.array([2, 2]), np.array([3, -1])), 1, ValueError),
+        (lambda a: np.abs(np.linalg.cholesky(a)) + 100 * np.eye(2), (np.array([[1.0, 2.0], [2.0, 1.0]]),), 0, np.linalg.LinAlgError),
+    ],
+)
+def test_what_may_fail_is_not_written_over(function, arguments, donated, error):
+    with pytest.raises(error):
+        ft.jit(function, donate_argnums=donated)(*arguments)

@@ -246,3 +246,17 @@ def test_layouts_are_named_where_compilations_are_logged(monkeypatch, caplog):
     total(large), total(large.T.copy().T)
     first, second = (record.getMessage() for record in caplog.records)
     assert "float64[150,200] of strides (1, 150) was float64[150,200]" in second and "strides" not in first
+
+
+def test_attributes_in_slots_stage_again():
+    class Scaled:
+        __slots__ = ("factor",)
+
+        @ft.jit
+        def times(self, x):
+            return x * self.factor
+
+    scaled = Scaled()
+    for factor in (2.0, 3.0):
+        scaled.factor = factor
+        assert scaled.times(np.ones(2)).tolist() == [factor] * 2

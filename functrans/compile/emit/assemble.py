@@ -32,7 +32,7 @@ from functrans.compile.schedule.steps import (
 from functrans.config import settings
 from functrans.core.program import Atom, Program, Variable, check
 from functrans.errors import FunctransError
-from functrans.ops import indexing
+from functrans.ops import arithmetic, indexing
 
 __all__ = ["assemble", "planned", "steps_of"]
 
@@ -85,13 +85,17 @@ def planned(program: Program, arguments: Sequence[Argument]) -> list[Plan | Host
 
 
 def kept_whole(program: Program, groups: Sequence[Group]) -> set[Atom]:
-    """What must not be written into: results, what NumPy's calls read, since they may give views of it, and what indices
-    are made of, since where one is out of bounds the program is evaluated again."""
+    """What must not be written into: results, what NumPy's calls read, since they may give views of it, and what indices,
+    integer exponents and LAPACK's matrices are made of, since where these fail the program is evaluated again."""
     kept: set[Atom] = {*program.outputs, *(v for group in groups if isinstance(group, HostCall) for v in read_by(group))}
+    calls = [call for group in groups if not isinstance(group, HostCall) for call in group]
+    may_fail = {call.equation for call in calls if isinstance(call, MatrixCall) and call.function.may_fail}
     made_of: set[Atom] = set()
     for equation in reversed(program.equations):
-        if not made_of.isdisjoint(equation.outputs):
+        if not made_of.isdisjoint(equation.outputs) or equation in may_fail:
             made_of.update(equation.inputs)
+        if equation.primitive is arithmetic.power:
+            made_of.update(equation.inputs[1:])
         if equation.primitive in (indexing.getitem, indexing.index_set, indexing.index_add):
             made_of.update(equation.inputs[1 if equation.primitive is indexing.getitem else 2 :])
     return kept | made_of

@@ -100,12 +100,16 @@ def bind(library: Library, entry: str, names: Sequence[str]) -> Callable[..., An
     """An entry as a built-in function, bound to the table of what it refers to; the library lives as long as it does."""
     table = np.array([resolved(name) for name in names], np.uintp)
     definition = MethodDefinition(entry.encode(), library.address(entry), FASTCALL, None)
-    library.held.append(definition)
+    _definitions.append(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     # What Python takes for the function's module is held by it, and so is the code.
     made: Callable[..., Any] = make(ctypes.addressof(definition), table, library)
     return made
+
+
+# Python reads a definition when it drops the function, after what that refers to; so they are never dropped.
+_definitions: list[MethodDefinition] = []
 
 
 class EntryEmitter:
@@ -259,8 +263,8 @@ class EntryEmitter:
         share = b.call(share_memory(b.module), [bounds, WORD(count), WORD(len(filled))])
         self.require(b.not_(share))
 
-    def made(self, type_: ArrayType) -> tuple[ir.Value | None, ir.Value]:
-        """A new array and the address of its elements; for a scalar only room for it."""
+    def made(self, type_: ArrayType, earlier: Sequence[ir.Value]) -> tuple[ir.Value | None, ir.Value]:
+        """A new array and the address of its elements; for a scalar only room for it. Drops earlier ones if there is no memory."""
         b = self.b
         if not type_.shape:
             with b.goto_entry_block():
@@ -272,8 +276,10 @@ class EntryEmitter:
         array = self.call("empty", BYTES, INT(len(type_.shape)), self.words(type_.shape), description, INT(0))
         failed, following = self.function.append_basic_block("failed"), self.function.append_basic_block("made")
         b.cbranch(b.icmp_unsigned("==", array, ir.Constant(BYTES, None)), failed, following)
-        with b.goto_block(failed):
-            b.ret(ir.Constant(BYTES, None))
+        b.position_at_end(failed)
+        for other in earlier:
+            self.call("Py_DecRef", ir.VoidType(), other)
+        b.ret(ir.Constant(BYTES, None))
         b.position_at_end(following)
         return array, self.field(array, DATA_OFFSET, BYTES)
 
@@ -348,10 +354,13 @@ def emit_entry(
         scratch = b.bitcast(room, BYTES)
     b.store(scratch, b.gep(table, [WORD(len(inputs) + len(results))]))
     number: ir.Value = emitter.call("PyLong_AsLong", WORD, argument(expected - 1)) if is_parallel else WORD(1)
-    made = [
-        (argument(homes[place]), found[homes[place]]) if place in homes else emitter.made(type_)
-        for place, type_ in enumerate(results)
-    ]
+    made: list[tuple[ir.Value | None, ir.Value]] = []
+    new: list[ir.Value] = []
+    for place, type_ in enumerate(results):
+        array, data = (argument(homes[place]), found[homes[place]]) if place in homes else emitter.made(type_, new)
+        made.append((array, data))
+        if array is not None and place not in homes:
+            new.append(array)
     for place, (_, data) in enumerate(made, len(inputs)):
         b.store(data, b.gep(table, [WORD(place)]))
     state = emitter.call("PyEval_SaveThread", BYTES) if releases else None
@@ -359,7 +368,6 @@ def emit_entry(
     if state is not None:
         emitter.call("PyEval_RestoreThread", ir.VoidType(), state)
     if may_fail:
-        new = [array for place, (array, _) in enumerate(made) if array is not None and place not in homes]
         emitter.give_up_if(b.icmp_signed("!=", failed, INT(0)), new)
     for place in homes:
         emitter.call("Py_IncRef", ir.VoidType(), made[place][0])

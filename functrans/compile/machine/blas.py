@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,6 +220,18 @@ def thread_count() -> tuple[Callable[[], int], Callable[[int], None]]:
 _callers = 0
 _before = 1
 _lock = Lock()
+
+
+def _forget_callers() -> None:
+    """In a forked child no other thread is within `one_thread_each`, or holds its lock."""
+    global _callers, _lock
+    if _callers:
+        thread_count()[1](_before)
+    _callers, _lock = 0, Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_callers)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ same in every round moved out of them, leave something to do: its own pipeline t
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from threading import RLock
 from typing import Any
@@ -18,6 +19,9 @@ __all__ = ["Library", "build", "converts_half", "load", "processor"]
 
 # LLVM's context is shared by the process.
 _lock = RLock()
+if hasattr(os, "register_at_fork"):
+    # A child must not find it held by a thread that it does not have.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @cache
@@ -46,12 +50,10 @@ class Library:
 
     Attributes:
         code: the object file.
-        held: what the functions need as long as they live.
     """
 
     def __init__(self, engine: Any, code: bytes, module: Any = None) -> None:
         self.code = code
-        self.held: list[Any] = []
         self._module, self._engine = module, engine
 
     def address(self, name: str) -> int:

@@ -63,6 +63,13 @@ def layer() -> str:
     return str(parallel.threading_layer())  # type: ignore[no-untyped-call]
 
 
+def launched() -> int:
+    """How many threads Numba has started: more than these never come to the end on the workqueue layer."""
+    from numba import config
+
+    return int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
 def has_tbb() -> bool:
     """Whether there is the library that Numba prefers to OpenMP."""
     try:
@@ -107,7 +114,7 @@ def threads() -> Iterator[int]:
         yield settings.threads
     elif _workqueue.acquire(blocking=False):
         try:
-            yield settings.threads
+            yield min(settings.threads, launched())
         finally:
             _workqueue.release()
     else:

@@ -149,7 +149,8 @@ def neutral(equation: Equation, inputs: tuple[Atom, ...], numbers: dict[Variable
     same: Atom | None = None
     if primitive in IDENTITIES or primitive is arithmetic.integer_power and equation.params["exponent"] == 1:
         same = inputs[0]
-    for place, number in NEUTRAL.get(primitive, ()):
+    is_complex = equation.outputs[0].array_type.dtype.kind == "c"  # where 1 * inf is inf + nan i
+    for place, number in NEUTRAL.get(primitive, ()) if not is_complex else ():
         literal = as_number(inputs[place], numbers)
         if literal is not None and literal.value == number:
             same = inputs[1 - place]

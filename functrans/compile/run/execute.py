@@ -8,7 +8,7 @@ their last use. (Measured, with one call of NumPy: 0.4 us beside that call, wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,6 @@ from functrans.compile.emit.parts import Description, HostPart, NativePart, Part
 from functrans.compile.machine.blas import one_thread_each, routine
 from functrans.compile.machine.codegen import Library, load
 from functrans.compile.machine.threads import layer, threads
-from functrans.config import settings
 from functrans.core.primitive import Indexing, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, fail
 from functrans.core.trace import NUMPY_ERRORS, Evaluation, current, running, scopes
@@ -48,7 +47,7 @@ class Executable:
         self.library, self.description, self.program, self.arguments = library, description, program, arguments
         self.has_effect = program.has_effect
         self.donates = any(argument.donated for argument in arguments)
-        self.free: list[np.ndarray[Any, Any]] = []
+        self.memory = Memory(description)
         self.run = self.joined()
         call: Callable[..., Any] = partial(self.run, *program.values) if program.values else self.run
         self.call = call if not self.has_effect else outside_transforms(call) if self.fails_first() else None
@@ -121,28 +120,47 @@ class Executable:
 
     def with_workspace(self, part: NativePart, entry: Callable[..., Any]) -> Callable[..., Any]:
         """An entry with the memory and the threads it needs."""
-        calls_routines = bool(self.description.routines)
+        calls_routines, memory = bool(self.description.routines), self.memory
+        if not part.is_parallel:
+
+            def run_alone(*values: Any) -> Any:
+                with memory.workspace(1) as workspace:
+                    return entry(*values, workspace)
+
+            return run_alone
 
         def run(*values: Any) -> Any:
-            workspace = self.workspace()
-            try:
-                if not part.is_parallel:
-                    return entry(*values, workspace)
-                with one_thread_each() if calls_routines else nullcontext(), threads() as number:
-                    return entry(*values, workspace, number)
-            finally:
-                self.free.append(workspace)
+            with one_thread_each() if calls_routines else nullcontext(), threads() as number, memory.workspace(number) as workspace:
+                return entry(*values, workspace, number)
 
         return run
 
-    def workspace(self) -> np.ndarray[Any, Any]:
-        """Memory that no other call uses now; it is kept for later calls."""
-        size = self.description.workspace + self.description.scratch * settings.threads
+
+class Memory:
+    """The workspaces of a program: large allocations are used again.
+
+    Attributes:
+        free: those that no call uses now.
+    """
+
+    def __init__(self, description: Description) -> None:
+        self.size, self.each = description.workspace, description.scratch
+        self.free: list[np.ndarray[Any, Any]] = []
+
+    @contextmanager
+    def workspace(self, number: int) -> Iterator[np.ndarray[Any, Any]]:
+        """A workspace for a number of threads, which no other call uses meanwhile."""
+        size = self.size + self.each * number
         try:
             kept = self.free.pop()
         except IndexError:
-            return np.empty(size, np.uint8)
-        return kept if kept.size >= size else np.empty(size, np.uint8)
+            kept = np.empty(size, np.uint8)
+        if kept.size < size:
+            kept = np.empty(size, np.uint8)
+        try:
+            yield kept
+        finally:
+            self.free.append(kept)
 
 
 def outside_transforms(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,11 +11,13 @@ from functrans.compile.machine.casts import can_convert
 from functrans.compile.machine.registers import in_registers
 from functrans.compile.machine.scalars import supports
 from functrans.compile.rewrite.expand import COMPARISONS
-from functrans.core.program import Atom, Equation, Literal, Variable
+from functrans.core.program import Atom, Equation, Literal
 from functrans.ops import arithmetic
 
 __all__ = ["loop_types", "may_overflow"]
 
+# Operations of kernels that no primitive of that name is to be taken for.
+INTERNAL = {"multiply_add", "left_out", "corrected"}
 BOOLEAN, INTEGER = np.dtype(np.bool_), np.dtype(np.int64)
 
 
@@ -51,13 +53,15 @@ def has_loop(equation: Equation, dtypes: Sequence[np.dtype[Any]]) -> bool:
         exponent = equation.inputs[1]
         if isinstance(exponent, Literal) and exponent.value < 0:
             return False
-    return len(set(dtypes)) == 1 and supports(primitive.name, dtypes[0])
+    return len(set(dtypes)) == 1 and primitive.name not in INTERNAL and supports(primitive.name, dtypes[0])
 
 
 def may_overflow(atom: Atom, dtype: np.dtype[Any]) -> bool:
     """Whether an operand is a Python integer that may not be one of `dtype`: NumPy compares such, else it raises."""
     type_ = atom.array_type
-    if not type_.weak or type_.dtype.kind != "i" or dtype.kind not in "iu" or dtype == INTEGER:
+    if not type_.weak or type_.dtype.kind != "i":
         return False
-    limits = np.iinfo(dtype)
-    return isinstance(atom, Variable) or not limits.min <= atom.value <= limits.max
+    if isinstance(atom, Literal):
+        limits = np.iinfo(dtype if dtype.kind in "iu" else INTEGER)
+        return not limits.min <= atom.value <= limits.max
+    return dtype.kind in "iu" and dtype != INTEGER

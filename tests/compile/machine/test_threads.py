@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -134,3 +135,26 @@ def test_products_do_not_depend_on_the_number_of_threads(monkeypatch):
         np.testing.assert_allclose(one, expected, rtol=1e-11, atol=1e-11)
         for other in others:
             np.testing.assert_array_equal(other, one)
+
+
+def test_numbers_of_threads_are_positive_integers():
+    for number in (0, -1, 2.0, True, "2"):
+        with pytest.raises(ValueError, match="ft.config.threads: must be a positive int"):
+            ft.config.threads = number
+
+
+def test_threads_may_be_changed_while_functions_run(monkeypatch):
+    matrices = np.random.default_rng(0).normal(size=(300, 40, 40)) + 40 * np.eye(40)
+    inverse, expected = ft.jit(np.linalg.inv), np.linalg.inv(matrices)
+    answers = []
+
+    def work():
+        answers.extend(np.allclose(inverse(matrices), expected) for _ in range(20))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    while worker.is_alive():
+        for number in (1, 16):
+            monkeypatch.setattr(settings, "threads", number)
+    worker.join()
+    assert answers == [True] * 20

@@ -54,3 +54,10 @@ def test_what_leaves_values_as_they_are_is_left_out():
 
 def test_only_results_that_are_not_new_are_copied():
     assert names(lambda x: (x, np.sin(x), np.sin(x), x[0], 3.0), X) == ["sin", "getitem", "copy", "copy"]
+
+
+def test_one_is_not_neutral_for_complex_numbers():
+    x = np.array([complex(np.inf, 0), complex(-0.0, 0), complex(1, np.inf), 1 + 2j])
+    with np.errstate(all="ignore"):
+        for function in (lambda x: x * 1.0, lambda x: x / 1.0):
+            np.testing.assert_array_equal(ft.jit(function)(x), function(x))

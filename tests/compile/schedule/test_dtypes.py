@@ -322,3 +322,11 @@ def test_float16_where_no_instruction_converts_it(monkeypatch):
     assert "NumPy: add of float16" in ft.jit(function).lower(x, y[: len(x)]).kernels()
     for one, other in zip(ft.jit(function)(x, y[: len(x)]), expected):
         check(one, other, "float16", 2)
+
+
+def test_python_integers_beyond_int64():
+    x = np.arange(3)
+    for function in (lambda x: x < 2**70, lambda x: x == 2**70, lambda x: x > -(2**70), lambda x: np.sqrt(x) < 2**70):
+        check(ft.jit(function)(x), function(x), "comparison", 0)
+    with pytest.raises(OverflowError):
+        ft.jit(lambda x: x + 2**70)(x)

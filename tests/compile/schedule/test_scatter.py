@@ -134,3 +134,32 @@ def test_complex_numbers_are_added_in_order():
     np.add.at(expected, numbers, values)
     add = ft.jit(lambda x, numbers, values: ft.numpy.asarray(x).at[numbers].add(values))
     np.testing.assert_array_equal(add(np.zeros(50, np.complex128), numbers, values), expected)
+
+
+def test_rows_of_any_length_and_dtype(monkeypatch):
+    """Parts of rows are whole vectors, and last rounds write nothing that other threads do."""
+    monkeypatch.setattr(ft.config, "threads", 3)
+    rows = GENERATOR.integers(0, 10, 7)
+
+    def every(tables, values):
+        return [index_add(table, value, rows, index=(ARRAY,)) for table, value in zip(tables, values)]
+
+    dtypes = [np.complex64, np.complex128, np.float64, np.float32, np.float16, np.int8]
+    lengths = [32, 63, 65, 128, 200, 257]
+    tables, values = (
+        [(10 * GENERATOR.normal(size=(count, n))).astype(dtype) for dtype in dtypes for n in lengths] for count in (10, 7)
+    )
+    for actual, expected in zip(ft.jit(every)(tables, values), every(tables, values), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_last_rounds_of_a_part_leave_other_parts_alone(monkeypatch):
+    monkeypatch.setattr(ft.config, "threads", 3)
+    add = ft.jit(lambda x, rows, value: index_add(x, np.broadcast_to(value, (300_000, 65)), rows, index=(ARRAY,)))
+    for _ in range(4):
+        np.testing.assert_array_equal(add(np.zeros((1, 65)), np.zeros(300_000, int), np.ones(65)), np.full((1, 65), 3e5))
+
+
+def test_sums_of_negative_zeros():
+    x, value = np.full((4, 9), -0.0), np.full((2, 9), -0.0)
+    assert np.signbit(ft.jit(lambda x, v: index_add(x, v, np.array([0, 1]), index=(ARRAY,)))(x, value)).all()
