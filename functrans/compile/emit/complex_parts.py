@@ -6,6 +6,7 @@ A complex scalar becomes two scalars, an element of a complex buffer two element
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from functrans.compile.loops import (
     Affine,
@@ -38,7 +39,7 @@ def in_parts(kernel: Kernel) -> Kernel:
     if not splitter.buffers and not splitter.parts:
         return kernel
     inputs, outputs, own = (list(map(splitter.buffer, found)) for found in (kernel.inputs, kernel.outputs, kernel.own))
-    return Kernel(kernel.name, inputs, outputs, hoisted(body), kernel.header, own)
+    return replace(kernel, inputs=inputs, outputs=outputs, body=hoisted(body), own=own)
 
 
 class Splitter:
@@ -92,7 +93,7 @@ class Splitter:
         following = [part for item in loop.carried for part in self.of(item.following)]
         carried = [Carried(*item) for item in zip(inside, first, following)]
         results = [scalar for result in loop.results for scalar in self.define(result)]
-        self.body.append(Loop(loop.index, body, carried, results, loop.rounds, loop.lanes, loop.ordered))
+        self.body.append(replace(loop, body=body, carried=carried, results=results))
 
     def compute(self, statement: Compute) -> None:
         """Write an operation: as it is on real numbers."""
@@ -131,7 +132,7 @@ class Splitter:
         if buffer.dtype.kind != "c":
             return buffer
         if buffer not in self.buffers:
-            self.buffers[buffer] = Buffer(part_dtype(buffer.dtype), 2 * buffer.size, buffer.private)
+            self.buffers[buffer] = replace(buffer, dtype=part_dtype(buffer.dtype), size=2 * buffer.size)
         return self.buffers[buffer]
 
     @staticmethod

@@ -305,6 +305,30 @@ def test_numbers_go_to_machine_code_at_once():
         assert compiled.quick(number) == (same, result)
 
 
+def test_complex_elements_are_added_in_order(monkeypatch):
+    """Many of them to one place, by several threads."""
+    monkeypatch.setattr(ft.config, "threads", 2)
+    generator = np.random.default_rng(0)
+    places, values = generator.integers(0, 5, 300_000), generator.normal(size=300_000) + 1j
+    expected = np.zeros(5, complex)
+    np.add.at(expected, places, values)
+
+    def scattered(places, values):
+        total = np.zeros_like(values, shape=5)
+        np.add.at(total, places, values)
+        return total
+
+    np.testing.assert_array_equal(ft.jit(scattered)(places, values), expected)
+
+
+def test_complex_arguments_may_be_given_away():
+    function = lambda x, y: (x * y + 1, x[::-1] - y)
+    for dtype in (np.complex64, np.complex128, np.float16):
+        x, y = ((np.arange(50_000) % n).astype(dtype) for n in (7, 5))
+        for one, other in zip(ft.jit(function, donate_argnums=0)(x.copy(), y), function(x, y)):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_complex_elements_are_moved_in_vectors():
     """Two wide loads and a shuffle each, where elements lie side by side."""
     x = np.ones(4096, np.complex64)
