@@ -14,7 +14,7 @@ import numpy as np
 
 from functrans.core.primitive import Elementwise
 from functrans.core.tracer import UFUNCS, install_method, install_operator, operand
-from functrans.core.types import dtype_of, result_dtype, type_of
+from functrans.core.types import dtype_of, result_dtype, shape_of, type_of
 
 LOG_2 = 0.6931471805599453
 LOG_10 = 2.302585092994046
@@ -114,9 +114,12 @@ integer_power = Elementwise(
 
 
 def python_power(self: Any, exponent: Any) -> Any:
-    """``self ** exponent``, by `integer_power` where the exponent is a Python int."""
+    """``self ** exponent``: by `integer_power` where the exponent is a Python int, and of arrays by `sqrt` where it is 0.5,
+    as NumPy does it, which differs for -0.0 and -inf."""
     if type(exponent) is int and dtype_of(self).kind in "fc":
         return integer_power(self, exponent=exponent)
+    if type(exponent) is float and exponent == 0.5 and dtype_of(self).kind == "f" and shape_of(self):
+        return sqrt(self)
     return power(self, operand(exponent))
 
 

@@ -1,4 +1,4 @@
-"""Derivatives where a Python number is divided by 0: NumPy's inf and nan, compiled or not."""
+"""Arithmetic at special values: NumPy's inf, nan and signs of 0, compiled or not."""
 
 import numpy as np
 import pytest
@@ -26,3 +26,14 @@ def test_division_by_zero(function, x):
     for gradient in (ft.grad(scalar)(x), ft.jit(ft.grad(scalar))(x), ft.jvp(scalar, (x,), (x * 0 + 1,))[1] + 0 * x):
         np.testing.assert_array_equal(gradient, expected)
         assert np.asarray(gradient).dtype == expected.dtype
+
+
+def test_power_of_one_half():
+    for x in (np.array([-0.0, 0.0, -np.inf, np.inf, 4.0]), np.array([-np.inf, 4], np.float32), np.float64(-np.inf), np.array([4, 9])):
+        for function in (lambda x: x**0.5, lambda x: np.power(x, 0.5)):
+            with np.errstate(invalid="ignore"):
+                expected = function(x)
+            actual = ft.jit(function)(x)
+            np.testing.assert_array_equal(actual, expected)
+            np.testing.assert_array_equal(np.signbit(actual), np.signbit(expected))
+            assert actual.dtype == expected.dtype
