@@ -95,7 +95,8 @@ def python_text(kernel: Kernel) -> str:
 
 def body_text(kernel: Kernel) -> str:
     """The text of `kernel` but for its name and header: what kernels that do the same have in common."""
-    types = " ".join(f"{buffer.dtype.name}[{buffer.size}]" for buffer in (*kernel.inputs, *kernel.outputs, *kernel.own))
+    buffers = [*kernel.inputs, *kernel.outputs, *kernel.own]
+    types = " ".join(f"{buffer.dtype.name}[{buffer.size}]{'*' if buffer.private else ''}" for buffer in buffers)
     return "\n".join([types, *block(kernel.body, Names(kernel), "")])
 
 
@@ -128,9 +129,8 @@ def block(body: list[Statement], names: Names, indent: str) -> list[str]:
                     text = names.of(item.first)
                     lines.append(f"{indent}{names.define(item.inside)} = {text}")
                 rounds = rounds_text(statement, names)
-                lines.append(
-                    f"{indent}for {names.define(index)} in range({rounds}):{'  # in lanes' if statement.lanes else ''}"
-                )
+                how = "  # in lanes" if statement.lanes else "  # in order" if statement.ordered else ""
+                lines.append(f"{indent}for {names.define(index)} in range({rounds}):{how}")
                 lines += block(inner, names, indent + "    ") or [indent + "    pass"]
                 following = [(names.of(item.inside), names.of(item.following)) for item in carried]
                 if following:

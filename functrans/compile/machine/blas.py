@@ -271,7 +271,7 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
     type_ = ROUTINES[product.dtype][1]
     one, zero = ([value, 0.0] if product.dtype.kind == "c" else value for value in (1.0, 0.0))
     pointer = type_.as_pointer()
-    name = f"product.{hash(product) & 0xFFFFFFFFFFFF:x}"
+    name = f"product {product}"
     known = module.globals.get(name)
     if known is not None:
         return known
