@@ -114,13 +114,17 @@ integer_power = Elementwise(
 
 
 def python_power(self: Any, exponent: Any) -> Any:
-    """``self ** exponent``: by `integer_power` where the exponent is a Python int, and of arrays by `sqrt` where it is 0.5,
-    as NumPy does it, which differs for -0.0 and -inf."""
+    """``self ** exponent``, by `integer_power` where the exponent is a Python int; of scalars as Python has it."""
     if type(exponent) is int and dtype_of(self).kind in "fc":
         return integer_power(self, exponent=exponent)
-    if type(exponent) is float and exponent == 0.5 and dtype_of(self).kind == "f" and shape_of(self):
-        return sqrt(self)
-    return power(self, operand(exponent))
+    return numpy_power(self, exponent) if shape_of(self) else power(self, operand(exponent))
+
+
+def numpy_power(x: Any, exponent: Any) -> Any:
+    """``np.power``, which takes the root where the exponent is 0.5: of -0.0 and -inf that is another number."""
+    if type(exponent) is float and exponent == 0.5 and dtype_of(x).kind == "f":
+        return sqrt(x)
+    return power(x, operand(exponent))
 
 
 floor_divide = Elementwise("floor_divide", np.floor_divide, operator=operator.floordiv, samples=TWO_POSITIVE)
@@ -304,7 +308,7 @@ for _name, _primitive in {
 }.items():  # fmt: skip
     install_operator(_name, _primitive)
 
-UFUNCS[np.power] = lambda x, y: python_power(operand(x), y)
+UFUNCS[np.power] = lambda x, y: python_power(operand(x), y) if type(y) is int else numpy_power(operand(x), y)
 install_method("__pow__", python_power)
 install_method("__rpow__", lambda self, base: power(operand(base), self))
 install_method("__neg__", lambda self: negative(self))
