@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from functrans.core.tracer import HOOKS, operand, strengthen
-from functrans.core.types import dtype_of, shape_of
+from functrans.core.tracer import HOOKS, Tracer, operand, strengthen
+from functrans.core.types import dtype_of, shape_of, type_of
 from functrans.errors import UnsupportedError, at_user_line
 from functrans.numpy.registry import delivered, implements, normalize_axes, normalize_axis
 from functrans.numpy.structure import (
@@ -211,6 +211,11 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     if axis is None:
         arr, axis = ravel(arr), 0
+    if isinstance(obj, Tracer):
+        raise UnsupportedError(
+            f"np.delete: what is deleted is traced, of type {type_of(obj)}, so that the result has no shape"
+            f"\n  Remedy: make it a static argument, or choose what to keep with np.where.{at_user_line()}"
+        )
     return take(arr, np.delete(np.arange(shape_of(arr)[axis]), obj), axis)
 
 

@@ -36,6 +36,8 @@ def reduce(primitive: Any, a: Any, axis: Any, keepdims: Any, out: Any, dtype: An
         a = astype(a, dtype, copy=False)
     axes = reduced_axes(axis, len(shape_of(a)), primitive.name)
     result = primitive(a, axes=axes)
+    if dtype is not None:
+        result = astype(result, dtype, copy=False)  # a narrow integer wraps around, as NumPy's sums in it do
     if keepdims and keepdims is not NO_VALUE:
         result = reshape(result, tuple(1 if i in axes else n for i, n in enumerate(shape_of(a))))
     return delivered(result, out, primitive.name)
@@ -228,6 +230,8 @@ def cumulative(primitive: Any, a: Any, axis: int | None, dtype: Any, out: Any) -
     if axis is None:
         a, axis = ravel(a), 0
     result = primitive(a, axis=normalize_axis(axis, len(shape_of(a)), primitive.name))
+    if dtype is not None:
+        result = astype(result, dtype, copy=False)
     return delivered(result, out, primitive.name)
 
 

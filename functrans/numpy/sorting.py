@@ -60,7 +60,11 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     compare = arithmetic.less if side == "left" else arithmetic.less_equal
     if sorter is not None:
         a = HOOKS["getitem"](a, operand(sorter))
-    return sum(compare(a, expand_dims(v, -1)), -1)
+    v = expand_dims(v, -1)
+    is_before = compare(a, v)
+    if dtype_of(v).kind == "f":  # nan comes after all numbers, which no comparison says
+        is_before = is_before | (v != v) & (True if side == "right" else (a == a))
+    return sum(is_before, -1)
 
 
 @implements(np.partition)

@@ -66,11 +66,19 @@ masked_multiply = Elementwise(
 add = Elementwise("add", np.add, [1, 1], operator=operator.add, samples=TWO)
 subtract = Elementwise("subtract", np.subtract, [1, -1], operator=operator.sub, samples=TWO)
 multiply = Elementwise("multiply", np.multiply, [lambda y: y, lambda x: x], operator=operator.mul, samples=TWO)
+def divide_evaluate(x: Any, y: Any) -> Any:
+    """``x / y``; of Python's numbers by 0, which raises, what NumPy's give, since derivatives divide where the user did not."""
+    try:
+        return x / y
+    except ZeroDivisionError:
+        return np.divide(x, y).item()
+
+
 divide = Elementwise(
     "divide",
     np.divide,
     [lambda y: 1 / y, lambda y, out: -out / y],
-    operator=operator.truediv,
+    operator=divide_evaluate,
     samples=TWO_POSITIVE,
 )
 negative = Elementwise("negative", np.negative, [-1], operator=operator.neg, samples=ONE)

@@ -252,7 +252,7 @@ def scale(ct: Any, factor: Any, selected: bool) -> Any:
     """``ct * factor``, with 0 winning where the cotangent comes from a selection."""
     kind = type(factor)
     if kind is int or kind is float:
-        return ct if factor == 1 else -ct if factor == -1 else ct * factor
+        return ct if factor == 1 else -ct if factor == -1 else masked_multiply(ct, factor) if selected else ct * factor
     if kind is not np.float64 and dtype_of(factor).kind == "b":
         return where(factor, ct, dtype_of(ct).type(0))
     return masked_multiply(ct, factor) if selected else ct * factor

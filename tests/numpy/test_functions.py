@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import functrans as ft
 import functrans.ops.special  # noqa: F401  (declared when SciPy's ufuncs are first met)
 from functrans.core.tracer import ARRAY_FUNCTIONS, UFUNC_METHODS, UFUNCS, Tracer
 from functrans.errors import ConcretizationError
@@ -62,3 +63,27 @@ def test_what_depends_on_values_raises(case, run):
 @pytest.mark.parametrize("case", parameters(lambda case: case.has_derivative()))
 def test_derivatives(case, mode):
     table.check_derivatives(case, mode)
+
+
+def test_sums_in_narrow_integers_wrap_around():
+    x = np.arange(50)
+    for function in (
+        lambda x: np.sum(x, dtype=np.int8), lambda x: np.prod(x + 1, dtype=np.uint8), lambda x: np.cumsum(x, dtype=np.int8),
+        lambda x: np.cumprod(x + 1, dtype="i4"),
+    ):  # fmt: skip
+        actual, expected = ft.jit(function)(x), function(x)
+        assert np.asarray(actual).dtype == np.asarray(expected).dtype
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_places_of_nan():
+    q = np.array([np.nan, 1.0, -1.0, 5.0])
+    for a in (np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, np.nan, np.nan])):
+        for side in ("left", "right"):
+            find = lambda q: np.searchsorted(a, q, side=side)
+            np.testing.assert_array_equal(ft.jit(find)(q), find(q))
+
+
+def test_what_is_deleted_may_not_be_traced():
+    with pytest.raises(ft.errors.UnsupportedError, match="np.delete"):
+        ft.jit(lambda x, i: np.delete(x, i))(np.arange(3.0), 1)

@@ -37,3 +37,10 @@ def test_power_of_one_half():
             np.testing.assert_array_equal(actual, expected)
             np.testing.assert_array_equal(np.signbit(actual), np.signbit(expected))
             assert actual.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("zero", [0.0, np.float64(0.0)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_selections_of_python_numbers_poison_no_gradient(zero):
+    for function in (lambda x: np.where(x > 0, np.log(x), 0.0), lambda x: np.where(x > 0, x * np.log(x), 0.0)):
+        assert ft.grad(function)(zero) == ft.grad(ft.grad(function))(zero) == ft.hessian(function)(zero) == 0.0

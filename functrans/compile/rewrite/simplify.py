@@ -149,7 +149,7 @@ def neutral(equation: Equation, inputs: tuple[Atom, ...], numbers: dict[Variable
     same: Atom | None = None
     if primitive in IDENTITIES or primitive is arithmetic.integer_power and equation.params["exponent"] == 1:
         same = inputs[0]
-    is_complex = equation.outputs[0].array_type.dtype.kind == "c"  # where 1 * inf is inf + nan i
+    is_complex = any(v.array_type.dtype.kind == "c" for v in equation.outputs)  # where 1 * inf is inf + nan i
     for place, number in NEUTRAL.get(primitive, ()) if not is_complex else ():
         literal = as_number(inputs[place], numbers)
         if literal is not None and literal.value == number:
