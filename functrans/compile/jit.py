@@ -5,6 +5,7 @@ Under another transform the program is evaluated operation by operation, so that
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
@@ -50,7 +51,8 @@ def jit(
     Args:
         function: of pytrees of arrays; Python in it runs only while it is staged. Of a method, ``self`` may be a
             pytree, whose leaves are arguments as any other, or any object: setting one of its attributes
-            stages again.
+            stages again. What is inside such an attribute (in a dict, a list, another object) and the names a function
+            takes from around it are looked up when it is staged, and not at each call.
         static_argnums: positions of arguments that are part of the key: any hashable values.
         static_argnames: names of arguments that are. If only one of the two is given, the other follows from the
             function's signature, so that an argument may be passed by position or by name.
@@ -200,6 +202,10 @@ class Jitted(Transformed):
         if not specialization.is_inner:
             with self.lock:
                 specialization = self.specializations.setdefault(key, specialization)  # of several threads, the first's
+                for other in [other for other in self.specializations if superseded(other, key)]:
+                    del self.specializations[other]
+                for instance in instances_of(key):
+                    specialization.watch(instance, partial(self.specializations.pop, key, None))
                 if len(self.specializations) > CACHE_SIZE:
                     self.specializations.popitem(last=False)
         return specialization
@@ -247,7 +253,14 @@ class Specialization:
         self.has_effect = program.has_effect
         self.executable: Callable[[Sequence[Any]], list[Any]] | None = None
         self.quick: Callable[..., Any] | None = None  # of the arguments
+        self.watched: list[Any] = []
         self.lock = Lock()
+
+    def watch(self, instance: Instance, forget: Callable[[], Any]) -> None:
+        """Be forgotten with the object that the program was staged for as a method, which it does not keep alive."""
+        value = instance.reference()
+        if isinstance(instance.reference, weakref.ref) and value is not None:
+            self.watched.append(weakref.ref(value, lambda _: forget()))
 
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
         """The flat results, by compiled code if the arguments are plain."""
@@ -357,26 +370,52 @@ def value_key(value: Any) -> Hashable:
 
 
 class Instance:
-    """The object a staged method is bound to: equal to itself until one of its attributes is set anew."""
+    """The object a staged method is bound to: equal to itself until one of its attributes is set anew.
 
-    __slots__ = ("attributes", "instance")
+    It does not keep the object alive, if that may be referred to weakly.
+    """
+
+    __slots__ = ("attributes", "identity", "reference")
 
     def __init__(self, instance: Any) -> None:
-        self.instance = instance
+        self.identity = id(instance)
+        self.reference: Callable[[], Any]
+        try:
+            self.reference = weakref.ref(instance)
+        except TypeError:
+            self.reference = lambda: instance
         slots = {name for kind in type(instance).__mro__ for name in names_of(getattr(kind, "__slots__", ()))}
         self.attributes = {name: getattr(instance, name) for name in sorted(slots) if hasattr(instance, name)}
         self.attributes |= getattr(instance, "__dict__", {})
 
     def __hash__(self) -> int:
-        return id(self.instance)
+        return self.identity
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Instance)
-            and self.instance is other.instance
+            and self.reference() is other.reference() is not None
             and self.attributes.keys() == other.attributes.keys()
             and all(unchanged(value, other.attributes[name]) for name, value in self.attributes.items())
         )
+
+
+def instances_of(key: Any) -> tuple[Instance, ...]:
+    """The objects whose methods a key is of."""
+    return key[2][2] if key[2] else ()
+
+
+def superseded(old: Any, new: Any) -> bool:
+    """Whether a key is of the same call as a new one, but for arrays or objects that were attributes before."""
+    if old is new or not instances_of(new) or old[:2] != new[:2] or old[2][:2] != new[2][:2]:
+        return False
+    pairs = list(zip(instances_of(old), instances_of(new)))
+    changed = [
+        (value, after.attributes.get(name)) for before, after in pairs for name, value in before.attributes.items()
+        if not unchanged(value, after.attributes.get(name))
+    ]  # fmt: skip
+    is_same = all(before.identity == after.identity for before, after in pairs)
+    return is_same and bool(changed) and not any(type(value) in (*PYTHON_SCALARS, str) for pair in changed for value in pair)
 
 
 def names_of(slots: str | Iterable[str]) -> Iterable[str]:

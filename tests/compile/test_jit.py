@@ -1,6 +1,8 @@
 """`jit`: the same numbers as without it, in any composition, and programs kept by types."""
 
+import gc
 import pickle
+import weakref
 from functools import partial
 
 import numpy as np
@@ -260,3 +262,26 @@ def test_attributes_in_slots_stage_again():
     for factor in (2.0, 3.0):
         scaled.factor = factor
         assert scaled.times(np.ones(2)).tolist() == [factor] * 2
+
+
+def test_programs_of_methods_do_not_keep_objects_or_old_attributes():
+    class Scaled:
+        def __init__(self):
+            self.factor = np.ones(1000)
+
+        @ft.jit
+        def times(self, x):
+            return x * self.factor
+
+    scaled, kept = Scaled(), []
+    for _ in range(5):
+        scaled.times(2.0)
+        kept.append(weakref.ref(scaled.factor))
+        scaled.factor = scaled.factor + 1
+    assert scaled.times(1.0)[0] == 6.0
+    gc.collect()
+    assert sum(reference() is not None for reference in kept) <= 1  # the types of the last compilation may be remembered
+    last = weakref.ref(scaled)
+    del scaled
+    gc.collect()
+    assert last() is None
