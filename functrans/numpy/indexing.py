@@ -123,15 +123,25 @@ def fitted(target: Any, value: Any, template: Template, arrays: tuple[Any, ...])
         raise ValueError(f"could not broadcast a value of shape {shape_of(value)} into {shape}{at_user_line()}")
     if old != shape_of(value):
         value = np.reshape(value, old)
-    if dtype_of(value) != dtype_of(target) or type(value) in (bool, int, float, complex):
-        if dtype_of(value).kind == "c" and dtype_of(target).kind != "c":
-            raise TypeError(f"cannot write complex values into a {dtype_of(target)} array; use .real{at_user_line()}")
-        value = astype(value, dtype_of(target))
-    return broadcast_values(value, shape)
+    return broadcast_values(as_written(value, target), shape)
+
+
+def as_written(value: Any, target: Any) -> Any:
+    """`value` in the dtype of what it is written into."""
+    if dtype_of(value) == dtype_of(target) and type(value) not in (bool, int, float, complex):
+        return value
+    if dtype_of(value).kind == "c" and dtype_of(target).kind != "c":
+        raise TypeError(f"cannot write complex values into a {dtype_of(target)} array; use .real{at_user_line()}")
+    return astype(value, dtype_of(target))
 
 
 def written(target: Any, key: Any, value: Any) -> Any:
-    """`target` with `value` at an index."""
+    """`target` with `value` at an index; where a traced mask holds, by a selection, if the value is a number."""
+    if isinstance(key, Tracer) and dtype_of(key).kind == "b" and shape_of(key) and shape_of(operand(value)) == ():
+        mask, shape = shape_of(key), shape_of(target)
+        if mask == shape[: len(mask)]:
+            beside = np.reshape(key, mask + (1,) * (len(shape) - len(mask)))
+            return arithmetic.where(beside, as_written(operand(value), target), target)
     template, arrays = normalize(target, key)
     return ops.index_set(target, fitted(target, value, template, arrays), *arrays, index=template)
 

@@ -160,3 +160,25 @@ def test_an_ambiguous_view_is_refused_after_a_write():
 
     with pytest.raises(ft.errors.MutationError, match="may share with another array"):
         ft.grad(function)(X)
+
+
+def test_numbers_are_written_where_a_traced_mask_holds():
+    def function(x, number):
+        y = x.copy()
+        y[y > 0] = 0.5
+        y[x < -1] = number * 2
+        rows = np.zeros_like(x, shape=(3, 4))
+        rows[x > 0] = 1.0
+        return y, rows
+
+    x = np.array([1.0, -2.0, -0.5])
+    for transformed in (ft.jit(function), ft.make_program(function)(x, 3.0)):
+        for actual, expected in zip(transformed(x, 3.0), function(x, 3.0)):
+            np.testing.assert_array_equal(actual, expected)
+    batched = ft.vmap(function, in_axes=(0, None))(np.stack([x, -x]), 3.0)
+    for actual, *expected in zip(batched, function(x, 3.0), function(-x, 3.0)):
+        np.testing.assert_array_equal(actual, np.stack(expected))
+    for gradient in (ft.grad, lambda f, **keywords: ft.jit(ft.grad(f, **keywords))):
+        total = gradient(lambda x, number: np.sum(function(x, number)[0] ** 2), argnums=(0, 1))
+        np.testing.assert_array_equal(total(x, 3.0)[0], [0.0, 0.0, -1.0])
+        assert total(x, 3.0)[1] == 24.0
