@@ -77,7 +77,8 @@ CASES = {
     "any": (lambda m, x: m.any(x > 1.0, 0) * x, (A,)),
     "argmax": (lambda m, x: m.argmax(x, 1)[:, None] * x, (A,)),
     "argmin": (lambda m, x: m.argmin(x, 1)[:, None] * x, (A,)),
-    "argsort": (lambda m, x: m.sort(x, 1) * m.argsort(x, 1), (A,)),
+    "argsort": (lambda m, x: x * m.argsort(x, 1), (A,)),
+    "sort": (lambda m, x: m.sort(x, 1) ** 2 * m.arange(x.shape[1]), (A,)),
     "contract": (lambda m, x, y: m.einsum("ij,jk->ki", x, y) ** 2, (A, V)),
     "getitem": (lambda m, x: x[ROWS, :2] ** 2 + x[0, ::2][::-1], (A,)),
     "solve": (lambda m, a, b: m.linalg.solve(a, b), (M, V)),
@@ -89,9 +90,9 @@ CASES = {
     "index_add": (lambda m, x, y: x.at[ROWS].add(y) ** 2, (A, np.ones((2, 2, 3)))),
     "index_set": (lambda m, x, y: x.at[0, ::2].set(y[:2]) ** 2, (A, B)),
 }
-# Rules of calls and of views; tested in their own files.
+# Rules of calls and of views, and positions, which have no operands; tested in their own files.
 ELSEWHERE = {
-    "axis_sum", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "stop_gradient", "windows", "fold",
+    "axis_sum", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "positions", "stop_gradient", "windows", "fold",
 }  # fmt: skip
 # JAX has no derivative of these.
 VALUES_ONLY = {"nextafter"}
