@@ -46,7 +46,8 @@ LOG2_ERFC: Table = {
         -2.6156682697291225e-08, 2.0232158514956893e-09, -9.730265319455377e-11, 2.1911188134372576e-12),
     4: (-1.62811017, -0.917120218, -0.151896968, 0.0330465101, -0.00464546913, 0.000309597759),
 }  # fmt: skip
-# (1 + 2 x) exp(x**2) erfc(x) as a function of (x - k) / (x + k), for x from 1 / 2 on: k, the first term with a rest, the others.
+# (1 + 2 x) exp(x**2) erfc(x) as a function of (x - k) / (x + k), for x from 1 / 2 on: k, the first term with a rest, and the
+# others.
 SCALED_ERFC: Table = {
     8: (4.0, (1.2329951186255526, -4.901183112070368e-17),
         (-0.13962111684056247, 0.015379652102621096, 0.06809705425468708, -0.1010390660363913, 0.09373283499857829,

@@ -74,7 +74,7 @@ def exp_of_reduced(r: Value) -> Value:
 
 
 def scaled(x: Value, n: Value) -> Value:
-    """x * 2**n from n + 2 bias: in two steps, so that results below the normal numbers are rounded once and those above overflow."""
+    """x * 2**n from n + 2 bias: in two steps, so that what is below the normal numbers is rounded once, and above is inf."""
     half = n >> 1
     return x * power_of_two(half) * power_of_two(n - half)
 

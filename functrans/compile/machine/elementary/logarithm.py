@@ -96,7 +96,7 @@ def taken_apart(x: Value) -> tuple[Value, Value, Value]:
 
 
 def parts_of(x: Value, rest: Value | None = None) -> Parts:
-    """The parts of log(x), and of log(x + rest), where `rest` is at most what rounding left out of x; x is positive and finite."""
+    """The parts of log(x), or log(x + rest) with a rest that is at most what rounding left out; x is positive and finite."""
     k, m, biased = taken_apart(x)
     f = m - 1
     s = f / (f + 2)
