@@ -243,7 +243,7 @@ def run_held() -> list[dict[str, Any]]:
     for number, workload in enumerate(COMPILED):
         if workload.row in MEASURED:
             figures = {name: held(number, name) for name in CONTENDERS if installed(name) != "missing" or name == "functrans"}
-            donated = ", donated parameters" if MEASURED[workload.row] else ""
+            donated = ", donated parameters" if workload.donates else ""
             name = f"row 20: memory of row {workload.row}, {workload.name}{donated}"
             found.append(row(name, figures, {"jax": 1.0}, missing, "values that are alive together", "B"))
     return found
