@@ -473,18 +473,22 @@ class Emitter:
             return
         lanes = lanes_of(self.kernel, loop)
         start, stop = self.bounds(loop, start, stop)
-        if extent % lanes == 0 or self.may_repeat(loop):
-            self.values.update(zip(loop.results, self.rounds_in_lanes(loop, lanes, start, stop, first)))
+        repeats = extent % lanes != 0 and self.may_repeat(loop)
+        if extent % lanes == 0 or repeats:
+            self.values.update(zip(loop.results, self.rounds_in_lanes(loop, lanes, start, stop, first, repeats)))
             return
         whole = WORD(extent - extent % lanes)
-        first = self.rounds_in_lanes(loop, lanes, start, self.lesser(stop, whole), first)
+        first = self.rounds_in_lanes(loop, lanes, start, self.lesser(stop, whole), first, False)
         start = self.b.select(self.b.icmp_signed("<", start, whole), whole, start)
-        self.values.update(zip(loop.results, self.rounds_in_lanes(loop, extent % lanes, start, stop, first)))
+        self.values.update(zip(loop.results, self.rounds_in_lanes(loop, extent % lanes, start, stop, first, False)))
 
     def rounds_in_lanes(
-        self, loop: Loop, lanes: int, start: ir.Value, stop: ir.Value, before: Sequence[ir.Value]
+        self, loop: Loop, lanes: int, start: ir.Value, stop: ir.Value, before: Sequence[ir.Value], repeats: bool
     ) -> list[ir.Value]:
-        """Emit rounds of a loop by a number of lanes; gives what is carried after them, from what it was `before`."""
+        """Emit rounds of a loop by a number of lanes; gives what is carried after them, from what it was `before`.
+
+        If it `repeats`, the last round does some rounds again.
+        """
         b, extent = self.b, loop.index.extent
         own = [operation_of(loop, item) for item in loop.carried]
         first = [
@@ -494,7 +498,7 @@ class Emitter:
         self.lanes, self.lane, self.cleared = lanes, loop.index, set()
         counter, phis = self.begin(loop, start, stop, first)
         place = counter
-        if extent % lanes and self.may_repeat(loop):
+        if repeats:
             last = WORD(extent - lanes)
             place = b.select(b.icmp_signed(">", counter, last), last, counter)
             numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))

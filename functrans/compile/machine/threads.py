@@ -63,6 +63,7 @@ def layer() -> str:
     return str(parallel.threading_layer())  # type: ignore[no-untyped-call]
 
 
+@cache
 def launched() -> int:
     """How many threads Numba has started: more than these never come to the end on the workqueue layer."""
     from numba import config

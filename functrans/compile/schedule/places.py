@@ -6,7 +6,6 @@ axes are where the first of them stands, else in front.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -54,11 +53,6 @@ class Selection:
             axis += 1
         lengths += self.shape[axis:]
         return (*lengths[: self.first], *self.array_shape, *lengths[self.first :])
-
-    @property
-    def size(self) -> int:
-        """How many elements are selected."""
-        return math.prod(self.selected_shape)
 
 
 def selection(equation: Equation, arrays: int) -> Selection:
