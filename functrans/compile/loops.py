@@ -229,12 +229,13 @@ def walk(body: Iterable[Statement]) -> Iterator[Statement]:
 
 
 def hoisted(body: Sequence[Statement]) -> list[Statement]:
-    """`body` with what is the same in every round of a loop moved before it."""
+    """`body` with what is the same in every round of a loop moved before it, but if there is one round at the most."""
     result: list[Statement] = []
     for statement in body:
         if isinstance(statement, Loop):
             statement.body = hoisted(statement.body)
-            if statement.index.extent:
+            is_condition = statement.index.extent == 1 and statement.rounds is not None
+            if statement.index.extent and not is_condition:
                 before, statement.body = split_invariant(statement)
                 result += before
         result.append(statement)

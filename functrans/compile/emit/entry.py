@@ -19,6 +19,7 @@ import numpy as np
 from llvmlite import ir
 
 from functrans.compile.arguments import Argument
+from functrans.compile.machine.allocation import KEPT_LEAST, handler, numpy_function
 from functrans.compile.machine.blas import repeated
 from functrans.compile.machine.codegen import Library
 from functrans.core.types import ArrayType
@@ -35,7 +36,7 @@ NDIM, DIMENSIONS, STRIDES, DESCRIPTION, FLAGS = 8, 16, 24, 40, 48
 # Of NumPy's flags.
 C_CONTIGUOUS, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400
 # Where NumPy's C-API has its functions.
-ARRAY_EMPTY, ARRAY_SCALAR = 184, 60
+ARRAY_EMPTY, ARRAY_SCALAR, SET_HANDLER = 184, 60, 304
 FASTCALL = 0x80
 # Bytes of workspace that are on the stack.
 ON_STACK = 8192
@@ -75,12 +76,9 @@ class MethodDefinition(ctypes.Structure):
 @cache
 def functions() -> dict[str, int]:
     """The addresses of what an entry calls."""
-    capsule = np._core._multiarray_umath._ARRAY_API  # type: ignore[attr-defined]
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    table = (ctypes.c_void_p * 300).from_address(get(capsule, None))
     found = {name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0 for name in PYTHON_FUNCTIONS}
-    return found | {"empty": table[ARRAY_EMPTY] or 0, "scalar": table[ARRAY_SCALAR] or 0}
+    own = {"empty": ARRAY_EMPTY, "scalar": ARRAY_SCALAR, "set_handler": SET_HANDLER}
+    return found | {name: numpy_function(place) for name, place in own.items()}
 
 
 def resolved(name: str) -> int:
@@ -88,6 +86,8 @@ def resolved(name: str) -> int:
     kind, _, own = name.partition(":")
     if kind == "function":
         return functions()[own]
+    if kind == "handler":
+        return id(handler())
     if kind == "dtype":
         return id(np.dtype(own))
     return id(np.dtype(own).type if kind == "scalar" else OBJECTS[own])
@@ -273,7 +273,7 @@ class EntryEmitter:
             return None, b.bitcast(room, BYTES)
         description = self.load(f"dtype:{type_.dtype.name}")
         self.call("Py_IncRef", ir.VoidType(), description)
-        array = self.call("empty", BYTES, INT(len(type_.shape)), self.words(type_.shape), description, INT(0))
+        array = self.empty(type_, description)
         failed, following = self.function.append_basic_block("failed"), self.function.append_basic_block("made")
         b.cbranch(b.icmp_unsigned("==", array, ir.Constant(BYTES, None)), failed, following)
         b.position_at_end(failed)
@@ -282,6 +282,17 @@ class EntryEmitter:
         b.ret(ir.Constant(BYTES, None))
         b.position_at_end(following)
         return array, self.field(array, DATA_OFFSET, BYTES)
+
+    def empty(self, type_: ArrayType, description: ir.Value) -> ir.Value:
+        """A new array, a large one from the handler that keeps memory."""
+        arguments = [INT(len(type_.shape)), self.words(type_.shape), description, INT(0)]
+        if type_.nbytes < KEPT_LEAST:
+            return self.call("empty", BYTES, *arguments)
+        before = self.call("set_handler", BYTES, self.load("handler:"))
+        array = self.call("empty", BYTES, *arguments)
+        for own in (self.call("set_handler", BYTES, before), before):
+            self.call("Py_DecRef", ir.VoidType(), own)
+        return array
 
     def give_up_if(self, failed: ir.Value, arrays: Sequence[ir.Value]) -> None:
         """Drop the arrays made and return `NotImplemented`, if something failed."""

@@ -471,8 +471,11 @@ class Emitter:
         if extent == 0:
             self.values.update(zip(loop.results, first))
             return
-        lanes = lanes_of(self.kernel, loop)
         start, stop = self.bounds(loop, start, stop)
+        if clears(loop):
+            self.clear(loop, start, stop)
+            return
+        lanes = lanes_of(self.kernel, loop)
         repeats = extent % lanes != 0 and self.may_repeat(loop)
         if extent % lanes == 0 or repeats:
             self.values.update(zip(loop.results, self.rounds_in_lanes(loop, lanes, start, stop, first, repeats)))
@@ -481,6 +484,18 @@ class Emitter:
         first = self.rounds_in_lanes(loop, lanes, start, self.lesser(stop, whole), first, False)
         start = self.b.select(self.b.icmp_signed("<", start, whole), whole, start)
         self.values.update(zip(loop.results, self.rounds_in_lanes(loop, extent % lanes, start, stop, first, False)))
+
+    def clear(self, loop: Loop, start: ir.Value, stop: ir.Value) -> None:
+        """Emit the rounds of a loop that fills memory with zeros as what the system has for it."""
+        b, store = self.b, loop.body[0]
+        assert isinstance(store, Store)
+        self.values[loop.index] = start
+        place, _ = self.place(store.buffer, store.offset)
+        count = self.b.mul(b.sub(stop, start), WORD(store.buffer.dtype.itemsize))
+        pointer = b.bitcast(place, ir.IntType(8).as_pointer())
+        with b.if_then(b.icmp_signed(">", count, WORD(0))):
+            clear = b.module.declare_intrinsic("llvm.memset", [pointer.type, WORD])
+            b.call(clear, [pointer, ir.IntType(8)(0), count, ir.IntType(1)(0)])
 
     def rounds_in_lanes(
         self, loop: Loop, lanes: int, start: ir.Value, stop: ir.Value, before: Sequence[ir.Value], repeats: bool
@@ -582,6 +597,14 @@ class Emitter:
         head = counter.parent
         b.branch(head)
         b.position_at_end(head.terminator.operands[2])
+
+
+def clears(loop: Loop) -> bool:
+    """Whether all that a loop does is to fill elements side by side with zeros."""
+    match loop.body:
+        case [Store(buffer, Affine(((index, 1), *_)), Constant(number, dtype))] if index is loop.index and not buffer.private:
+            return not dtype.type(number).tobytes().strip(b"\0")
+    return False
 
 
 def operation_of(loop: Loop, item: Carried) -> str:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import functrans as ft
+from functrans.compile.emit import llvm
+from functrans.compile.schedule import scatter
 from functrans.ops.indexing import ARRAY, Slice, getitem, index_add, index_set
 
 GENERATOR = np.random.default_rng(0)
@@ -68,6 +70,45 @@ def test_scatters(dtype):
 
     values = [GENERATOR.normal(size=getitem(X, *arrays, index=index).shape) for index, arrays in SCATTERS]
     assert "NumPy" not in checked(every, x, [(10 * value).astype(dtype) for value in values])
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.float64, np.float32])
+@pytest.mark.parametrize("rows_granule", [1, 3])
+def test_parts_of_rows(monkeypatch, dtype, rows_granule):
+    """What starts as zeros, or another number, is filled and written into part by part, by several threads."""
+    monkeypatch.setattr(ft.config, "threads", 3)
+    monkeypatch.setattr(llvm, "WORTH_DIVIDING", 0)
+    for name, limit in {"ROWS_BYTES": 64, "ROWS_GRANULE": rows_granule, "LOOK_BYTES": 1}.items():
+        monkeypatch.setattr(scatter, name, limit)
+    x, spread = np.zeros((7, 5, 13)), np.arange(20) % 7
+
+    gathers = [
+        lambda x: x[ROWS],
+        lambda x: x[ROWS, 1:4:2],
+        lambda x: x[ROWS, None, COLUMNS],
+        lambda x: x[spread, 3] ** 2,
+        lambda x: x[spread, ..., ::-1],
+    ]
+
+    def every(x):
+        def total(gather, x):
+            selected = gather(x)
+            return np.sum(selected**2 * np.arange(selected.size).reshape(selected.shape)).real
+
+        return [ft.grad(total, 1)(gather, x) for gather in gathers]
+
+    text = checked(every, (x + 1).astype(dtype))
+    assert text.count("in range(0, min(") == 5
+    gradient = ft.jit(ft.grad(lambda x, rows: np.sum(x[rows] ** 2)))
+    with pytest.raises(IndexError, match="index 7 is out of bounds"):
+        gradient(x, np.array([0, 7]))
+
+
+def test_memory_is_cleared_by_the_system():
+    spread = np.arange(0, 100_000, 7)
+    gradient = ft.jit(ft.grad(lambda x: np.sum(x[spread] ** 2))).lower(np.ones(100_000)).compile()
+    assert "@llvm.memset" in gradient.llvm()
+    np.testing.assert_array_equal(np.flatnonzero(gradient(np.ones(100_000))), spread)
 
 
 def test_sums_at_equal_indices_do_not_depend_on_threads(monkeypatch):
