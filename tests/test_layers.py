@@ -5,7 +5,10 @@ from pathlib import Path
 
 import functrans
 
-LAYERS = ["version", "errors", "config", "tree", "core", "ops", "numpy", "transforms", "nn", "compile", "cache", "debug", "testing"]
+LAYERS = [
+    "version", "errors", "config", "tree", "core", "ops", "numpy", "transforms", "control", "nn", "scipy", "compile", "cache",
+    "debug", "inspect", "testing",
+]  # fmt: skip
 # And those of the compiler.
 STAGES = ["loops", "arguments", "machine", "rewrite", "schedule", "emit", "store", "run", "options", "jit"]
 ROOT = Path(functrans.__file__).parent

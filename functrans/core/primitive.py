@@ -24,6 +24,7 @@ from functrans.core.types import PYTHON_SCALARS, ArrayType, Shape, result_dtype,
 __all__ = [
     "Composite",
     "Contraction",
+    "Control",
     "Elementwise",
     "General",
     "Indexing",
@@ -394,3 +395,51 @@ class General(Primitive):
 
     def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> Any:
         return self.types(*types, **params)
+
+
+class Control(Primitive):
+    """A loop, a branch or a call: an operation some of whose parameters are programs, or tuples of programs.
+
+    The results are a tuple. The programs capture nothing: what the functions they stem from close over is among the
+    operands. Rules run under the parent of the trace that applies them, and are made of operations as user code is.
+
+    Attributes:
+        types: ``(*types, **params)`` -> the types of the results.
+        push: ``(primals, tangents, **params)`` -> the results and their tangents; the tangents of operands that have
+            none, and of results that depend on no other, are None.
+        forward: ``(operands, active, **params)`` -> the results and what `pull` is to have; bits of `active` are set
+            for differentiated operands.
+        pull: ``(cts, saved, active, **params)`` -> a cotangent, or None, per operand; cotangents of results that
+            nothing differentiated depends on are None.
+        batch: ``(operands, batched, size, **params)`` -> the results, and for each whether it has a batch axis in
+            front, as batched operands have.
+        prune: ``(wanted, **params)`` -> for the operation that gives the wanted results only: which operands it
+            has (a truth value each) and its parameters; None if all are needed.
+    """
+
+    multiple = True
+    runs_user_code = True
+
+    def __init__(
+        self,
+        name: str,
+        evaluate: Callable[..., Any],
+        *,
+        types: Callable[..., Any],
+        push: Callable[..., Any],
+        forward: Callable[..., Any],
+        pull: Callable[..., Any],
+        batch: Callable[..., Any],
+        prune: Callable[..., Any],
+        samples: Callable[[], Any] | None = None,
+    ) -> None:
+        super().__init__(name, evaluate, samples=samples)
+        self.types = types
+        self.push = push
+        self.forward = forward
+        self.pull = pull
+        self.batch = batch
+        self.prune = prune
+
+    def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> tuple[ArrayType, ...]:
+        return tuple(self.types(*types, **params))

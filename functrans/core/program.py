@@ -16,12 +16,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from functrans import tree
-from functrans.core.primitive import Primitive
+from functrans.core.primitive import Control, Primitive
 from functrans.core.trace import explain
 from functrans.core.types import ArrayType, type_of
 from functrans.errors import Origin, ProgramError, StructureError, describe_origin, performed_at
 
-__all__ = ["Atom", "Equation", "Literal", "Program", "Variable", "check", "fail", "without_dead_code"]
+__all__ = ["Atom", "Equation", "Literal", "Program", "Variable", "check", "fail", "has_effect", "programs_in", "without_dead_code"]
 
 
 class Variable:
@@ -63,7 +63,28 @@ class Equation:
 
         Passes keep such an equation, once and in order with the others of its kind, even if nothing reads its results.
         """
-        return self.primitive.has_effect or any(getattr(value, "has_effect", False) for value in self.params.values())
+        return has_effect(self.primitive, self.params)
+
+    @property
+    def programs(self) -> list[Program]:
+        """The programs among the parameters, in order."""
+        return programs_in(self.params)
+
+
+def programs_in(params: dict[str, Any]) -> list[Program]:
+    """The programs among parameters, and those in tuples among them."""
+    found = []
+    for value in params.values():
+        items = value if isinstance(value, tuple) else (value,)
+        found += [item for item in items if isinstance(item, Program)]
+    return found
+
+
+def has_effect(primitive: Primitive, params: dict[str, Any]) -> bool:
+    """Whether an operation does more than give results: by itself, or by a program or function among its parameters."""
+    if primitive.has_effect or any(getattr(value, "has_effect", False) for value in params.values()):
+        return True
+    return isinstance(primitive, Control) and any(program.has_effect for program in programs_in(params))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +121,7 @@ class Program:
     input_structure: Any = field(default=None, repr=False)
     output_structure: Any = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def has_effect(self) -> bool:
         """Whether an equation does more than give results."""
         return any(equation.has_effect for equation in self.equations)
@@ -250,11 +271,12 @@ def check(program: Program) -> Program:
 
 
 def without_dead_code(program: Program) -> Program:
-    """`program` without equations and captured arrays that no output and no effect depends on."""
+    """`program` without equations and captured arrays that no output and no effect depends on, inside loops as well."""
     live = {atom for atom in program.outputs if isinstance(atom, Variable)}
     kept = []
     for equation in reversed(program.equations):
         if equation.has_effect or not live.isdisjoint(equation.outputs):
+            equation = pruned(equation, live)
             kept.append(equation)
             live.update(atom for atom in equation.inputs if isinstance(atom, Variable))
     captured = [(variable, value) for variable, value in zip(program.captured, program.values) if variable in live]
@@ -268,3 +290,17 @@ def without_dead_code(program: Program) -> Program:
         program.input_structure,
         program.output_structure,
     )
+
+
+def pruned(equation: Equation, live: set[Variable]) -> Equation:
+    """An equation without the results of a loop, a branch or a call that nothing reads."""
+    wanted = [variable in live for variable in equation.outputs]
+    if not isinstance(equation.primitive, Control) or all(wanted):
+        return equation
+    found = equation.primitive.prune(wanted, **equation.params)
+    if found is None:
+        return equation
+    operands, params = found
+    inputs = tuple(atom for atom, is_kept in zip(equation.inputs, operands, strict=True) if is_kept)
+    outputs = tuple(variable for variable, is_wanted in zip(equation.outputs, wanted) if is_wanted)
+    return Equation(outputs, equation.primitive, inputs, params, equation.origin)

@@ -18,7 +18,7 @@ from functrans import tree
 from functrans.config import settings
 from functrans.core.mutation import ARGUMENT
 from functrans.core.primitive import PRIMITIVES, Primitive
-from functrans.core.program import Atom, Equation, Literal, Program, Variable, check
+from functrans.core.program import Atom, Equation, Literal, Program, Variable, check, has_effect
 from functrans.core.trace import NUMPY_ERRORS, Trace, TracedValue, current, explain
 from functrans.core.tracer import Tracer, not_concrete, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of, uniform_element
@@ -86,7 +86,7 @@ class StagingTrace(Trace):
         for value in operands:
             if isinstance(value, StagedTracer) and value.owner is self:
                 return self.record(primitive, operands, params)
-        if primitive.has_effect and not self.is_partial:
+        if not self.is_partial and has_effect(primitive, params):
             return self.record(primitive, operands, params)
         return self.parent.process(primitive, operands, params)
 

@@ -16,7 +16,17 @@ import numpy as np
 
 from functrans import tree
 from functrans.core.mutation import ARGUMENT
-from functrans.core.primitive import Composite, Contraction, Elementwise, General, Indexing, Primitive, Reduction, Structural
+from functrans.core.primitive import (
+    Composite,
+    Contraction,
+    Control,
+    Elementwise,
+    General,
+    Indexing,
+    Primitive,
+    Reduction,
+    Structural,
+)
 from functrans.core.staging import function_title
 from functrans.core.trace import Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, not_concrete, operand
@@ -102,6 +112,9 @@ class BatchTrace(Trace):
             out = self.parent.process(primitive, values, params)
             return self._wrapped(primitive, out, False) if own else out
         with running(self.parent):
+            if isinstance(primitive, Control):
+                results, flags = primitive.batch(values, batched, self.size, **params)
+                return tuple(BatchTracer(self, part, flag) for part, flag in zip(results, flags))
             out = RULES[type(primitive)](primitive, values, batched, self.size, params)
         return self._wrapped(primitive, out, True)
 

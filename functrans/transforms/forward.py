@@ -15,7 +15,17 @@ import numpy as np
 
 from functrans import tree
 from functrans.core.mutation import ARGUMENT
-from functrans.core.primitive import Composite, Contraction, Elementwise, General, Indexing, Primitive, Reduction, Structural
+from functrans.core.primitive import (
+    Composite,
+    Contraction,
+    Control,
+    Elementwise,
+    General,
+    Indexing,
+    Primitive,
+    Reduction,
+    Structural,
+)
 from functrans.core.staging import function_title
 from functrans.core.trace import Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
@@ -96,6 +106,10 @@ class ForwardTrace(Trace):
         if active and isinstance(primitive, Composite):
             with running(self):
                 return primitive.decomposition(*operands, **params)
+        if active and isinstance(primitive, Control):
+            with running(self.parent):
+                results, parts = primitive.push(values, tangents, **params)
+            return tuple(ForwardTracer(self, value, part, False) for value, part in zip(results, parts))
         out = self.parent.process(primitive, values, params)
         if not own:
             return out

@@ -18,7 +18,17 @@ from typing import Any
 import numpy as np
 
 from functrans.core.mutation import ARGUMENT
-from functrans.core.primitive import Composite, Contraction, Elementwise, General, Indexing, Primitive, Reduction, Structural
+from functrans.core.primitive import (
+    Composite,
+    Contraction,
+    Control,
+    Elementwise,
+    General,
+    Indexing,
+    Primitive,
+    Reduction,
+    Structural,
+)
 from functrans.core.trace import EVALUATION, NUMPY_ERRORS, Trace, TracedValue, current, explain, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, dtype_of, is_differentiable, shape_of, type_of, uniform
@@ -118,6 +128,10 @@ class ReverseTrace(Trace):
                 return primitive.decomposition(*operands, **params)
         if not own:
             return self.parent.process(primitive, values, params)
+        if active and isinstance(primitive, Control):
+            with running(self.parent):
+                out, residuals = primitive.forward(values, active, **params)
+            return self._record_multiple(primitive, params, values, places, active, out, residuals)
         if self.parent is EVALUATION and not foreign:
             try:
                 out = primitive.evaluate(*values, **params)
@@ -127,7 +141,7 @@ class ReverseTrace(Trace):
         else:
             out = self.parent.process(primitive, values, params)
         if primitive.multiple:
-            return self._record_multiple(primitive, params, values, places, active, out)
+            return self._record_multiple(primitive, params, values, places, active, out, None)
         node = -1
         if active:
             node = self._record(primitive, params, values, places, active, out)
@@ -159,7 +173,7 @@ class ReverseTrace(Trace):
         return len(self.tape) - 1
 
     def _record_multiple(
-        self, primitive: Any, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any
+        self, primitive: Any, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any, residuals: Any
     ) -> Any:
         """Several results share one entry; each has a place of its own behind it."""
         if not (active and out):
@@ -170,7 +184,7 @@ class ReverseTrace(Trace):
             differentiable = is_differentiable(dtype_of(part))
             self.tape.append(None)
             results.append(ReverseTracer(self, part, start + offset if differentiable else -1))
-        saved = SAVERS[General](primitive, values, active, out, params)
+        saved = residuals if isinstance(primitive, Control) else SAVERS[General](primitive, values, active, out, params)
         self.tape.append((primitive, active, (saved, start, len(out)), places, _types(values, places), params))
         return tuple(results)
 
@@ -189,9 +203,9 @@ class LocatedReverseTrace(ReverseTrace):
         return node
 
     def _record_multiple(
-        self, primitive: Any, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any
+        self, primitive: Any, params: dict[str, Any], values: list[Any], places: list[int], active: int, out: Any, residuals: Any
     ) -> Any:
-        results = super()._record_multiple(primitive, params, values, places, active, out)
+        results = super()._record_multiple(primitive, params, values, places, active, out, residuals)
         if active and out:
             self._locate(primitive, out[0])
         return results
@@ -362,7 +376,14 @@ def pull_indexing(primitive: Any, active: int, saved: Any, params: dict[str, Any
 def pull_general(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
     """The declared pullback."""
     values, out = saved
+    if primitive.multiple:
+        ct = tuple(zeros(type_of(value)) if part is None else part for part, value in zip(ct, out))
     return primitive.pullback(ct, values, out, active, **params)
+
+
+def pull_control(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
+    """The declared rule."""
+    return primitive.pull(ct, saved, active, **params)
 
 
 def pull_located(located: Located, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
@@ -385,6 +406,7 @@ PULLBACKS: dict[type, Callable[..., Any]] = {
     Contraction: pull_contraction,
     Indexing: pull_indexing,
     General: pull_general,
+    Control: pull_control,
     Located: pull_located,
 }
 
@@ -408,7 +430,6 @@ def backward(tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, 
             if all(part is None for part in ct):
                 continue
             flag = any(selected[start : start + count]) or primitive.selects
-            ct = tuple(zeros(type_of(value)) if part is None else part for part, value in zip(ct, saved[1]))
         else:
             ct = cotangents[position]
             if ct is None:

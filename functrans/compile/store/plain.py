@@ -46,6 +46,10 @@ KINDS: dict[type, tuple[Callable[[Any], list[Any]], Callable[..., Any]]] = {
     tuple: (lambda value: list(map(encoded, value)), lambda *items: tuple(map(decoded, items))),
     list: (lambda value: list(map(encoded, value)), lambda *items: list(map(decoded, items))),
     dict: (lambda value: list(map(encoded, value.items())), lambda *items: dict(map(decoded, items))),
+    Program: (
+        lambda program: [program.name, *program_data(program)],
+        lambda name, *data: program_of(list(data), name, (), (None, None)),
+    ),
     Message: (
         lambda m: [m.text, structure_data(m.structure), *map(encoded, (m.weak, m.fixed, m.line, m.batches))],
         lambda text, structure, *fields: Message(text, structure_of(structure), *map(decoded, fields)),

@@ -1,0 +1,1 @@
+"""Control flow and calls: primitives whose parameters are programs."""
