@@ -411,10 +411,10 @@ class Control(Primitive):
             for differentiated operands.
         pull: ``(cts, saved, active, **params)`` -> a cotangent, or None, per operand; cotangents of results that
             nothing differentiated depends on are None.
-        batch: ``(operands, batched, size, **params)`` -> the results, and for each whether it has a batch axis in
-            front, as batched operands have.
-        prune: ``(wanted, **params)`` -> for the operation that gives the wanted results only: which operands it
-            has (a truth value each) and its parameters; None if all are needed.
+        batch: ``(operands, batched, size, axis_name, **params)`` -> the results, and for each whether it has a batch
+            axis in front, as batched operands have.
+        prune: ``(wanted, **params)`` -> for the operation that gives the wanted results and no more than it must: which
+            operands it has and which results (a truth value each), and its parameters; None if all are needed.
     """
 
     multiple = True

@@ -300,7 +300,7 @@ def pruned(equation: Equation, live: set[Variable]) -> Equation:
     found = equation.primitive.prune(wanted, **equation.params)
     if found is None:
         return equation
-    operands, params = found
+    operands, results, params = found
     inputs = tuple(atom for atom, is_kept in zip(equation.inputs, operands, strict=True) if is_kept)
-    outputs = tuple(variable for variable, is_wanted in zip(equation.outputs, wanted) if is_wanted)
+    outputs = tuple(variable for variable, is_kept in zip(equation.outputs, results, strict=True) if is_kept)
     return Equation(outputs, equation.primitive, inputs, params, equation.origin)

@@ -113,7 +113,7 @@ class BatchTrace(Trace):
             return self._wrapped(primitive, out, False) if own else out
         with running(self.parent):
             if isinstance(primitive, Control):
-                results, flags = primitive.batch(values, batched, self.size, **params)
+                results, flags = primitive.batch(values, batched, self.size, self.axis_name, **params)
                 return tuple(BatchTracer(self, part, flag) for part, flag in zip(results, flags))
             out = RULES[type(primitive)](primitive, values, batched, self.size, params)
         return self._wrapped(primitive, out, True)
