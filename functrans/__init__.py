@@ -4,6 +4,7 @@ from functrans import debug, errors, nn, numpy, testing, tree
 from functrans.compile.jit import jit
 from functrans.compile.run.loading import load
 from functrans.config import settings as config
+from functrans.control.scan import scan
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
 from functrans.transforms.derived import hessian, hvp, jacfwd, jacobian, jacrev
@@ -35,6 +36,7 @@ __all__ = [
     "numpy",
     "pmean",
     "psum",
+    "scan",
     "stop_gradient",
     "testing",
     "tree",

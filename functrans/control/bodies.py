@@ -6,16 +6,25 @@ Programs made for derivatives and batches are kept with the program they are mad
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from functrans.core.program import Program
+from functrans.core.program import Program, without_dead_code
 from functrans.core.staging import stage
+from functrans.core.trace import root, running
+from functrans.core.types import ArrayType, dtype_of, is_differentiable, shape_of, type_of
+from functrans.numpy.structure import astype
+from functrans.ops.structure import broadcast_to
+from functrans.transforms.batch import released_batch, traced_batch
+from functrans.transforms.forward import pushed, released_pair
+from functrans.transforms.tape import backward, fit, record, release, zeros
 
-__all__ = ["closed", "derived", "staged_body"]
+__all__ = ["Body", "Flags", "batched_body", "closed", "derived", "fixed_point", "joint_body", "pushed_body", "reached", "staged_body", "strong"]
+
+Flags = tuple[bool, ...]
 
 Made = TypeVar("Made")
 
@@ -49,3 +58,142 @@ def derived(make: Callable[..., Made]) -> Callable[..., Made]:
         return results[arguments]
 
     return made
+
+
+def strong(value: Any) -> Any:
+    """`value` with a dtype that it keeps when it meets arrays of others."""
+    return astype(value, dtype_of(value)) if type_of(value).weak else value
+
+
+def strong_type(type_: ArrayType) -> ArrayType:
+    """The type of what belongs to a value of `type_`: a slice of its stack, its tangent or its cotangent."""
+    return ArrayType(type_.shape, type_.dtype)
+
+
+def reached(program: Program, active: Sequence[bool]) -> Flags:
+    """Which outputs depend on the active inputs, by a path of floating and complex values."""
+    found = {variable for variable, flag in zip(program.inputs, active) if flag}
+    for equation in program.equations:
+        if not found.isdisjoint(equation.inputs):
+            found.update(variable for variable in equation.outputs if is_differentiable(variable.array_type.dtype))
+    return tuple(atom in found for atom in program.outputs)
+
+
+def fixed_point(step: Callable[[Flags], Sequence[bool]], start: Sequence[bool]) -> Flags:
+    """The least flags that include `start` and what `step` makes of them: which carries of a loop something spreads to."""
+    flags = tuple(start)
+    while True:
+        new = tuple(old or more for old, more in zip(flags, step(flags), strict=True))
+        if new == flags:
+            return flags
+        flags = new
+
+
+def chosen(values: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
+    """The values whose flags are set."""
+    return [value for value, flag in zip(values, flags, strict=True) if flag]
+
+
+def spread(values: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
+    """The values at the places whose flags are set, and None at the others: undoes `chosen`."""
+    remaining = iter(values)
+    return [next(remaining) if flag else None for flag in flags]
+
+
+class Body(NamedTuple):
+    """A body made of another one.
+
+    Attributes:
+        program: the arrays it needs are its first inputs.
+        values: these arrays, such as index arrays; plain ones.
+        flags: which of its results there are, see the function that made it.
+    """
+
+    program: Program
+    values: tuple[Any, ...]
+    flags: Flags
+
+
+def restaged(name: str, function: Callable[..., Any], flags: list[bool], *types: Sequence[ArrayType]) -> Body:
+    """The program of a function of lists of values, which sets `flags`; it is the same under all transforms."""
+    function.__name__ = name
+    with running(root()):
+        program = without_dead_code(stage(function, tuple(map(list, types)), transform=name))
+    return Body(*closed(program), tuple(flags))
+
+
+def types_of(program: Program, flags: Sequence[bool]) -> list[ArrayType]:
+    """The types of tangents or cotangents of some inputs."""
+    return [strong_type(variable.array_type) for variable in chosen(program.inputs, flags)]
+
+
+@derived
+def pushed_body(program: Program, active: Flags, always: Flags) -> Body:
+    """(inputs, tangents of the active ones) -> (outputs, tangents of those with one), and which outputs have one.
+
+    Those that `always` have one get zeros where they depend on no tangent.
+    """
+    flags: list[bool] = []
+
+    def function(inputs: list[Any], tangents: list[Any]) -> Any:
+        trace, results = pushed(list(zip(inputs, spread(tangents, active))), program.evaluate)
+        released = [released_pair(trace, result) for result in results]
+        flags[:] = [tangent is not None or own for (_, tangent), own in zip(released, always)]
+        tangents = [zeros(type_of(value)) if tangent is None else tangent for value, tangent in released]
+        return [value for value, _ in released], chosen(tangents, flags)
+
+    types = [variable.array_type for variable in program.inputs]
+    return restaged(program.name, function, flags, types, types_of(program, active))
+
+
+@derived
+def joint_body(program: Program, active: Flags, live: Flags, always: Flags) -> Body:
+    """(inputs, cotangents of the live outputs) -> (outputs, cotangents of active inputs with one), and which have one.
+
+    Those that `always` have one get zeros where no cotangent flows to them.
+    """
+    flags: list[bool] = []
+
+    def function(inputs: list[Any], cotangents: list[Any]) -> Any:
+        places = [place for place, flag in enumerate(active) if flag]
+
+        def call(tracers: list[Any]) -> Any:
+            complete = list(inputs)
+            for place, tracer in zip(places, tracers):
+                complete[place] = tracer
+            return program.evaluate(complete)
+
+        trace, results = record("vjp", call, chosen(inputs, active), call)
+        released = [release(trace, result) for result in results]
+        seeds = [(node, ct) for (_, node), ct in zip(released, spread(cotangents, live)) if node >= 0 and ct is not None]
+        flowed = iter(backward(trace.tape, seeds, len(places), keep=False))
+        found = [next(flowed) if flag else None for flag in active]
+        flags[:] = [ct is not None or own for ct, own in zip(found, always)]
+        types = [strong_type(type_of(value)) for value in inputs]
+        found = [zeros(type_) if ct is None else fit(ct, type_) for ct, type_ in zip(found, types)]
+        return [value for value, _ in released], chosen(found, flags)
+
+    types = [variable.array_type for variable in program.inputs]
+    ct_types = [strong_type(atom.array_type) for atom in chosen(program.outputs, live)]
+    return restaged(program.name, function, flags, types, ct_types)
+
+
+@derived
+def batched_body(program: Program, batched: Flags, always: Flags, size: int, axis_name: Any) -> Body:
+    """The program of batches, in front, for the inputs that are batched, and which outputs are; those that `always` are get copies."""
+    flags: list[bool] = []
+
+    def function(inputs: list[Any]) -> Any:
+        trace, results = traced_batch(inputs, batched, size, axis_name, program.evaluate)
+        released = [released_batch(trace, result) for result in results]
+        flags[:] = [flag or own for (_, flag), own in zip(released, always)]
+        return [
+            broadcast_to(value, shape=(size, *shape_of(value))) if own and not flag else value
+            for (value, flag), own in zip(released, always)
+        ]
+
+    types = [
+        ArrayType((size, *variable.array_type.shape), variable.array_type.dtype) if own else variable.array_type
+        for variable, own in zip(program.inputs, batched)
+    ]
+    return restaged(program.name, function, flags, types)

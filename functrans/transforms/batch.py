@@ -36,7 +36,7 @@ from functrans.ops.indexing import ARRAY, Slice, Template
 from functrans.ops.structure import broadcast_to
 from functrans.transforms.arguments import wraps
 
-__all__ = ["pmean", "psum", "vmap"]
+__all__ = ["pmean", "psum", "released_batch", "traced_batch", "vmap"]
 
 
 class BatchTracer(Tracer):
@@ -331,18 +331,13 @@ def vmap(
         leaves = [operand(leaf, "vmap") for leaf in leaves]
         moved = [_in_front(title, leaf, place) for leaf, place in zip(leaves, places)]
         size = _batch_size(title, leaves, moved, places, axis_size)
-        trace = BatchTrace(current.get(), size, axis_name)
-        tracers = []
-        for value, place in zip(moved, places):
-            tracer = BatchTracer(trace, value, place is not None)
-            tracer.cell = ARGUMENT
-            tracers.append(tracer if place is not None else value)
-        token = trace.begin()
-        try:
+        batched = [place is not None for place in places]
+
+        def call(tracers: list[Any]) -> Any:
             batch_args, batch_keywords = tree.unflatten(structure, tracers)
-            result = function(*batch_args, **batch_keywords)
-        finally:
-            trace.end(token)
+            return function(*batch_args, **batch_keywords)
+
+        trace, result = traced_batch(moved, batched, size, axis_name, call)
         out_leaves, out_structure = tree.flatten(result)
         out_places = _prefix(title, "out_axes", out_axes, result)
         return tree.unflatten(
@@ -350,6 +345,34 @@ def vmap(
         )
 
     return batched_function
+
+
+def traced_batch(
+    values: Sequence[Any], batched: Sequence[bool], size: int, axis_name: Any, call: Callable[[list[Any]], Any]
+) -> tuple[BatchTrace, Any]:
+    """Trace ``call(arguments)`` where those of `values` that are batched, with the batch axis in front, are tracers."""
+    trace = BatchTrace(current.get(), size, axis_name)
+    arguments = []
+    for value, own in zip(values, batched):
+        if own:
+            value = BatchTracer(trace, value, True)
+            value.cell = ARGUMENT
+        arguments.append(value)
+    token = trace.begin()
+    try:
+        return trace, call(arguments)
+    finally:
+        trace.end(token)
+
+
+def released_batch(trace: BatchTrace, value: Any) -> tuple[Any, bool]:
+    """What a result of the traced function is outside: its value, and whether it has a batch axis in front."""
+    value = operand(value)
+    if isinstance(value, BatchTracer) and value.owner is trace:
+        return value.value, value.batched
+    if isinstance(value, TracedValue):
+        trace.admit(value)
+    return value, False
 
 
 def _prefix(title: str, name: str, prefix: Any, whole: Any) -> list[Any]:
@@ -389,11 +412,7 @@ def _batch_size(title: str, leaves: list[Any], moved: list[Any], places: list[An
 
 def _released(title: str, trace: BatchTrace, leaf: Any, place: Any) -> Any:
     """A result with its batch axis at `place`."""
-    value, batched = operand(leaf), False
-    if isinstance(value, BatchTracer) and value.owner is trace:
-        value, batched = value.value, value.batched
-    elif isinstance(value, TracedValue):
-        trace.admit(value)
+    value, batched = released_batch(trace, leaf)
     if place is None:
         if batched:
             raise StructureError(

@@ -35,7 +35,7 @@ from functrans.numpy.structure import broadcast_values
 from functrans.ops.contraction import contract
 from functrans.transforms.tape import keep_axes, project, scale, zeros
 
-__all__ = ["jvp"]
+__all__ = ["jvp", "pushed", "released_pair"]
 
 
 class ForwardTracer(Tracer):
@@ -268,27 +268,32 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
             f"\n  Remedy: pass tangents like the primals.{at_user_line()}"
         )
     pairs = [_checked_pair(title, leaf, tangent) for leaf, tangent in zip(leaves, tangent_leaves)]
-    trace = ForwardTrace("jvp", current.get())
-    tracers = [trace.argument(leaf, tangent) for leaf, tangent in pairs]
-    token = trace.begin()
-    try:
-        result = function(*tree.unflatten(structure, tracers))
-    finally:
-        trace.end(token)
+    trace, result = pushed(pairs, lambda tracers: function(*tree.unflatten(structure, tracers)))
     aux: Any = None
     if has_aux:
         if not isinstance(result, tuple) or len(result) != 2:
             raise StructureError(f"jvp of {title}: has_aux=True needs a pair (output, auxiliary){at_user_line()}")
         result, aux = result
-        aux = tree.map(lambda leaf: _released(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
+        aux = tree.map(lambda leaf: released_pair(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
     out_leaves, out_structure = tree.flatten(result)
-    released = [_released(trace, leaf) for leaf in out_leaves]
+    released = [released_pair(trace, leaf) for leaf in out_leaves]
     output = tree.unflatten(out_structure, [value for value, _ in released])
     tangent = tree.unflatten(
         out_structure,
         [np.zeros(shape_of(v), dtype_of(v))[()] if t is None else t for v, t in released],
     )
     return (output, tangent, aux) if has_aux else (output, tangent)
+
+
+def pushed(pairs: Sequence[tuple[Any, Any]], call: Callable[[list[Any]], Any]) -> tuple[ForwardTrace, Any]:
+    """Trace ``call(tracers)`` for tracers of pairs of a value and its tangent, which may be None."""
+    trace = ForwardTrace("jvp", current.get())
+    tracers = [trace.argument(value, tangent) for value, tangent in pairs]
+    token = trace.begin()
+    try:
+        return trace, call(tracers)
+    finally:
+        trace.end(token)
 
 
 def _checked_pair(title: str, leaf: Any, tangent: Any) -> tuple[Any, Any]:
@@ -308,7 +313,8 @@ def _checked_pair(title: str, leaf: Any, tangent: Any) -> tuple[Any, Any]:
     return leaf, project(tangent, dtype_of(leaf))
 
 
-def _released(trace: ForwardTrace, value: Any) -> tuple[Any, Any]:
+def released_pair(trace: ForwardTrace, value: Any) -> tuple[Any, Any]:
+    """What a result of the traced function is outside: its value, and its tangent or None."""
     value = operand(value)
     if isinstance(value, ForwardTracer) and value.owner is trace:
         return value.value, value.tangent

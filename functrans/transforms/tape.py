@@ -355,7 +355,7 @@ def pull_contraction(primitive: Any, active: int, saved: Any, params: dict[str, 
 
 def zeros(type_: ArrayType) -> Any:
     """Zeros of a type, without memory of their own."""
-    return uniform(0, type_.dtype, type_.shape)
+    return uniform(0, type_.dtype, type_.shape) if type_.shape else type_.dtype.type(0)
 
 
 def pull_indexing(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:

@@ -1,0 +1,332 @@
+"""`scan`: a loop of a known number of steps, that carries values along and collects results; `map` on it.
+
+The body is a program (consts, carries, slices of the xs) -> (new carries, ys of the step). Both derivatives and the
+batched loop are scans of bodies made from it: forward mode carries tangents beside the values; reverse mode stacks
+what the pullback of a step needs, and goes back through the stack, carrying cotangents.
+
+Invariant: a body captures nothing and its carries keep their types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from functrans import tree
+from functrans.control.bodies import (
+    Flags,
+    batched_body,
+    chosen,
+    derived,
+    closed,
+    fixed_point,
+    pushed_body,
+    reached,
+    spread,
+    strong,
+    strong_type,
+)
+from functrans.control.evaluation import perform
+from functrans.control.scan_pullback import Pullback, pullback_of
+from functrans.core.primitive import Control
+from functrans.core.program import Program, without_dead_code
+from functrans.core.staging import function_title, stage
+from functrans.core.tracer import operand
+from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, result_dtype, shape_of, type_of
+from functrans.errors import StructureError, at_user_line
+from functrans.numpy.structure import astype
+from functrans.transforms.tape import zeros
+
+__all__ = ["scan", "scan_loop"]
+
+
+def evaluate(*operands: Any, **params: Any) -> tuple[Any, ...]:
+    """The final carries, and the stacked ys."""
+    return perform(scan_loop, interpret, operands, params)
+
+
+def interpret(
+    *operands: Any, body: Program, consts: int, carry: int, length: int, reverse: bool, unroll: int
+) -> tuple[Any, ...]:
+    """The loop in Python."""
+    shared, carries, xs = operands[:consts], list(operands[consts : consts + carry]), operands[consts + carry :]
+    types = [atom.array_type for atom in body.outputs[carry:]]
+    ys = [np.empty((length, *type_.shape), type_.dtype) for type_ in types]
+    for step in reversed(range(length)) if reverse else range(length):
+        results = body.evaluate([*shared, *carries, *(x[step] for x in xs)])
+        carries = results[:carry]
+        for stack, y in zip(ys, results[carry:]):
+            stack[step] = y
+    return (*carries, *ys)
+
+
+def result_types(*types: ArrayType, body: Program, consts: int, carry: int, length: int, **params: Any) -> list[ArrayType]:
+    """Carries keep their types, ys are stacked."""
+    ys = [ArrayType((length, *atom.array_type.shape), atom.array_type.dtype) for atom in body.outputs[carry:]]
+    return [*(strong_type(type_) for type_ in types[consts : consts + carry]), *ys]
+
+
+def parts(values: Sequence[Any], consts: int, carry: int) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    """Consts, carries and xs, or what belongs to them."""
+    return values[:consts], values[consts : consts + carry], values[consts + carry :]
+
+
+def spread_through(body: Program, consts: int, carry: int, active: Sequence[bool]) -> Flags:
+    """`active`, of the operands, with the carries that derivatives spread to in any step."""
+    shared, start, xs = parts(tuple(active), consts, carry)
+    carried = fixed_point(lambda flags: reached(body, (*shared, *flags, *xs))[:carry], start)
+    return (*shared, *carried, *xs)
+
+
+@derived
+def pushed_step(body: Program, consts: int, carry: int, active: Flags) -> Any:
+    """The body with tangents: (consts and their tangents, carries and theirs, slices and theirs) -> likewise."""
+    outputs = len(body.outputs)
+    always = (*active[consts : consts + carry], *(False,) * (outputs - carry))
+    program, values, flags = pushed_body(body, active, always)
+    own, tangents = program.inputs[len(values) :][: len(active)], program.inputs[len(values) + len(active) :]
+    inputs = [*program.inputs[: len(values)], *interleave(own, spread(tangents, active), consts, carry)]
+    results = interleave(program.outputs[:outputs], spread(program.outputs[outputs:], flags), 0, carry)
+    return replace(program, inputs=tuple(inputs), outputs=tuple(results)), values, flags
+
+
+def interleave(own: Sequence[Any], others: Sequence[Any], consts: int, carry: int) -> list[Any]:
+    """Values and what is beside some of them, as the operands of a loop: consts, carries, then xs, of both."""
+    return [
+        item
+        for part, beside in zip(parts(own, consts, carry), parts(others, consts, carry))
+        for item in (*part, *(value for value in beside if value is not None))
+    ]
+
+
+def push(primals: list[Any], tangents: list[Any], *, body: Program, consts: int, carry: int, **params: Any) -> Any:
+    """The loop with tangents beside the values."""
+    active = spread_through(body, consts, carry, [tangent is not None for tangent in tangents])
+    program, values, flags = pushed_step(body, consts, carry, active)
+    full = [
+        zeros(strong_type(type_of(primal))) if flag and tangent is None else tangent
+        for primal, tangent, flag in zip(primals, tangents, active)
+    ]
+    counts = {"consts": len(values) + consts + sum(active[:consts]), "carry": carry + sum(flags[:carry])}
+    with np.errstate(all="ignore"):
+        results = scan_loop(*values, *interleave(primals, full, consts, carry), body=program, **counts, **params)
+    first = carry + sum(flags[:carry])
+    count = len(flags) - carry
+    own = [*results[:carry], *results[first : first + count]]
+    return own, spread([*results[carry:first], *results[first + count :]], flags)
+
+
+def forward(operands: list[Any], active: int, *, body: Program, consts: int, carry: int, **params: Any) -> Any:
+    """The loop with residuals beside the ys."""
+    types = [type_of(value) for value in operands]
+    made = pullback(body, consts, carry, active, types)
+    complete = [*made.values, *operands]
+    count = len(body.outputs)
+    with np.errstate(all="ignore"):
+        results = scan_loop(*complete, body=made.forward, consts=len(made.values) + consts, carry=carry, **params)
+        saved = made.saved(complete, len(made.values) + consts)
+    return results[:count], (saved, results[count:], types)
+
+
+def pullback(body: Program, consts: int, carry: int, active: int, types: Sequence[ArrayType]) -> Pullback:
+    """What reverse mode needs, by the bits of `active`."""
+    given = [bool(active >> place & 1) and is_differentiable(type_.dtype) for place, type_ in enumerate(types)]
+    return pullback_of(body, consts, carry, spread_through(body, consts, carry, given))
+
+
+def pull(cts: Sequence[Any], saved: Any, active: int, *, body: Program, consts: int, carry: int, reverse: bool, **params: Any) -> Any:
+    """The loop of the pullbacks of the steps, in the other direction."""
+    kept, residuals, operand_types = saved
+    made = pullback(body, consts, carry, active, operand_types)
+    types = result_types(*operand_types, body=body, consts=consts, carry=carry, **params)
+    full = [zeros(type_) if ct is None else ct for ct, type_ in zip(cts, types)]
+    return made.run(scan_loop, kept, residuals, chosen(full, made.live), reverse=not reverse, **params)
+
+
+def batch(
+    operands: list[Any], batched: list[bool], size: int, axis_name: Any, *, body: Program, consts: int, carry: int, **params: Any
+) -> Any:
+    """The loop of batches; carries that a batch spreads to in any step are batched from the first."""
+    shared, start, xs = parts(tuple(batched), consts, carry)
+    ys = (False,) * (len(body.outputs) - carry)
+
+    def step(flags: Flags) -> Flags:
+        return batched_body(body, (*shared, *flags, *xs), (*flags, *ys), size, axis_name).flags[:carry]
+
+    carried = fixed_point(step, start)
+    program, values, flags = batched_body(body, (*shared, *carried, *xs), (*carried, *ys), size, axis_name)
+    in_front = parts(operands, consts, carry)
+    results = scan_loop(
+        *values,
+        *in_front[0],
+        *(np.broadcast_to(value, (size, *shape_of(value))) if own and not old else value
+          for value, old, own in zip(in_front[1], start, carried)),
+        *(np.moveaxis(value, 0, 1) if own else value for value, own in zip(in_front[2], xs)),
+        body=program, consts=len(values) + consts, carry=carry, **params,
+    )  # fmt: skip
+    stacks = [np.moveaxis(value, 1, 0) if own else value for value, own in zip(results[carry:], flags[carry:])]
+    return [*results[:carry], *stacks], flags
+
+
+def prune(wanted: Sequence[bool], *, body: Program, consts: int, carry: int, **params: Any) -> Any:
+    """Without the ys nobody reads, and the carries that neither results nor other carries need."""
+    program, operands, results = pruned_step(body, consts, carry, tuple(wanted))
+    if all(operands) and all(results):
+        return None
+    counts = {"consts": sum(operands[:consts]), "carry": sum(results[:carry])}
+    return operands, results, {"body": program, **counts, **params}
+
+
+@derived
+def pruned_step(body: Program, consts: int, carry: int, wanted: Flags) -> Any:
+    """The body with what is wanted and what that needs, and which operands and results it has."""
+
+    def needed(carries: Flags) -> Program:
+        outputs = chosen(body.outputs, (*carries, *wanted[carry:]))
+        return without_dead_code(replace(body, outputs=tuple(outputs)))
+
+    def step(carries: Flags) -> Flags:
+        return read_inputs(needed(carries))[consts : consts + carry]
+
+    carries = fixed_point(step, wanted[:carry])
+    program = needed(carries)
+    operands = read_inputs(program)
+    operands = (*operands[:consts], *carries, *operands[consts + carry :])
+    program = replace(program, inputs=tuple(chosen(program.inputs, operands)))
+    return program, operands, (*carries, *wanted[carry:])
+
+
+def read_inputs(program: Program) -> Flags:
+    """Which inputs the program reads."""
+    read = {atom for equation in program.equations for atom in equation.inputs} | set(program.outputs)
+    return tuple(variable in read for variable in program.inputs)
+
+
+scan_loop = Control(
+    "scan", evaluate, types=result_types, push=push, forward=forward, pull=pull, batch=batch, prune=prune
+)
+
+
+def scan(
+    f: Callable[[Any, Any], Any],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+) -> tuple[Any, Any]:
+    """A loop that carries values along and collects results: ``carry, y = f(carry, x)`` for each `x` of `xs`.
+
+    Args:
+        f: ``(carry, x) -> (carry, y)``, of pytrees; the carry keeps its structure, shapes and dtypes.
+        init: the first carry; Python numbers become NumPy's.
+        xs: a pytree of arrays with a common leading axis, of which `f` gets a slice each time; None if it needs none.
+        length: the number of steps; needed if `xs` has no arrays.
+        reverse: whether to go from the last slice to the first; ys stay at the place of their slice.
+        unroll: a hint for the compiler: how many steps to write out, True for all. Results do not depend on it.
+
+    Returns:
+        ``(carry, ys)``: the last carry, and the ys stacked along a new leading axis.
+
+    Raises:
+        StructureError: the carry changes its structure or the type of a leaf, or leading axes differ.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> total, sums = ft.scan(lambda c, x: (c + x, c + x), 0.0, np.array([1.0, 2.0, 3.0]))
+        >>> float(total), sums.tolist()
+        (6.0, [1.0, 3.0, 6.0])
+        >>> ft.grad(lambda x: ft.scan(lambda c, x: (c * x, None), 1.0, x)[0])(np.array([2.0, 3.0])).tolist()
+        [3.0, 2.0]
+
+    Source: the signature is that of ``jax.lax.scan``; for reverse mode see Griewank and Walther, Evaluating
+    Derivatives (2008), section 4.
+    """
+    title = function_title(f)
+    carries, structure = tree.flatten(init)
+    carries = [strong(operand(leaf, "scan")) for leaf in carries]
+    slices, xs_structure = tree.flatten(xs)
+    slices = [operand(leaf, "scan") for leaf in slices]
+    count = checked_length(title, slices, tree.paths(xs), length)
+    kept: list[Any] = []
+
+    def step(carry: Any, x: Any) -> Any:
+        new, y = checked_pair(title, f(carry, x))
+        kept[:] = [tree.structure(y)]
+        return checked_carry(title, new, structure, init, carries), [strong(operand(leaf)) for leaf in tree.leaves(y)]
+
+    step.__name__ = title
+    carry_types = tree.unflatten(structure, [type_of(value) for value in carries])
+    slice_types = tree.unflatten(xs_structure, [ArrayType(shape_of(x)[1:], dtype_of(x)) for x in slices])
+    program, values = closed(without_dead_code(stage(step, (carry_types, slice_types), transform="scan")))
+    results = scan_loop(
+        *values, *carries, *slices,
+        body=program, consts=len(values), carry=len(carries), length=count, reverse=bool(reverse), unroll=steps_at_once(unroll, count),
+    )  # fmt: skip
+    return tree.unflatten(structure, results[: len(carries)]), tree.unflatten(kept[0], results[len(carries) :])
+
+
+def steps_at_once(unroll: int | bool, length: int) -> int:
+    """The hint as a number of steps."""
+    if isinstance(unroll, bool):
+        return max(length, 1) if unroll else 1
+    if not isinstance(unroll, int) or unroll < 1:
+        raise ValueError(f"scan: unroll is {unroll!r}, and must be a positive int or a bool{at_user_line()}")
+    return unroll
+
+
+def checked_length(title: str, slices: Sequence[Any], paths: Sequence[str], length: int | None) -> int:
+    """The number of steps, if all xs agree on it."""
+    for x, path in zip(slices, paths):
+        if not shape_of(x):
+            raise StructureError(
+                f"scan of {title}: xs{path} is {describe(x)}, and has no leading axis to go along"
+                f"\n  Remedy: close over what is the same in every step.{at_user_line()}"
+            )
+    lengths = {shape_of(x)[0] for x in slices}
+    if length is not None:
+        lengths.add(length)
+    if len(lengths) != 1:
+        found = ", ".join(f"xs{path} is {describe(x)}" for x, path in zip(slices, paths))
+        given = "" if length is None else f", length is {length}"
+        raise StructureError(
+            f"scan of {title}: the leading axes of the xs and length must agree, got {found or 'no xs'}{given}"
+            f"\n  Remedy: {'make them equal' if lengths else 'pass length'}.{at_user_line()}"
+        )
+    return lengths.pop()
+
+
+def checked_pair(title: str, result: Any) -> tuple[Any, Any]:
+    """What the body returned, if that is a pair."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise StructureError(
+            f"scan of {title}: the body must return a pair (carry, y), got {describe(result)}"
+            f"\n  Remedy: return (carry, None) if there is nothing to collect.{at_user_line()}"
+        )
+    return result[0], result[1]
+
+
+def checked_carry(title: str, new: Any, structure: Any, init: Any, carries: Sequence[Any]) -> list[Any]:
+    """The leaves of the new carry, if they are of the types of the first one; Python numbers take on its dtype."""
+    leaves, got = tree.flatten(new)
+    if got != structure:
+        raise StructureError(
+            f"scan of {title}: the carry has structure {structure}, and the body returns one of structure {got}"
+            f"\n  Remedy: return a carry like init.{at_user_line()}"
+        )
+    fitted = []
+    for leaf, path, first in zip(leaves, tree.paths(init), carries):
+        leaf, type_ = operand(leaf), type_of(first)
+        own = type_of(leaf)
+        if own.weak and own.shape == type_.shape and result_dtype(own.promoting, type_.dtype) == type_.dtype:
+            leaf, own = astype(leaf, type_.dtype), type_
+        if own != type_:
+            raise StructureError(
+                f"scan of {title}: the carry{path} is {type_} at first, and the body returns {own} for it"
+                f"\n  Remedy: start with a value of the type it comes to have, or convert the new one with .astype.{at_user_line()}"
+            )
+        fitted.append(leaf)
+    return fitted
