@@ -34,6 +34,7 @@ __all__ = [
     "LoadError",
     "CompilationError",
     "ProgramError",
+    "BudgetError",
 ]
 
 
@@ -216,6 +217,21 @@ class CompilationError(FunctransError, RuntimeError):
         ft.config.jit = False
         ft.jit(f)(x)
         print(ft.jit(f).lower(x).kernels())      # what a report should hold
+    """
+
+
+class BudgetError(FunctransError, ValueError):
+    """What a checkpointed function must keep for its backward pass takes more bytes than its budget.
+
+    Values that are never computed again, as random bits and what a policy names, are kept in any case. Fails::
+
+        f = ft.checkpoint(lambda x: np.sum(np.sin(ft.checkpoint_name(x * 2, "doubled"))),
+                          policy=ft.checkpoint_policies.save_names("doubled"), budget=8)
+        ft.grad(f)(np.ones(1000))                     # 8000 bytes are kept at least
+
+    Works::
+
+        f = ft.checkpoint(lambda x: np.sum(np.sin(ft.checkpoint_name(x * 2, "doubled"))), budget=8000)
     """
 
 

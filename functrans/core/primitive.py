@@ -53,12 +53,15 @@ class Primitive:
             the function that calls it, in order with others of the kind, whatever becomes of its result; a
             parameter may have an effect as well (see `Equation.has_effect`).
         runs_user_code: whether errors in its evaluation may be the user's own.
+        repeatable: whether a second evaluation of the same operands gives the same result; if not, as for random
+            bits and callbacks, no pass computes it again (see `Equation.repeatable`).
         samples: argument tuples, ``(operands, params)``, that the tests run every rule on.
     """
 
     multiple = False
     has_effect = False
     runs_user_code = False
+    repeatable = True
 
     def __init__(
         self, name: str, evaluate: Callable[..., Any], *, selects: bool = False, samples: Callable[[], Any] | None = None
@@ -381,6 +384,7 @@ class General(Primitive):
         multiple: bool = False,
         has_effect: bool = False,
         runs_user_code: bool = False,
+        repeatable: bool = True,
         selects: bool = False,
         samples: Callable[[], Any] | None = None,
     ) -> None:
@@ -392,6 +396,7 @@ class General(Primitive):
         self.multiple = multiple
         self.has_effect = has_effect
         self.runs_user_code = runs_user_code
+        self.repeatable = repeatable
 
     def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> Any:
         return self.types(*types, **params)

@@ -86,6 +86,11 @@ def has_effect(primitive: Primitive, params: dict[str, Any]) -> bool:
         return True
     return isinstance(primitive, Control) and any(program.has_effect for program in programs_in(params))
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the primitive, and any program among the parameters, gives the same results when computed once more."""
+        return self.primitive.repeatable and all(getattr(value, "repeatable", True) for value in self.params.values())
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
@@ -125,6 +130,11 @@ class Program:
     def has_effect(self) -> bool:
         """Whether an equation does more than give results."""
         return any(equation.has_effect for equation in self.equations)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether every equation gives the same results when computed once more."""
+        return all(equation.repeatable for equation in self.equations)
 
     def definitions(self) -> dict[Variable, Equation]:
         """The equation that defines each variable, but for inputs and captured ones."""
