@@ -436,9 +436,10 @@ class Control(Primitive):
         pull: Callable[..., Any],
         batch: Callable[..., Any],
         prune: Callable[..., Any],
+        selects: bool = False,
         samples: Callable[[], Any] | None = None,
     ) -> None:
-        super().__init__(name, evaluate, samples=samples)
+        super().__init__(name, evaluate, selects=selects, samples=samples)
         self.types = types
         self.push = push
         self.forward = forward

@@ -66,6 +66,12 @@ class Equation:
         return has_effect(self.primitive, self.params)
 
     @property
+    def repeatable(self) -> bool:
+        """Whether the primitive, and programs and functions among the parameters, give the same results once more."""
+        parts = [self.primitive, *self.params.values(), *self.programs]
+        return all(getattr(part, "repeatable", True) for part in parts)
+
+    @property
     def programs(self) -> list[Program]:
         """The programs among the parameters, in order."""
         return programs_in(self.params)
@@ -85,11 +91,6 @@ def has_effect(primitive: Primitive, params: dict[str, Any]) -> bool:
     if primitive.has_effect or any(getattr(value, "has_effect", False) for value in params.values()):
         return True
     return isinstance(primitive, Control) and any(program.has_effect for program in programs_in(params))
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the primitive, and any program among the parameters, gives the same results when computed once more."""
-        return self.primitive.repeatable and all(getattr(value, "repeatable", True) for value in self.params.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,7 @@ class Program:
         """Whether an equation does more than give results."""
         return any(equation.has_effect for equation in self.equations)
 
-    @property
+    @cached_property
     def repeatable(self) -> bool:
         """Whether every equation gives the same results when computed once more."""
         return all(equation.repeatable for equation in self.equations)

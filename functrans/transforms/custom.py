@@ -74,9 +74,10 @@ class Call:
 
     Attributes:
         has_effect: whether the function does more than give results, as far as it was staged.
+        repeatable: whether it gives the same results when it is computed once more, as far as it was staged.
     """
 
-    __slots__ = ("has_effect", "output_structure", "rule", "static", "structure")
+    __slots__ = ("has_effect", "output_structure", "repeatable", "rule", "static", "structure")
 
     def __init__(self, rule: CustomRule, static: tuple[Any, ...], structure: Any) -> None:
         self.rule = rule
@@ -84,6 +85,7 @@ class Call:
         self.structure = structure
         self.output_structure: Any = None
         self.has_effect = False
+        self.repeatable = True
 
     def __repr__(self) -> str:
         return self.rule.title
@@ -130,7 +132,7 @@ def captured(call: Call, error: Exception) -> TracerLeakError:
 def result_types(*types: ArrayType, call: Call) -> tuple[ArrayType, ...]:
     """The types of the outputs, by staging the function."""
     program = call.program(types)
-    call.has_effect = program.has_effect
+    call.has_effect, call.repeatable = program.has_effect, program.repeatable
     for value in program.values:
         if isinstance(value, TracedValue):
             raise captured(call, leaked(value))
