@@ -128,15 +128,16 @@ def types_of(program: Program, flags: Sequence[bool]) -> list[ArrayType]:
 
 
 @derived
-def pushed_body(program: Program, active: Flags, always: Flags) -> Body:
+def pushed_body(program: Program, active: Flags, always: Flags, from_selection: bool = False) -> Body:
     """(inputs, tangents of the active ones) -> (outputs, tangents of those with one), and which outputs have one.
 
-    Those that `always` have one get zeros where they depend on no tangent.
+    Those that `always` have one get zeros where they depend on no tangent. `from_selection` says that tangents may be of
+    values that were not chosen.
     """
     flags: list[bool] = []
 
     def function(inputs: list[Any], tangents: list[Any]) -> Any:
-        trace, results = pushed(list(zip(inputs, spread(tangents, active))), program.evaluate)
+        trace, results = pushed(list(zip(inputs, spread(tangents, active))), program.evaluate, from_selection)
         released = [released_pair(trace, result) for result in results]
         flags[:] = [tangent is not None or own for (_, tangent), own in zip(released, always)]
         tangents = [zeros(type_of(value)) if tangent is None else tangent for value, tangent in released]
@@ -147,10 +148,11 @@ def pushed_body(program: Program, active: Flags, always: Flags) -> Body:
 
 
 @derived
-def joint_body(program: Program, active: Flags, live: Flags, always: Flags) -> Body:
+def joint_body(program: Program, active: Flags, live: Flags, always: Flags, from_selection: bool = False) -> Body:
     """(inputs, cotangents of the live outputs) -> (outputs, cotangents of active inputs with one), and which have one.
 
-    Those that `always` have one get zeros where no cotangent flows to them.
+    Those that `always` have one get zeros where no cotangent flows to them. `from_selection` says that cotangents may be
+    of values that were not chosen.
     """
     flags: list[bool] = []
 
@@ -166,7 +168,7 @@ def joint_body(program: Program, active: Flags, live: Flags, always: Flags) -> B
         trace, results = record("vjp", call, chosen(inputs, active), call)
         released = [release(trace, result) for result in results]
         seeds = [(node, ct) for (_, node), ct in zip(released, spread(cotangents, live)) if node >= 0 and ct is not None]
-        flowed = iter(backward(trace.tape, seeds, len(places), keep=False))
+        flowed = iter(backward(trace.tape, seeds, len(places), keep=False, from_selection=from_selection))
         found = [next(flowed) if flag else None for flag in active]
         flags[:] = [ct is not None or own for ct, own in zip(found, always)]
         types = [strong_type(type_of(value)) for value in inputs]

@@ -74,9 +74,9 @@ class ForwardTrace(Trace):
         super().__init__(transform, parent)
         self.rules = LOCATED_RULES if self.keeps_lines else RULES
 
-    def argument(self, value: Any, tangent: Any) -> ForwardTracer:
+    def argument(self, value: Any, tangent: Any, selected: bool = False) -> ForwardTracer:
         """A tracer of an argument."""
-        tracer = ForwardTracer(self, value, tangent, False)
+        tracer = ForwardTracer(self, value, tangent, selected and tangent is not None)
         tracer.cell = ARGUMENT
         return tracer
 
@@ -109,7 +109,7 @@ class ForwardTrace(Trace):
         if active and isinstance(primitive, Control):
             with running(self.parent):
                 results, parts = primitive.push(values, tangents, **params)
-            return tuple(ForwardTracer(self, value, part, False) for value, part in zip(results, parts))
+            return tuple(ForwardTracer(self, value, part, flag and part is not None) for value, part in zip(results, parts))
         out = self.parent.process(primitive, values, params)
         if not own:
             return out
@@ -285,10 +285,12 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     return (output, tangent, aux) if has_aux else (output, tangent)
 
 
-def pushed(pairs: Sequence[tuple[Any, Any]], call: Callable[[list[Any]], Any]) -> tuple[ForwardTrace, Any]:
-    """Trace ``call(tracers)`` for tracers of pairs of a value and its tangent, which may be None."""
+def pushed(
+    pairs: Sequence[tuple[Any, Any]], call: Callable[[list[Any]], Any], selected: bool = False
+) -> tuple[ForwardTrace, Any]:
+    """Trace ``call(tracers)`` for tracers of pairs of a value and its tangent, which may be None, or come from a selection."""
     trace = ForwardTrace("jvp", current.get())
-    tracers = [trace.argument(value, tangent) for value, tangent in pairs]
+    tracers = [trace.argument(value, tangent, selected) for value, tangent in pairs]
     token = trace.begin()
     try:
         return trace, call(tracers)

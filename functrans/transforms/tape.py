@@ -411,13 +411,19 @@ PULLBACKS: dict[type, Callable[..., Any]] = {
 }
 
 
-def backward(tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, keep: bool) -> list[Any]:
-    """The cotangents of the first `arguments` places of the tape, None where nothing flowed."""
+def backward(
+    tape: list[Any], seeds: Sequence[tuple[int, Any]], arguments: int, keep: bool, from_selection: bool = False
+) -> list[Any]:
+    """The cotangents of the first `arguments` places of the tape, None where nothing flowed.
+
+    `from_selection` says that the seeds may come from one.
+    """
     cotangents: list[Any] = [None] * len(tape)
     selected = [False] * len(tape)
     plus = add if current.get().keeps_lines else operator.add
     for node, ct in seeds:
         cotangents[node] = ct if cotangents[node] is None else cotangents[node] + ct
+        selected[node] = from_selection
     for position in range(len(tape) - 1, arguments - 1, -1):
         entry = tape[position] if keep else tape.pop()
         if entry is None:
