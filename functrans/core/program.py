@@ -282,11 +282,14 @@ def check(program: Program) -> Program:
 
 
 def without_dead_code(program: Program) -> Program:
-    """`program` without equations and captured arrays that no output and no effect depends on, inside loops as well."""
+    """`program` without equations and captured arrays that no output and no effect depends on, inside loops as well.
+
+    An equation without results is there for something else, and stays.
+    """
     live = {atom for atom in program.outputs if isinstance(atom, Variable)}
     kept = []
     for equation in reversed(program.equations):
-        if equation.has_effect or not live.isdisjoint(equation.outputs):
+        if equation.has_effect or not equation.outputs or not live.isdisjoint(equation.outputs):
             equation = pruned(equation, live)
             kept.append(equation)
             live.update(atom for atom in equation.inputs if isinstance(atom, Variable))

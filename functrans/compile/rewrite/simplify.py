@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
+from functrans.compile.rewrite.barriers import behind_barrier, renamed, settled
 from functrans.compile.rewrite.expand import expanded
+from functrans.control.checkpoint import checkpoint_call
 from functrans.core.primitive import General, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
 from functrans.core.trace import EVALUATION, running
 from functrans.ops import arithmetic, structure
+from functrans.ops.recomputation import checkpoint_name
 from functrans.transforms.custom import custom_call, gradient_stop
 
 __all__ = ["simplify"]
@@ -49,24 +52,18 @@ def simplify(program: Program) -> Program:
             known[key] = equation.outputs
         equations.append(Equation(equation.outputs, equation.primitive, inputs, equation.params, equation.origin))
     outputs = [replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in program.outputs]
-    outputs = with_copies(program, equations, outputs)
-    return without_dead_code(
-        Program(
-            program.name,
-            program.inputs,
-            tuple(equations),
-            tuple(outputs),
-            program.captured,
-            program.values,
-            program.input_structure,
-            program.output_structure,
-        )
-    )
+    program = settled(replace(program, equations=tuple(equations), outputs=tuple(outputs)))
+    equations = list(program.equations)
+    outputs = with_copies(program, equations, list(program.outputs))
+    return without_dead_code(replace(program, equations=tuple(equations), outputs=tuple(outputs)))
+
+
+CALLS: set[Primitive] = {custom_call, checkpoint_call}
 
 
 def inlined(program: Program) -> Program:
-    """`program` with functions that have derivative rules of their own in place of calls of them."""
-    if not any(equation.primitive is custom_call for equation in program.equations):
+    """`program` with functions that have derivative rules of their own, or are checkpointed, in place of calls of them."""
+    if not any(equation.primitive in CALLS for equation in program.equations):
         return program
     replaced: dict[Variable, Atom] = {}
     captured, values, equations = list(program.captured), list(program.values), []
@@ -76,11 +73,16 @@ def inlined(program: Program) -> Program:
 
     for equation in program.equations:
         inputs = current(equation.inputs)
-        if equation.primitive is not custom_call:
+        if equation.primitive not in CALLS:
             equations.append(replace(equation, inputs=inputs))
             continue
-        with running(EVALUATION):
-            called = inlined(equation.params["call"].program([atom.array_type for atom in inputs]))
+        if equation.primitive is checkpoint_call:
+            called = renamed(inlined(equation.params["body"]))
+            barriers, inputs = behind_barrier(equation, inputs)
+            equations += barriers
+        else:
+            with running(EVALUATION):
+                called = inlined(equation.params["call"].program([atom.array_type for atom in inputs]))
         captured += called.captured
         values += called.values
         replaced.update(zip(called.inputs, inputs))
@@ -140,6 +142,7 @@ NEUTRAL: dict[Primitive, tuple[tuple[int, int], ...]] = {
 # Operations that leave an operand as it is where they do not change its type.
 IDENTITIES = {
     arithmetic.positive, structure.copy, structure.broadcast_to, structure.reshape, structure.convert, gradient_stop,
+    checkpoint_name,
 }  # fmt: skip
 
 

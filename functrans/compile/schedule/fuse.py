@@ -18,6 +18,7 @@ from typing import Any
 from functrans.compile.arguments import Layouts, strides_of
 from functrans.compile.schedule.nodes import Node
 from functrans.core.program import Variable
+from functrans.ops.recomputation import barrier
 
 __all__ = ["Item", "Leaf", "Nest", "arrange", "leaves_of"]
 
@@ -111,10 +112,17 @@ def arranged(nodes: Sequence[Node], around: Mapping[Node, set[int]], weights: We
     items: list[Item] = []
     places: dict[Node, int] = {}
     producers: dict[Variable, list[Node]] = {}
+    behind: dict[Variable, int] = {}  # of what a barrier is in front of, the first place it may be read at from there on
     for node in nodes:
+        if node.equation.primitive is barrier:
+            read = [variable for variable, _ in node.reads]
+            made = [places[producer] for variable in read for producer in producers.get(variable, ())]
+            behind |= dict.fromkeys(read, max(made, default=0))
+            continue
         left = loops_left(node, around[node])
         least = 0
         for variable, axes in node.reads:
+            least = max(least, behind.get(variable, 0))
             for producer in producers.get(variable, ()):
                 place = places[producer]
                 least = max(least, place if may_share(items[place], producer, axes, left) else place + 1)

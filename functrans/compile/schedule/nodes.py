@@ -25,6 +25,7 @@ from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.ops import arithmetic, indexing, reduction, structure
 from functrans.ops.contraction import contract, split
+from functrans.ops.recomputation import barrier
 
 __all__ = ["Node", "REDUCTIONS", "is_contracted", "is_scattered", "nodes_of", "stored"]
 
@@ -145,7 +146,7 @@ def nodes_of(program: Program, kept: set[Variable]) -> list[Node]:
     for equation in program.equations:
         if is_joined(equation):
             found += parts_of(definitions, kept, equation)
-        elif equation.has_effect or not kept.isdisjoint(equation.outputs):
+        elif equation.has_effect or equation.primitive is barrier or not kept.isdisjoint(equation.outputs):
             found.append(node_of(definitions, kept, equation))
     classify(found)
     return found
@@ -158,6 +159,8 @@ def stored(program: Program) -> set[Variable]:
     readers: dict[Variable, int] = {}
     costs: dict[Any, int] = {}
     for equation in program.equations:
+        if equation.primitive is barrier:
+            continue
         inlined, contracted = is_inlined(equation), is_contracted(equation)
         fused = inlined or contracted or is_reduced(equation) or is_joined(equation) or is_scattered(equation)
         if not inlined:
