@@ -1,9 +1,11 @@
 """functrans: derivatives, batching and staging of plain NumPy functions."""
 
-from functrans import debug, errors, nn, numpy, testing, tree
+from functrans import debug, errors, inspect, nn, numpy, testing, tree
 from functrans.compile.jit import jit
 from functrans.compile.run.loading import load
 from functrans.config import settings as config
+from functrans.control import policies as checkpoint_policies
+from functrans.control.checkpoint import checkpoint, checkpoint_name
 from functrans.control.scan import scan
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
@@ -15,6 +17,9 @@ from functrans.version import __version__
 
 __all__ = [
     "__version__",
+    "checkpoint",
+    "checkpoint_name",
+    "checkpoint_policies",
     "config",
     "custom_jvp",
     "custom_vjp",
@@ -23,6 +28,7 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "inspect",
     "jacfwd",
     "jacobian",
     "jacrev",

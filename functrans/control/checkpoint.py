@@ -32,7 +32,7 @@ from functrans.core.program import Equation, Literal, Program, Variable, without
 from functrans.core.staging import function_title
 from functrans.core.trace import root, running
 from functrans.core.tracer import operand
-from functrans.core.types import ArrayType, dtype_of, is_differentiable, type_of
+from functrans.core.types import ArrayType, dtype_of, is_differentiable
 from functrans.errors import at_user_line
 from functrans.ops import recomputation
 from functrans.transforms.arguments import wraps
@@ -108,8 +108,8 @@ def passes_of(body: Program, active: Flags, options: Options) -> Passes:
     count = len(body.outputs)
     parts = partition(joint, len(values) + len(active), count, policy=options.policy, budget=options.budget)
     forward = offloaded(parts, options.policy.folder) if isinstance(options.policy, Offload) else parts.forward
-    before = set(map(id, parts.forward.equations))
-    repeats = any(id(equation) in before for equation in parts.backward.equations)
+    before, after = parts.forward.definitions(), parts.backward.definitions()
+    repeats = not before.keys().isdisjoint(after)
     kept = len(parts.inputs) + len(parts.residuals)
     sources = tuple(repeats and place < kept for place in range(len(parts.backward.inputs)))
     return Passes(values, forward, parts.backward, parts.inputs, live, flags, sources)

@@ -26,6 +26,7 @@ from functools import cached_property
 from typing import Any
 
 from functrans.config import settings
+from functrans.core.primitive import Control
 from functrans.core.program import Atom, Equation, Program, Variable, check, without_dead_code
 from functrans.errors import ProgramError
 from functrans.ops.recomputation import checkpoint_name
@@ -167,7 +168,7 @@ class Pool:
             is_view = not cost and equation.primitive is not checkpoint_name
             is_required = id(equation) in required
             kept = policy is not None and is_required and not is_view and asked(policy, equation)
-            if kept or equation.has_effect or not equation.repeatable:
+            if kept or not equation.repeatable or equation.has_effect and silent(equation) is None:
                 cost = None
             elif not is_required:
                 cost = 0  # it is computed once, in one pass or the other
@@ -239,7 +240,10 @@ class Pool:
     def divided(self, choice: Choice) -> Partition:
         """The two programs for a choice."""
         joint, results = self.joint, self.results
-        again = {variable: self.free[place] for place in sorted(choice.again) for variable in self.free[place].outputs}
+        again: dict[Variable, Equation] = {}
+        for place in sorted(choice.again):
+            equation = silent(self.free[place]) or self.free[place]
+            again |= dict.fromkeys(equation.outputs, equation)
         equations = on_demand(self.backward, again, joint.outputs[results:])
         read = {atom for equation in equations for atom in equation.inputs}.union(joint.outputs[results:])
         inputs = tuple(place for place, variable in enumerate(joint.inputs[: self.known]) if variable in read)
@@ -260,6 +264,30 @@ class Pool:
 def asked(policy: Policy, equation: Equation) -> bool:
     """What a policy says of an equation."""
     return bool(policy(equation.primitive, *(atom.array_type for atom in equation.inputs), **equation.params))
+
+
+def silent(equation: Equation) -> Equation | None:
+    """An equation that gives the same results without the effects of programs among its parameters; None if there is none."""
+    if not equation.has_effect:
+        return equation
+    if not isinstance(equation.primitive, Control) or equation.primitive.has_effect:
+        return None
+    params: dict[str, Any] = {}
+    for name, value in equation.params.items():
+        items = value if isinstance(value, tuple) else (value,)
+        changed = tuple(without_effects(item) if isinstance(item, Program) else item for item in items)
+        if any(item is None and old is not None for item, old in zip(changed, items)):
+            return None
+        params[name] = changed if isinstance(value, tuple) else changed[0]
+    return replace(equation, params=params)
+
+
+def without_effects(program: Program) -> Program | None:
+    """`program` without what gives no results; None if an effect gives some."""
+    equations = [silent(equation) for equation in program.equations if equation.outputs]
+    if any(equation is None for equation in equations):
+        return None
+    return replace(program, equations=tuple(equation for equation in equations if equation is not None))
 
 
 def ancestors(equations: Sequence[Equation], values: Iterable[Any]) -> list[Equation]:

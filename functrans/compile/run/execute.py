@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -244,7 +245,7 @@ def handed_on(value: Any, type_: ArrayType, operands: Sequence[Any]) -> Any:
     """What NumPy made as native code takes it, and as the caller may keep it: C-contiguous, and in memory of its own."""
     if not type_.shape:
         return in_type(value, type_)
-    is_own = value.base is None and not any(value is operand for operand in operands)
+    is_own = (value.base is None or isinstance(value.base, mmap)) and not any(value is operand for operand in operands)
     return value if is_own and value.flags.c_contiguous else np.array(value, order="C")
 
 
