@@ -10,15 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
 
-from functrans.core.program import Program, without_dead_code
+from functrans.core.primitive import Control, Elementwise
+from functrans.core.program import Equation, Program, without_dead_code
 from functrans.core.staging import stage
 from functrans.core.trace import root, running
 from functrans.core.types import ArrayType, dtype_of, is_differentiable, shape_of, type_of
 from functrans.numpy.structure import astype
 from functrans.ops.structure import broadcast_to
 from functrans.transforms.batch import released_batch, traced_batch
+from functrans.transforms.custom import gradient_stop
 from functrans.transforms.forward import pushed, released_pair
 from functrans.transforms.tape import backward, fit, record, release, zeros
 
@@ -30,15 +31,21 @@ Made = TypeVar("Made")
 
 
 def staged_body(
-    function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any] | None = None, *, transform: str
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    keywords: dict[str, Any] | None = None,
+    *,
+    transform: str,
+    hoists: bool = True,
 ) -> tuple[Program, tuple[Any, ...]]:
     """The program of ``function(*args, **keywords)`` without captured values, and the values: its first operands.
 
     Args:
         args, keywords: pytrees of arrays, tracers or `ArrayType`.
         transform: for messages.
+        hoists: whether what depends on captured values only is computed outside, once; not for what may never run.
     """
-    return closed(stage(function, args, keywords, transform=transform))
+    return closed(without_dead_code(stage(function, args, keywords, transform=transform, hoists=hoists)))
 
 
 def closed(program: Program) -> tuple[Program, tuple[Any, ...]]:
@@ -47,15 +54,15 @@ def closed(program: Program) -> tuple[Program, tuple[Any, ...]]:
 
 
 def derived(make: Callable[..., Made]) -> Callable[..., Made]:
-    """`make` of a program and hashable arguments, kept as long as the program is."""
-    kept: WeakKeyDictionary[Program, dict[Any, Made]] = WeakKeyDictionary()
+    """`make` of a program and hashable arguments, kept with the program: what is made may well refer to it."""
 
     @wraps(make)
     def made(program: Program, *arguments: Any) -> Made:
-        results = kept.setdefault(program, {})
-        if arguments not in results:
-            results[arguments] = make(program, *arguments)
-        return results[arguments]
+        results: dict[Any, Made] = program.__dict__.setdefault("_derived", {})
+        key = made, *arguments
+        if key not in results:
+            results[key] = make(program, *arguments)
+        return results[key]
 
     return made
 
@@ -75,8 +82,17 @@ def reached(program: Program, active: Sequence[bool]) -> Flags:
     found = {variable for variable, flag in zip(program.inputs, active) if flag}
     for equation in program.equations:
         if not found.isdisjoint(equation.inputs):
-            found.update(variable for variable in equation.outputs if is_differentiable(variable.array_type.dtype))
+            found.update(chosen(equation.outputs, reached_results(equation, [atom in found for atom in equation.inputs])))
     return tuple(atom in found for atom in program.outputs)
+
+
+def reached_results(equation: Equation, active: Sequence[bool]) -> Sequence[bool]:
+    """Which results of an equation have a derivative with respect to the active operands."""
+    primitive = equation.primitive
+    if isinstance(primitive, Control) and primitive.reach is not None:
+        return primitive.reach(active, **equation.params)  # type: ignore[no-any-return]
+    constant = primitive is gradient_stop or (isinstance(primitive, Elementwise) and not primitive.differentiable)
+    return [not constant and is_differentiable(variable.array_type.dtype) for variable in equation.outputs]
 
 
 def fixed_point(step: Callable[[Flags], Sequence[bool]], start: Sequence[bool]) -> Flags:

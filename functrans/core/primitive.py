@@ -419,7 +419,10 @@ class Control(Primitive):
         batch: ``(operands, batched, size, axis_name, **params)`` -> the results, and for each whether it has a batch
             axis in front, as batched operands have.
         prune: ``(wanted, **params)`` -> for the operation that gives the wanted results and no more than it must: which
-            operands it has and which results (a truth value each), and its parameters; None if all are needed.
+            operands it has and which results (a truth value each), and its parameters; None if all are needed. What an
+            effect needs is wanted as well.
+        reach: ``(active, **params)`` -> for each result, whether it depends on the active operands by a path of floating
+            and complex values; without it, all results do.
     """
 
     multiple = True
@@ -436,6 +439,7 @@ class Control(Primitive):
         pull: Callable[..., Any],
         batch: Callable[..., Any],
         prune: Callable[..., Any],
+        reach: Callable[..., Any] | None = None,
         selects: bool = False,
         samples: Callable[[], Any] | None = None,
     ) -> None:
@@ -446,6 +450,7 @@ class Control(Primitive):
         self.pull = pull
         self.batch = batch
         self.prune = prune
+        self.reach = reach
 
     def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> tuple[ArrayType, ...]:
         return tuple(self.types(*types, **params))

@@ -9,7 +9,7 @@ rule gives for the types of the operands.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -21,7 +21,19 @@ from functrans.core.trace import explain
 from functrans.core.types import ArrayType, type_of
 from functrans.errors import Origin, ProgramError, StructureError, describe_origin, performed_at
 
-__all__ = ["Atom", "Equation", "Literal", "Program", "Variable", "check", "fail", "has_effect", "programs_in", "without_dead_code"]
+__all__ = [
+    "Atom",
+    "Equation",
+    "Literal",
+    "Program",
+    "Variable",
+    "check",
+    "fail",
+    "has_effect",
+    "programs_in",
+    "silent_params",
+    "without_dead_code",
+]
 
 
 class Variable:
@@ -86,6 +98,22 @@ def programs_in(params: dict[str, Any]) -> list[Program]:
     return found
 
 
+def silent(equation: Equation) -> dict[str, Any]:
+    """The parameters of an equation, with programs that have no effects."""
+    return silent_params(equation.params) if isinstance(equation.primitive, Control) else equation.params
+
+
+def silent_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with programs that have no effects."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(of, value))
+        return value.silent if isinstance(value, Program) else value
+
+    return {name: of(value) for name, value in params.items()}
+
+
 def has_effect(primitive: Primitive, params: dict[str, Any]) -> bool:
     """Whether an operation does more than give results: by itself, or by a program or function among its parameters."""
     if primitive.has_effect or any(getattr(value, "has_effect", False) for value in params.values()):
@@ -116,6 +144,12 @@ class Program:
           d: float64[] = sum(c; axes=(0,))
         >>> float(program(np.zeros(3)))
         0.0
+
+    The programs of loops and branches are printed below their equation:
+
+        >>> print(ft.make_program(lambda x: ft.while_loop(lambda y: y < 9.0, lambda y: y * x, x))(2.0))
+        program lambda(a: float64[]*) -> c
+          b: float64[] = astype(a; dtype=float64)
     """
 
     name: str
@@ -136,6 +170,14 @@ class Program:
     def repeatable(self) -> bool:
         """Whether every equation gives the same results when computed once more."""
         return all(equation.repeatable for equation in self.equations)
+
+    @cached_property
+    def silent(self) -> Program:
+        """The program without its effects, for code that runs once more: the way back through a loop, a derivative."""
+        if not self.has_effect:
+            return self
+        kept = [equation for equation in self.equations if equation.outputs or not equation.has_effect]
+        return replace(self, equations=tuple(replace(equation, params=silent(equation)) for equation in kept))
 
     def definitions(self) -> dict[Variable, Equation]:
         """The equation that defines each variable, but for inputs and captured ones."""
@@ -211,13 +253,33 @@ class Program:
         body = []
         for equation in self.equations:
             inputs = ", ".join(map(show, equation.inputs))
-            params = ", ".join(f"{key}={param_text(value)}" for key, value in equation.params.items())
+            nested = nested_programs(equation)
+            shown = {key: value for key, value in equation.params.items() if key not in nested}
+            params = ", ".join(f"{key}={param_text(value)}" for key, value in shown.items())
             left = ", ".join(map(define, equation.outputs))
             separator = "; " if inputs and params else ""
             body.append(f"  {left}{' = ' if left else ''}{equation.primitive.name}({inputs}{separator}{params})")
+            for label, program in labelled(nested):
+                head, *rest = program._lines()
+                body += [f"    {label}: {head.removeprefix('program ')}", *(f"    {line}" for line in rest)]
         results = ", ".join(map(show, self.outputs))
         yield f"program {self.name}({arguments}{captured}) -> {results if len(self.outputs) == 1 else f'({results})'}"
         yield from body
+
+
+def nested_programs(equation: Equation) -> dict[str, tuple[Program, ...]]:
+    """The parameters of a loop, a branch or a call that are programs, or tuples of programs."""
+    if not isinstance(equation.primitive, Control):
+        return {}
+    tuples = {key: value if isinstance(value, tuple) else (value,) for key, value in equation.params.items()}
+    return {key: items for key, items in tuples.items() if items and all(isinstance(item, Program) for item in items)}
+
+
+def labelled(nested: dict[str, tuple[Program, ...]]) -> Iterable[tuple[str, Program]]:
+    """Each program under its parameter's name, with its number where there are several."""
+    for key, programs in nested.items():
+        for number, program in enumerate(programs):
+            yield f"{key}[{number}]" if len(programs) > 1 else key, program
 
 
 def fail(equation: Equation, operands: Sequence[Any], error: Exception) -> NoReturn:

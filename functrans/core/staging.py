@@ -17,8 +17,8 @@ import numpy as np
 from functrans import tree
 from functrans.config import settings
 from functrans.core.mutation import ARGUMENT
-from functrans.core.primitive import PRIMITIVES, Primitive
-from functrans.core.program import Atom, Equation, Literal, Program, Variable, check, has_effect
+from functrans.core.primitive import PRIMITIVES, Control, Primitive
+from functrans.core.program import Atom, Equation, Literal, Program, Variable, check, has_effect, silent_params
 from functrans.core.trace import NUMPY_ERRORS, Trace, TracedValue, current, explain
 from functrans.core.tracer import Tracer, not_concrete, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of, uniform_element
@@ -64,14 +64,17 @@ class StagingTrace(Trace):
     Attributes:
         is_partial: whether the function is performed now, and only what depends on the staged values is recorded:
             then other effects take place now as well.
+        hoists: whether the parent performs what depends on no staged value; else operations on the tracers of enclosing
+            transforms are recorded as well, as a function needs that may not run at all.
     """
 
-    __slots__ = ("captured", "equations", "is_partial", "values")
+    __slots__ = ("captured", "equations", "hoists", "is_partial", "values")
 
-    def __init__(self, transform: str, parent: Trace, *, is_partial: bool = False) -> None:
+    def __init__(self, transform: str, parent: Trace, *, is_partial: bool = False, hoists: bool = True) -> None:
         super().__init__(transform, parent)
         self.keeps_lines = True
         self.is_partial = is_partial
+        self.hoists = hoists
         self.equations: list[Equation] = []
         self.captured: dict[int, Variable] = {}
         self.values: list[Any] = []
@@ -85,6 +88,10 @@ class StagingTrace(Trace):
     def process(self, primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]) -> Any:
         for value in operands:
             if isinstance(value, StagedTracer) and value.owner is self:
+                if self.is_partial and isinstance(primitive, Control):
+                    return self.record_rest(primitive, operands, params)
+                return self.record(primitive, operands, params)
+            if not self.hoists and isinstance(value, TracedValue):
                 return self.record(primitive, operands, params)
         if not self.is_partial and has_effect(primitive, params):
             return self.record(primitive, operands, params)
@@ -102,6 +109,32 @@ class StagingTrace(Trace):
         outputs = tuple(result.variable for result in results)
         self.equations.append(Equation(outputs, primitive, atoms, params, results[0].origin if results else user_origin()))
         return tuple(results) if primitive.multiple else results[0]
+
+    def record_rest(self, primitive: Control, operands: Sequence[Any], params: dict[str, Any]) -> tuple[Any, ...]:
+        """The results of a loop, a branch or a call that no staged value is needed for, and the tracers of the others.
+
+        A loop for the tangents finds the values once more on its way, but has no effects again.
+        """
+        count = len(primitive.result_type([type_of(value) for value in operands], params))
+        staged = [isinstance(value, StagedTracer) and value.owner is self for value in operands]
+        silent = silent_params(params)
+
+        def part(wanted: list[bool], params: dict[str, Any]) -> Any:
+            return primitive.prune(wanted, **params) or ([True] * len(operands), [True] * count, params)
+
+        def is_known(wanted: list[bool], params: dict[str, Any]) -> bool:
+            return not any(needs and own for needs, own in zip(part(wanted, params)[0], staged))
+
+        known = [is_known([other == place for other in range(count)], silent) for place in range(count)]
+        ahead, behind = (params, silent) if is_known(known, params) else (silent, params)
+        results: list[Any] = [None] * count
+        for wanted, own, perform in ((known, ahead, self.parent.process), ([not own for own in known], behind, self.record)):
+            if any(wanted) or has_effect(primitive, own):
+                needed, given, own = part(wanted, own)
+                made = iter(perform(primitive, [value for value, needs in zip(operands, needed) if needs], own))
+                found = [next(made) if is_given else None for is_given in given]
+                results = [new if flag else old for new, old, flag in zip(found, results, wanted)]
+        return tuple(results)
 
     def atom(self, value: Any) -> Atom:
         """What stands for `value` in an equation."""
@@ -172,12 +205,17 @@ def function_title(function: Callable[..., Any]) -> str:
 
 
 def stage(
-    function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any] | None = None, *, transform: str
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    keywords: dict[str, Any] | None = None,
+    *,
+    transform: str,
+    hoists: bool = True,
 ) -> Program:
     """The `Program` of ``function(*args, **keywords)``; leaves are arrays, scalars, tracers or types."""
     keywords = keywords or {}
     leaves, input_structure = tree.flatten((args, keywords))
-    trace = StagingTrace(transform, current.get())
+    trace = StagingTrace(transform, current.get(), hoists=hoists)
     tracers = [trace.argument(leaf if isinstance(leaf, ArrayType) else type_of(operand(leaf))) for leaf in leaves]
     state = _random_state()
     token = trace.begin()
