@@ -5,6 +5,7 @@ from functrans.compile.jit import jit
 from functrans.compile.run.loading import load
 from functrans.config import settings as config
 from functrans.control import policies as checkpoint_policies
+from functrans.control.branch import cond, switch
 from functrans.control.checkpoint import checkpoint, checkpoint_name
 from functrans.control.scan import scan
 from functrans.transforms.batch import pmean, psum, vmap
@@ -20,6 +21,7 @@ __all__ = [
     "checkpoint",
     "checkpoint_name",
     "checkpoint_policies",
+    "cond",
     "config",
     "custom_jvp",
     "custom_vjp",
@@ -44,6 +46,7 @@ __all__ = [
     "psum",
     "scan",
     "stop_gradient",
+    "switch",
     "testing",
     "tree",
     "value_and_grad",
