@@ -7,6 +7,7 @@ from functrans.config import settings as config
 from functrans.control import policies as checkpoint_policies
 from functrans.control.branch import cond, switch
 from functrans.control.checkpoint import checkpoint, checkpoint_name
+from functrans.control.loops import fori_loop, while_loop
 from functrans.control.scan import scan
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
@@ -27,6 +28,7 @@ __all__ = [
     "custom_vjp",
     "debug",
     "errors",
+    "fori_loop",
     "grad",
     "hessian",
     "hvp",
@@ -52,4 +54,5 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]

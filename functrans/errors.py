@@ -31,6 +31,7 @@ __all__ = [
     "GlobalRandomError",
     "CheckError",
     "NonFiniteError",
+    "StepLimitError",
     "LoadError",
     "CompilationError",
     "ProgramError",
@@ -187,6 +188,20 @@ class NonFiniteError(FunctransError, FloatingPointError):
 
     The message names the operation and the user's line; for derivatives, the line whose tangent or
     cotangent it was.
+    """
+
+
+class StepLimitError(FunctransError, RuntimeError):
+    """The condition of a loop still holds after as many steps as it was allowed.
+
+    Fails::
+
+        ft.while_loop(lambda x: x < 100.0, lambda x: 2.0 * x, 1.0, max_steps=5)
+
+    Works: 7 steps are enough; and so does a condition that counts them::
+
+        ft.while_loop(lambda x: x < 100.0, lambda x: 2.0 * x, 1.0, max_steps=7)
+        ft.while_loop(lambda s: (s[0] < 100.0) & (s[1] < 5), lambda s: (2.0 * s[0], s[1] + 1), (1.0, 0))
     """
 
 
