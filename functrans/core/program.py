@@ -88,6 +88,11 @@ class Equation:
         """The programs among the parameters, in order."""
         return programs_in(self.params)
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the primitive, and any program among the parameters, gives the same results when computed once more."""
+        return self.primitive.repeatable and all(program.repeatable for program in self.programs)
+
 
 def programs_in(params: dict[str, Any]) -> list[Program]:
     """The programs among parameters, and those in tuples among them."""
