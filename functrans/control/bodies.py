@@ -7,12 +7,13 @@ Programs made for derivatives and batches are kept with the program they are mad
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 from functrans.core.primitive import Control, Elementwise
-from functrans.core.program import Equation, Program, without_dead_code
+from functrans.core.program import Equation, Program, Variable, pruned, silent_params, without_dead_code
 from functrans.core.staging import stage
 from functrans.core.trace import root, running
 from functrans.core.types import ArrayType, dtype_of, is_differentiable, shape_of, type_of
@@ -23,7 +24,25 @@ from functrans.transforms.custom import gradient_stop
 from functrans.transforms.forward import pushed, released_pair
 from functrans.transforms.tape import backward, fit, record, release, zeros
 
-__all__ = ["Body", "Flags", "batched_body", "closed", "derived", "fixed_point", "joint_body", "pushed_body", "reached", "staged_body", "strong"]
+__all__ = [
+    "Body",
+    "Flags",
+    "batched_body",
+    "chosen",
+    "closed",
+    "derived",
+    "fixed_point",
+    "joint_body",
+    "pushed_body",
+    "reached",
+    "restaged",
+    "separated",
+    "spread",
+    "staged_body",
+    "strong",
+    "strong_type",
+    "tangents_apart",
+]
 
 Flags = tuple[bool, ...]
 
@@ -130,11 +149,21 @@ class Body(NamedTuple):
     flags: Flags
 
 
-def restaged(name: str, function: Callable[..., Any], flags: list[bool], *types: Sequence[ArrayType]) -> Body:
+# Whether loops staged now are to have their tangents in loops of their own, apart from the values.
+tangents_apart: ContextVar[bool] = ContextVar("functrans_tangents_apart", default=False)
+
+
+def restaged(
+    name: str, function: Callable[..., Any], flags: list[bool], *types: Sequence[ArrayType], apart: bool = False
+) -> Body:
     """The program of a function of lists of values, which sets `flags`; it is the same under all transforms."""
     function.__name__ = name
-    with running(root()):
-        program = without_dead_code(stage(function, tuple(map(list, types)), transform=name))
+    token = tangents_apart.set(apart)
+    try:
+        with running(root()):
+            program = without_dead_code(stage(function, tuple(map(list, types)), transform=name))
+    finally:
+        tangents_apart.reset(token)
     return Body(*closed(program), tuple(flags))
 
 
@@ -144,11 +173,11 @@ def types_of(program: Program, flags: Sequence[bool]) -> list[ArrayType]:
 
 
 @derived
-def pushed_body(program: Program, active: Flags, always: Flags, from_selection: bool = False) -> Body:
+def pushed_body(program: Program, active: Flags, always: Flags, from_selection: bool = False, apart: bool = False) -> Body:
     """(inputs, tangents of the active ones) -> (outputs, tangents of those with one), and which outputs have one.
 
     Those that `always` have one get zeros where they depend on no tangent. `from_selection` says that tangents may be of
-    values that were not chosen.
+    values that were not chosen. `apart`: loops within are to compute values without tangents, see `tangents_apart`.
     """
     flags: list[bool] = []
 
@@ -160,7 +189,7 @@ def pushed_body(program: Program, active: Flags, always: Flags, from_selection: 
         return [value for value, _ in released], chosen(tangents, flags)
 
     types = [variable.array_type for variable in program.inputs]
-    return restaged(program.name, function, flags, types, types_of(program, active))
+    return restaged(program.name, function, flags, types, types_of(program, active), apart=apart)
 
 
 @derived
@@ -215,3 +244,37 @@ def batched_body(program: Program, batched: Flags, always: Flags, size: int, axi
         for variable, own in zip(program.inputs, batched)
     ]
     return restaged(program.name, function, flags, types)
+
+
+def separated(program: Program, known: int, results: int) -> Program:
+    """`program` with its branches and calls divided so that the first `results` outputs depend on known inputs only.
+
+    An equation some of whose results depend on inputs from number `known` on is there twice, for these and for the others;
+    effects are in one of them.
+    """
+    unknown: set[Any] = set(program.inputs[known:])
+    equations: list[Equation] = []
+    for equation in program.equations:
+        if unknown.isdisjoint(equation.inputs):
+            equations.append(equation)
+            continue
+        if isinstance(equation.primitive, Control):
+            ahead, equation = divided(equation, unknown)
+            equations += [ahead] if ahead is not None else []
+        equations.append(equation)
+        unknown.update(equation.outputs)
+    return without_dead_code(replace(program, equations=tuple(equations)))
+
+
+def divided(equation: Equation, unknown: set[Any]) -> tuple[Equation | None, Equation]:
+    """The equation for the results that do not depend on unknown operands, if there are any, and for the others."""
+    quiet = replace(equation, params=silent_params(equation.params))
+    known = {variable for variable in equation.outputs if unknown.isdisjoint(pruned(quiet, {variable}).inputs)}
+    if not known:
+        return None, equation
+    ahead, behind = pruned(equation, known), quiet
+    if not unknown.isdisjoint(ahead.inputs):
+        ahead, behind = pruned(quiet, known), equation
+    behind = pruned(behind, set(equation.outputs) - known)
+    outputs = tuple(Variable(item.array_type) if item in known else item for item in behind.outputs)
+    return ahead, replace(behind, outputs=outputs)

@@ -10,7 +10,6 @@ Invariant: a body captures nothing and its carries keep their types.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,20 +19,31 @@ from functrans.control.bodies import (
     Flags,
     batched_body,
     chosen,
-    derived,
     closed,
     fixed_point,
-    pushed_body,
     reached,
     spread,
     strong,
     strong_type,
+    tangents_apart,
 )
 from functrans.control.evaluation import perform
-from functrans.control.scan_pullback import Pullback, pullback_of
+from functrans.control.scan_bodies import (
+    Saved,
+    Split,
+    interleaved,
+    linearized_step,
+    parts,
+    pieces,
+    pruned_step,
+    pushed_step,
+    reverse_split,
+    reverse_step,
+)
 from functrans.core.primitive import Control
 from functrans.core.program import Program, without_dead_code
-from functrans.core.staging import function_title, stage
+from functrans.core.staging import StagingTrace, function_title, stage
+from functrans.core.trace import TracedValue, current
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, result_dtype, shape_of, type_of
 from functrans.errors import StructureError, at_user_line
@@ -49,7 +59,7 @@ def evaluate(*operands: Any, **params: Any) -> tuple[Any, ...]:
 
 
 def interpret(
-    *operands: Any, body: Program, consts: int, carry: int, length: int, reverse: bool, unroll: int
+    *operands: Any, body: Program, consts: int, carry: int, length: int, reverse: bool, unroll: int, checkpoint: bool
 ) -> tuple[Any, ...]:
     """The loop in Python."""
     shared, carries, xs = operands[:consts], list(operands[consts : consts + carry]), operands[consts + carry :]
@@ -63,15 +73,10 @@ def interpret(
     return (*carries, *ys)
 
 
-def result_types(*types: ArrayType, body: Program, consts: int, carry: int, length: int, **params: Any) -> list[ArrayType]:
+def types_of_results(*types: ArrayType, body: Program, consts: int, carry: int, length: int, **params: Any) -> list[ArrayType]:
     """Carries keep their types, ys are stacked."""
     ys = [ArrayType((length, *atom.array_type.shape), atom.array_type.dtype) for atom in body.outputs[carry:]]
     return [*(strong_type(type_) for type_ in types[consts : consts + carry]), *ys]
-
-
-def parts(values: Sequence[Any], consts: int, carry: int) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
-    """Consts, carries and xs, or what belongs to them."""
-    return values[:consts], values[consts : consts + carry], values[consts + carry :]
 
 
 def spread_through(body: Program, consts: int, carry: int, active: Sequence[bool]) -> Flags:
@@ -81,69 +86,95 @@ def spread_through(body: Program, consts: int, carry: int, active: Sequence[bool
     return (*shared, *carried, *xs)
 
 
-@derived
-def pushed_step(body: Program, consts: int, carry: int, active: Flags) -> Any:
-    """The body with tangents: (consts and their tangents, carries and theirs, slices and theirs) -> likewise."""
-    outputs = len(body.outputs)
-    always = (*active[consts : consts + carry], *(False,) * (outputs - carry))
-    program, values, flags = pushed_body(body, active, always)
-    own, tangents = program.inputs[len(values) :][: len(active)], program.inputs[len(values) + len(active) :]
-    inputs = [*program.inputs[: len(values)], *interleave(own, spread(tangents, active), consts, carry)]
-    results = interleave(program.outputs[:outputs], spread(program.outputs[outputs:], flags), 0, carry)
-    return replace(program, inputs=tuple(inputs), outputs=tuple(results)), values, flags
-
-
-def interleave(own: Sequence[Any], others: Sequence[Any], consts: int, carry: int) -> list[Any]:
-    """Values and what is beside some of them, as the operands of a loop: consts, carries, then xs, of both."""
-    return [
-        item
-        for part, beside in zip(parts(own, consts, carry), parts(others, consts, carry))
-        for item in (*part, *(value for value in beside if value is not None))
-    ]
-
-
 def push(primals: list[Any], tangents: list[Any], *, body: Program, consts: int, carry: int, **params: Any) -> Any:
-    """The loop with tangents beside the values."""
+    """The loop with tangents beside the values; two loops if only the tangents are staged, by `linearize`."""
     active = spread_through(body, consts, carry, [tangent is not None for tangent in tangents])
-    program, values, flags = pushed_step(body, consts, carry, active)
     full = [
         zeros(strong_type(type_of(primal))) if flag and tangent is None else tangent
         for primal, tangent, flag in zip(primals, tangents, active)
     ]
-    counts = {"consts": len(values) + consts + sum(active[:consts]), "carry": carry + sum(flags[:carry])}
+    run = push_apart if stages_tangents_only(primals) else push_together
     with np.errstate(all="ignore"):
-        results = scan_loop(*values, *interleave(primals, full, consts, carry), body=program, **counts, **params)
-    first = carry + sum(flags[:carry])
-    count = len(flags) - carry
-    own = [*results[:carry], *results[first : first + count]]
-    return own, spread([*results[carry:first], *results[first + count :]], flags)
+        return run(primals, full, active, body=body, consts=consts, carry=carry, **params)
+
+
+def stages_tangents_only(primals: Sequence[Any]) -> bool:
+    """Whether tangents are being staged while the values are there, or will be."""
+    trace = current.get()
+    if tangents_apart.get():
+        return True
+    if not isinstance(trace, StagingTrace) or not trace.is_partial:
+        return False
+    return not any(isinstance(value, TracedValue) and value.owner is trace for value in primals)
+
+
+def push_together(
+    primals: list[Any], tangents: list[Any], active: Flags, *, body: Program, consts: int, carry: int, **params: Any
+) -> Any:
+    """One loop of values and tangents."""
+    step = pushed_step(body, consts, carry, active)
+    of_consts, of_carries, of_xs = parts(active, consts, carry)
+    operands = interleaved(primals, tangents, consts, carry)
+    shared, start, xs = parts(operands, consts + sum(of_consts), carry + sum(of_carries))
+    shared = step.consts(shared)
+    results = scan_loop(*shared, *start, *xs, body=step.program, consts=len(shared), carry=len(start), **params)
+    outputs, count = len(step.flags), sum(of_carries)
+    values, parts_of_carries, ys, parts_of_ys = pieces(results, carry, count, outputs - carry)
+    return [*values, *ys], spread([*parts_of_carries, *parts_of_ys], step.flags)
+
+
+def push_apart(
+    primals: list[Any], tangents: list[Any], active: Flags, *, body: Program, consts: int, carry: int, **params: Any
+) -> Any:
+    """The loop of the values, and one of tangents, which reads what the first one stacks."""
+    made, derivative = linearized_step(body, consts, carry, active, params["checkpoint"])
+    results, saved = run_split(made, primals, consts, carry, params)
+    of_consts, of_carries, of_xs = (chosen(*pair) for pair in zip(parts(tangents, consts, carry), parts(active, consts, carry)))
+    shared = [*saved.consts, *of_consts]
+    found = scan_loop(
+        *shared, *of_carries, *saved.steps(params["reverse"]), *of_xs,
+        body=derivative, consts=len(shared), carry=len(of_carries), **params,
+    )  # fmt: skip
+    return results[: len(body.outputs)], spread(found, made.step.flags)
+
+
+def run_split(made: Split, operands: Sequence[Any], consts: int, carry: int, params: dict[str, Any]) -> tuple[Any, Saved]:
+    """The results of the loop, residuals included, and what a later pass reads."""
+    shared, start, xs = parts(operands, consts, carry)
+    shared = made.step.consts(shared)
+    results = scan_loop(*shared, *start, *xs, body=made.step.program, consts=len(shared), carry=carry, **params)
+    return results, made.saved(shared, start, xs, results)
 
 
 def forward(operands: list[Any], active: int, *, body: Program, consts: int, carry: int, **params: Any) -> Any:
     """The loop with residuals beside the ys."""
     types = [type_of(value) for value in operands]
-    made = pullback(body, consts, carry, active, types)
-    complete = [*made.values, *operands]
-    count = len(body.outputs)
+    made, _ = reverse_split(body, consts, carry, flags_of(active, types, body, consts, carry), params["checkpoint"])
     with np.errstate(all="ignore"):
-        results = scan_loop(*complete, body=made.forward, consts=len(made.values) + consts, carry=carry, **params)
-        saved = made.saved(complete, len(made.values) + consts)
-    return results[:count], (saved, results[count:], types)
+        results, saved = run_split(made, operands, consts, carry, params)
+    return results[: len(body.outputs)], (saved, types)
 
 
-def pullback(body: Program, consts: int, carry: int, active: int, types: Sequence[ArrayType]) -> Pullback:
-    """What reverse mode needs, by the bits of `active`."""
+def flags_of(active: int, types: Sequence[ArrayType], body: Program, consts: int, carry: int) -> Flags:
+    """Which operands derivatives spread to, by the bits of `active`."""
     given = [bool(active >> place & 1) and is_differentiable(type_.dtype) for place, type_ in enumerate(types)]
-    return pullback_of(body, consts, carry, spread_through(body, consts, carry, given))
+    return spread_through(body, consts, carry, given)
 
 
-def pull(cts: Sequence[Any], saved: Any, active: int, *, body: Program, consts: int, carry: int, reverse: bool, **params: Any) -> Any:
+def pull(cts: Sequence[Any], saved: Any, active: int, *, body: Program, consts: int, carry: int, **params: Any) -> list[Any]:
     """The loop of the pullbacks of the steps, in the other direction."""
-    kept, residuals, operand_types = saved
-    made = pullback(body, consts, carry, active, operand_types)
-    types = result_types(*operand_types, body=body, consts=consts, carry=carry, **params)
-    full = [zeros(type_) if ct is None else ct for ct, type_ in zip(cts, types)]
-    return made.run(scan_loop, kept, residuals, chosen(full, made.live), reverse=not reverse, **params)
+    kept, types = saved
+    given = tuple(ct is not None for ct in cts)
+    back = reverse_step(body, consts, carry, flags_of(active, types, body, consts, carry), params["checkpoint"], given)
+    result_types = types_of_results(*types, body=body, consts=consts, carry=carry, **params)
+    full = [zeros(type_) if ct is None else ct for ct, type_ in zip(cts, result_types)]
+    shared = [*back.values, *kept.consts]
+    carries = [*chosen(full[:carry], back.cts[:carry]), *map(zeros, back.sums), *kept.following]
+    xs = [*kept.steps(params["reverse"]), *chosen(full[carry:], back.cts[carry:])]
+    turned = params | {"reverse": not params["reverse"]}
+    results = scan_loop(*shared, *carries, *xs, body=back.program, consts=len(shared), carry=len(carries), **turned)
+    of_carries, of_consts, _, of_xs = pieces(results, sum(back.cts[:carry]), len(back.sums), len(kept.following))
+    return spread([*of_consts, *of_carries, *of_xs], back.flags)
 
 
 def batch(
@@ -180,33 +211,8 @@ def prune(wanted: Sequence[bool], *, body: Program, consts: int, carry: int, **p
     return operands, results, {"body": program, **counts, **params}
 
 
-@derived
-def pruned_step(body: Program, consts: int, carry: int, wanted: Flags) -> Any:
-    """The body with what is wanted and what that needs, and which operands and results it has."""
-
-    def needed(carries: Flags) -> Program:
-        outputs = chosen(body.outputs, (*carries, *wanted[carry:]))
-        return without_dead_code(replace(body, outputs=tuple(outputs)))
-
-    def step(carries: Flags) -> Flags:
-        return read_inputs(needed(carries))[consts : consts + carry]
-
-    carries = fixed_point(step, wanted[:carry])
-    program = needed(carries)
-    operands = read_inputs(program)
-    operands = (*operands[:consts], *carries, *operands[consts + carry :])
-    program = replace(program, inputs=tuple(chosen(program.inputs, operands)))
-    return program, operands, (*carries, *wanted[carry:])
-
-
-def read_inputs(program: Program) -> Flags:
-    """Which inputs the program reads."""
-    read = {atom for equation in program.equations for atom in equation.inputs} | set(program.outputs)
-    return tuple(variable in read for variable in program.inputs)
-
-
 scan_loop = Control(
-    "scan", evaluate, types=result_types, push=push, forward=forward, pull=pull, batch=batch, prune=prune
+    "scan", evaluate, types=types_of_results, push=push, forward=forward, pull=pull, batch=batch, prune=prune
 )
 
 
@@ -264,7 +270,8 @@ def scan(
     program, values = closed(without_dead_code(stage(step, (carry_types, slice_types), transform="scan")))
     results = scan_loop(
         *values, *carries, *slices,
-        body=program, consts=len(values), carry=len(carries), length=count, reverse=bool(reverse), unroll=steps_at_once(unroll, count),
+        body=program, consts=len(values), carry=len(carries), length=count, reverse=bool(reverse),
+        unroll=steps_at_once(unroll, count), checkpoint=False,
     )  # fmt: skip
     return tree.unflatten(structure, results[: len(carries)]), tree.unflatten(kept[0], results[len(carries) :])
 

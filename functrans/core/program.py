@@ -31,6 +31,7 @@ __all__ = [
     "fail",
     "has_effect",
     "programs_in",
+    "pruned",
     "silent_params",
     "without_dead_code",
 ]
@@ -87,11 +88,6 @@ class Equation:
     def programs(self) -> list[Program]:
         """The programs among the parameters, in order."""
         return programs_in(self.params)
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the primitive, and any program among the parameters, gives the same results when computed once more."""
-        return self.primitive.repeatable and all(program.repeatable for program in self.programs)
 
 
 def programs_in(params: dict[str, Any]) -> list[Program]:
