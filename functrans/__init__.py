@@ -5,9 +5,11 @@ from functrans.compile.jit import jit
 from functrans.compile.run.loading import load
 from functrans.config import settings as config
 from functrans.control import policies as checkpoint_policies
+from functrans.control.associative_scan import associative_scan
 from functrans.control.branch import cond, switch
 from functrans.control.checkpoint import checkpoint, checkpoint_name
 from functrans.control.loops import fori_loop, while_loop
+from functrans.control.mapping import map
 from functrans.control.scan import scan
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
@@ -19,6 +21,7 @@ from functrans.version import __version__
 
 __all__ = [
     "__version__",
+    "associative_scan",
     "checkpoint",
     "checkpoint_name",
     "checkpoint_policies",
@@ -42,6 +45,7 @@ __all__ = [
     "linearize",
     "load",
     "make_program",
+    "map",
     "nn",
     "numpy",
     "pmean",

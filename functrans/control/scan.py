@@ -1,219 +1,27 @@
-"""`scan`: a loop of a known number of steps, that carries values along and collects results; `map` on it.
-
-The body is a program (consts, carries, slices of the xs) -> (new carries, ys of the step). Both derivatives and the
-batched loop are scans of bodies made from it: forward mode carries tangents beside the values; reverse mode stacks
-what the pullback of a step needs, and goes back through the stack, carrying cotangents.
-
-Invariant: a body captures nothing and its carries keep their types.
-"""
+"""`scan`: a loop of a known number of steps, which carries values along and collects results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from functrans import tree
-from functrans.control.bodies import (
-    Flags,
-    batched_body,
-    chosen,
-    closed,
-    fixed_point,
-    reached,
-    spread,
-    strong,
-    strong_type,
-    tangents_apart,
-)
-from functrans.control.evaluation import perform
-from functrans.control.scan_bodies import (
-    Saved,
-    Split,
-    interleaved,
-    linearized_step,
-    parts,
-    pieces,
-    pruned_step,
-    pushed_step,
-    reverse_split,
-    reverse_step,
-)
-from functrans.core.primitive import Control
+from functrans.control.bodies import chosen, closed, strong
+from functrans.control.carries import checked_carry
+from functrans.control.scan_bodies import parts
+from functrans.control.scan_loop import scan_loop
+from functrans.control.schedules import Checkpoint, checked_checkpoint
+from functrans.control.segments import divided
 from functrans.core.program import Program, without_dead_code
-from functrans.core.staging import StagingTrace, function_title, stage
-from functrans.core.trace import TracedValue, current
+from functrans.core.staging import function_title, stage
 from functrans.core.tracer import operand
-from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, result_dtype, shape_of, type_of
+from functrans.core.types import ArrayType, describe, dtype_of, shape_of, type_of
 from functrans.errors import StructureError, at_user_line
-from functrans.numpy.structure import astype
-from functrans.transforms.tape import zeros
 
 __all__ = ["scan", "scan_loop"]
-
-
-def evaluate(*operands: Any, **params: Any) -> tuple[Any, ...]:
-    """The final carries, and the stacked ys."""
-    return perform(scan_loop, interpret, operands, params)
-
-
-def interpret(
-    *operands: Any, body: Program, consts: int, carry: int, length: int, reverse: bool, unroll: int, checkpoint: bool
-) -> tuple[Any, ...]:
-    """The loop in Python."""
-    shared, carries, xs = operands[:consts], list(operands[consts : consts + carry]), operands[consts + carry :]
-    types = [atom.array_type for atom in body.outputs[carry:]]
-    ys = [np.empty((length, *type_.shape), type_.dtype) for type_ in types]
-    for step in reversed(range(length)) if reverse else range(length):
-        results = body.evaluate([*shared, *carries, *(x[step] for x in xs)])
-        carries = results[:carry]
-        for stack, y in zip(ys, results[carry:]):
-            stack[step] = y
-    return (*carries, *ys)
-
-
-def types_of_results(*types: ArrayType, body: Program, consts: int, carry: int, length: int, **params: Any) -> list[ArrayType]:
-    """Carries keep their types, ys are stacked."""
-    ys = [ArrayType((length, *atom.array_type.shape), atom.array_type.dtype) for atom in body.outputs[carry:]]
-    return [*(strong_type(type_) for type_ in types[consts : consts + carry]), *ys]
-
-
-def spread_through(body: Program, consts: int, carry: int, active: Sequence[bool]) -> Flags:
-    """`active`, of the operands, with the carries that derivatives spread to in any step."""
-    shared, start, xs = parts(tuple(active), consts, carry)
-    carried = fixed_point(lambda flags: reached(body, (*shared, *flags, *xs))[:carry], start)
-    return (*shared, *carried, *xs)
-
-
-def push(primals: list[Any], tangents: list[Any], *, body: Program, consts: int, carry: int, **params: Any) -> Any:
-    """The loop with tangents beside the values; two loops if only the tangents are staged, by `linearize`."""
-    active = spread_through(body, consts, carry, [tangent is not None for tangent in tangents])
-    full = [
-        zeros(strong_type(type_of(primal))) if flag and tangent is None else tangent
-        for primal, tangent, flag in zip(primals, tangents, active)
-    ]
-    run = push_apart if stages_tangents_only(primals) else push_together
-    with np.errstate(all="ignore"):
-        return run(primals, full, active, body=body, consts=consts, carry=carry, **params)
-
-
-def stages_tangents_only(primals: Sequence[Any]) -> bool:
-    """Whether tangents are being staged while the values are there, or will be."""
-    trace = current.get()
-    if tangents_apart.get():
-        return True
-    if not isinstance(trace, StagingTrace) or not trace.is_partial:
-        return False
-    return not any(isinstance(value, TracedValue) and value.owner is trace for value in primals)
-
-
-def push_together(
-    primals: list[Any], tangents: list[Any], active: Flags, *, body: Program, consts: int, carry: int, **params: Any
-) -> Any:
-    """One loop of values and tangents."""
-    step = pushed_step(body, consts, carry, active)
-    of_consts, of_carries, of_xs = parts(active, consts, carry)
-    operands = interleaved(primals, tangents, consts, carry)
-    shared, start, xs = parts(operands, consts + sum(of_consts), carry + sum(of_carries))
-    shared = step.consts(shared)
-    results = scan_loop(*shared, *start, *xs, body=step.program, consts=len(shared), carry=len(start), **params)
-    outputs, count = len(step.flags), sum(of_carries)
-    values, parts_of_carries, ys, parts_of_ys = pieces(results, carry, count, outputs - carry)
-    return [*values, *ys], spread([*parts_of_carries, *parts_of_ys], step.flags)
-
-
-def push_apart(
-    primals: list[Any], tangents: list[Any], active: Flags, *, body: Program, consts: int, carry: int, **params: Any
-) -> Any:
-    """The loop of the values, and one of tangents, which reads what the first one stacks."""
-    made, derivative = linearized_step(body, consts, carry, active, params["checkpoint"])
-    results, saved = run_split(made, primals, consts, carry, params)
-    of_consts, of_carries, of_xs = (chosen(*pair) for pair in zip(parts(tangents, consts, carry), parts(active, consts, carry)))
-    shared = [*saved.consts, *of_consts]
-    found = scan_loop(
-        *shared, *of_carries, *saved.steps(params["reverse"]), *of_xs,
-        body=derivative, consts=len(shared), carry=len(of_carries), **params,
-    )  # fmt: skip
-    return results[: len(body.outputs)], spread(found, made.step.flags)
-
-
-def run_split(made: Split, operands: Sequence[Any], consts: int, carry: int, params: dict[str, Any]) -> tuple[Any, Saved]:
-    """The results of the loop, residuals included, and what a later pass reads."""
-    shared, start, xs = parts(operands, consts, carry)
-    shared = made.step.consts(shared)
-    results = scan_loop(*shared, *start, *xs, body=made.step.program, consts=len(shared), carry=carry, **params)
-    return results, made.saved(shared, start, xs, results)
-
-
-def forward(operands: list[Any], active: int, *, body: Program, consts: int, carry: int, **params: Any) -> Any:
-    """The loop with residuals beside the ys."""
-    types = [type_of(value) for value in operands]
-    made, _ = reverse_split(body, consts, carry, flags_of(active, types, body, consts, carry), params["checkpoint"])
-    with np.errstate(all="ignore"):
-        results, saved = run_split(made, operands, consts, carry, params)
-    return results[: len(body.outputs)], (saved, types)
-
-
-def flags_of(active: int, types: Sequence[ArrayType], body: Program, consts: int, carry: int) -> Flags:
-    """Which operands derivatives spread to, by the bits of `active`."""
-    given = [bool(active >> place & 1) and is_differentiable(type_.dtype) for place, type_ in enumerate(types)]
-    return spread_through(body, consts, carry, given)
-
-
-def pull(cts: Sequence[Any], saved: Any, active: int, *, body: Program, consts: int, carry: int, **params: Any) -> list[Any]:
-    """The loop of the pullbacks of the steps, in the other direction."""
-    kept, types = saved
-    given = tuple(ct is not None for ct in cts)
-    back = reverse_step(body, consts, carry, flags_of(active, types, body, consts, carry), params["checkpoint"], given)
-    result_types = types_of_results(*types, body=body, consts=consts, carry=carry, **params)
-    full = [zeros(type_) if ct is None else ct for ct, type_ in zip(cts, result_types)]
-    shared = [*back.values, *kept.consts]
-    carries = [*chosen(full[:carry], back.cts[:carry]), *map(zeros, back.sums), *kept.following]
-    xs = [*kept.steps(params["reverse"]), *chosen(full[carry:], back.cts[carry:])]
-    turned = params | {"reverse": not params["reverse"]}
-    results = scan_loop(*shared, *carries, *xs, body=back.program, consts=len(shared), carry=len(carries), **turned)
-    of_carries, of_consts, _, of_xs = pieces(results, sum(back.cts[:carry]), len(back.sums), len(kept.following))
-    return spread([*of_consts, *of_carries, *of_xs], back.flags)
-
-
-def batch(
-    operands: list[Any], batched: list[bool], size: int, axis_name: Any, *, body: Program, consts: int, carry: int, **params: Any
-) -> Any:
-    """The loop of batches; carries that a batch spreads to in any step are batched from the first."""
-    shared, start, xs = parts(tuple(batched), consts, carry)
-    ys = (False,) * (len(body.outputs) - carry)
-
-    def step(flags: Flags) -> Flags:
-        return batched_body(body, (*shared, *flags, *xs), (*flags, *ys), size, axis_name).flags[:carry]
-
-    carried = fixed_point(step, start)
-    program, values, flags = batched_body(body, (*shared, *carried, *xs), (*carried, *ys), size, axis_name)
-    in_front = parts(operands, consts, carry)
-    results = scan_loop(
-        *values,
-        *in_front[0],
-        *(np.broadcast_to(value, (size, *shape_of(value))) if own and not old else value
-          for value, old, own in zip(in_front[1], start, carried)),
-        *(np.moveaxis(value, 0, 1) if own else value for value, own in zip(in_front[2], xs)),
-        body=program, consts=len(values) + consts, carry=carry, **params,
-    )  # fmt: skip
-    stacks = [np.moveaxis(value, 1, 0) if own else value for value, own in zip(results[carry:], flags[carry:])]
-    return [*results[:carry], *stacks], flags
-
-
-def prune(wanted: Sequence[bool], *, body: Program, consts: int, carry: int, **params: Any) -> Any:
-    """Without the ys nobody reads, and the carries that neither results nor other carries need."""
-    program, operands, results = pruned_step(body, consts, carry, tuple(wanted))
-    if all(operands) and all(results):
-        return None
-    counts = {"consts": sum(operands[:consts]), "carry": sum(results[:carry])}
-    return operands, results, {"body": program, **counts, **params}
-
-
-scan_loop = Control(
-    "scan", evaluate, types=types_of_results, push=push, forward=forward, pull=pull, batch=batch, prune=prune
-)
 
 
 def scan(
@@ -223,6 +31,7 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
     unroll: int | bool = 1,
+    checkpoint: Checkpoint = None,
 ) -> tuple[Any, Any]:
     """A loop that carries values along and collects results: ``carry, y = f(carry, x)`` for each `x` of `xs`.
 
@@ -233,6 +42,8 @@ def scan(
         length: the number of steps; needed if `xs` has no arrays.
         reverse: whether to go from the last slice to the first; ys stay at the place of their slice.
         unroll: a hint for the compiler: how many steps to write out, True for all. Results do not depend on it.
+        checkpoint: what reverse mode keeps of a loop of n steps. None: what the pullbacks of the steps read, of each step.
+            ``"sqrt"``: about sqrt(n) carries and what the pullbacks read in sqrt(n) steps; each step is run twice.
 
     Returns:
         ``(carry, ys)``: the last carry, and the ys stacked along a new leading axis.
@@ -249,7 +60,7 @@ def scan(
         [3.0, 2.0]
 
     Source: the signature is that of ``jax.lax.scan``; for reverse mode see Griewank and Walther, Evaluating
-    Derivatives (2008), section 4.
+    Derivatives (2008), sections 4 and 12.
     """
     title = function_title(f)
     carries, structure = tree.flatten(init)
@@ -257,23 +68,48 @@ def scan(
     slices, xs_structure = tree.flatten(xs)
     slices = [operand(leaf, "scan") for leaf in slices]
     count = checked_length(title, slices, tree.paths(xs), length)
-    kept: list[Any] = []
+    params = {"length": count, "reverse": bool(reverse), "unroll": steps_at_once(unroll, count)}
+    if checked_checkpoint(f"scan of {title}", checkpoint) is not None:
+        params["checkpoint"] = checkpoint
+    types = [type_of(value) for value in carries]
+    y_structures: list[Any] = []
 
     def step(carry: Any, x: Any) -> Any:
         new, y = checked_pair(title, f(carry, x))
-        kept[:] = [tree.structure(y)]
-        return checked_carry(title, new, structure, init, carries), [strong(operand(leaf)) for leaf in tree.leaves(y)]
+        y_structures[:] = [tree.structure(y)]
+        leaves = checked_carry(f"scan of {title}", "the body", new, init, types)
+        return leaves, [strong(operand(leaf)) for leaf in tree.leaves(y)]
 
     step.__name__ = title
-    carry_types = tree.unflatten(structure, [type_of(value) for value in carries])
-    slice_types = tree.unflatten(xs_structure, [ArrayType(shape_of(x)[1:], dtype_of(x)) for x in slices])
-    program, values = closed(without_dead_code(stage(step, (carry_types, slice_types), transform="scan")))
-    results = scan_loop(
-        *values, *carries, *slices,
-        body=program, consts=len(values), carry=len(carries), length=count, reverse=bool(reverse),
-        unroll=steps_at_once(unroll, count), checkpoint=False,
-    )  # fmt: skip
-    return tree.unflatten(structure, results[: len(carries)]), tree.unflatten(kept[0], results[len(carries) :])
+    slice_types = [ArrayType(shape_of(x)[1:], dtype_of(x)) for x in slices]
+    args = tree.unflatten(structure, types), tree.unflatten(xs_structure, slice_types)
+    program, values = closed(without_dead_code(stage(step, args, transform="scan")))
+    if count == 0:
+        results = [*carries, *(np.zeros((0, *atom.array_type.shape), atom.array_type.dtype) for atom in program.outputs[len(types) :])]
+    else:
+        results = run(program, values, carries, slices, params)
+    return tree.unflatten(structure, results[: len(carries)]), tree.unflatten(y_structures[0], results[len(carries) :])
+
+
+def run(
+    body: Program, values: Sequence[Any], carries: Sequence[Any], xs: Sequence[Any], params: dict[str, Any]
+) -> list[Any]:
+    """The results of a loop of at least one step; carries that no step changes are consts."""
+    first, count = len(values), len(carries)
+    changes = [body.outputs[place] is not body.inputs[first + place] for place in range(count)]
+    stays = [not flag for flag in changes]
+    shared, own, slices = parts(body.inputs, first, count)
+    body = replace(
+        body,
+        inputs=(*shared, *chosen(own, stays), *chosen(own, changes), *slices),
+        outputs=(*chosen(body.outputs[:count], changes), *body.outputs[count:]),
+    )
+    consts = [*values, *chosen(carries, stays)]
+    start = chosen(carries, changes)
+    loop = divided if params.get("checkpoint") == "sqrt" else scan_loop
+    results = loop(*consts, *start, *xs, body=body, consts=len(consts), carry=len(start), **params)
+    changed = iter(results)
+    return [next(changed) if flag else value for value, flag in zip(carries, changes)] + list(results[len(start) :])
 
 
 def steps_at_once(unroll: int | bool, length: int) -> int:
@@ -314,26 +150,3 @@ def checked_pair(title: str, result: Any) -> tuple[Any, Any]:
             f"\n  Remedy: return (carry, None) if there is nothing to collect.{at_user_line()}"
         )
     return result[0], result[1]
-
-
-def checked_carry(title: str, new: Any, structure: Any, init: Any, carries: Sequence[Any]) -> list[Any]:
-    """The leaves of the new carry, if they are of the types of the first one; Python numbers take on its dtype."""
-    leaves, got = tree.flatten(new)
-    if got != structure:
-        raise StructureError(
-            f"scan of {title}: the carry has structure {structure}, and the body returns one of structure {got}"
-            f"\n  Remedy: return a carry like init.{at_user_line()}"
-        )
-    fitted = []
-    for leaf, path, first in zip(leaves, tree.paths(init), carries):
-        leaf, type_ = operand(leaf), type_of(first)
-        own = type_of(leaf)
-        if own.weak and own.shape == type_.shape and result_dtype(own.promoting, type_.dtype) == type_.dtype:
-            leaf, own = astype(leaf, type_.dtype), type_
-        if own != type_:
-            raise StructureError(
-                f"scan of {title}: the carry{path} is {type_} at first, and the body returns {own} for it"
-                f"\n  Remedy: start with a value of the type it comes to have, or convert the new one with .astype.{at_user_line()}"
-            )
-        fitted.append(leaf)
-    return fitted

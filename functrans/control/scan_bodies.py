@@ -95,14 +95,13 @@ def hoisted(program: Program, consts: int) -> tuple[Program, Program]:
     waiting: list[Atom] = [*program.outputs, *(atom for equation in rest for atom in equation.inputs)]
     while waiting:
         atom = waiting.pop()
-        equation = once.get(atom) if isinstance(atom, Variable) else None
-        if equation is None or id(equation) in views:
+        if not isinstance(atom, Variable) or atom not in once or id(once[atom]) in views:
             continue
-        if recomputation_cost(equation):
+        if recomputation_cost(once[atom]):
             found[atom] = None
         else:
-            views[id(equation)] = None
-            waiting += equation.inputs
+            views[id(once[atom])] = None
+            waiting += once[atom].inputs
     shared = program.inputs[:consts]
     kept = tuple(variable for variable in once if variable in found)
     equations = list({id(equation): equation for equation in once.values()}.values())
@@ -334,7 +333,7 @@ def reverse_step(body: Program, consts: int, carry: int, active: Flags, recomput
     contributions = [item for item in of_consts if item is not None]
     sums = [Variable(item.array_type) for item in contributions]
     totals = [Variable(item.array_type) for item in contributions]
-    additions = [Equation((total,), add, pair, {}) for total, *pair in zip(totals, sums, contributions)]
+    additions = [Equation((total,), add, (before, item), {}) for total, before, item in zip(totals, sums, contributions)]
     counts = len(part.values) + len(made.consts), len(made.sources), len(made.following), sum(carries)
     shared, values, after, ct_carries, ct_ys = pieces(part.program.inputs, *counts)
     program = replace(

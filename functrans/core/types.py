@@ -55,6 +55,10 @@ class ArrayType:
         """The memory of its elements."""
         return math.prod(self.shape) * self.dtype.itemsize
 
+    def stacked(self, length: int) -> ArrayType:
+        """The type of as many arrays of this type along a new first axis."""
+        return ArrayType((length, *self.shape), self.dtype)
+
     @property
     def promoting(self) -> Any:
         """What NumPy's promotion is to be given for an array of this type."""

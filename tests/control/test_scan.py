@@ -1,6 +1,7 @@
 """`scan` against unrolled Python loops and finite differences."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -197,12 +198,12 @@ def test_python_numbers_are_of_numpys_types():
 @pytest.mark.parametrize(
     "f, init, message",
     [
-        (lambda c, x: (c + x, None), 0, r"the carry is int64\[\] at first, and the body returns float64\[\](.|\n)*Remedy"),
+        (lambda c, x: (c + x, None), 0, r"the carry begins as int64\[\], and the body returns float64\[\](.|\n)*Remedy"),
         (lambda c, x: ({"a": c["a"], "b": x * c["b"]}, 1), {"a": 1.0, "b": H}, None),
-        (lambda c, x: ({"a": c["a"], "b": x}, 1), {"a": 1.0, "b": H}, r"carry\['b'\] is float64\[3\] at first(.|\n)*float64\[\]"),
-        (lambda c, x: ((c, x), None), 0.0, r"the carry has structure(.|\n)*\(\*, \*\)"),
+        (lambda c, x: ({"a": c["a"], "b": x}, 1), {"a": 1.0, "b": H}, r"carry\['b'\] begins as float64\[3\], and the body returns float64\[\]"),
+        (lambda c, x: ((c, x), None), 0.0, r"the carry begins with structure(.|\n)*\(\*, \*\)"),
         (lambda c, x: c + x, 0.0, r"must return a pair \(carry, y\), got float64\[\](.|\n)*\(carry, None\)"),
-        (lambda c, x: (c + 0j, None), 0.0, r"float64\[\] at first, and the body returns complex128\[\]"),
+        (lambda c, x: (c + 0j, None), 0.0, r"begins as float64\[\], and the body returns complex128\[\]"),
     ],
 )
 def test_carries_keep_their_type(f, init, message):
@@ -363,3 +364,90 @@ def test_batches_spread_to_carries_as_they_must():
     assert (one, ys.tolist()) == (3.0, [0.0, 1.0, 2.0])
     np.testing.assert_allclose(two, H * X[0, 0] * X[0, 1])
     np.testing.assert_allclose(three, H * np.prod(X[0]))
+
+
+def oscillator(checkpoint, steps=10, reverse=False):
+    """A loop with consts, integer carries, xs and ys, as a function of three arrays."""
+
+    def function(a, h, x):
+        def step(c, s):
+            position, speed, count = c
+            speed = speed - a * np.sin(position) * s[0] + s[1]
+            return (position + 0.1 * speed, speed, count + 1), (position * count, s[0])
+
+        xs = (np.cos(np.arange(steps)), np.arange(steps)[:, None] * x)
+        (position, speed, _), ys = ft.scan(step, (h, 0 * h, 0), xs, reverse=reverse, checkpoint=checkpoint)
+        return position * speed, ys
+
+    return function, (0.7, H, np.array([0.1, -0.2, 0.3]))
+
+
+MODES = ["sqrt"]
+
+
+@pytest.mark.parametrize("checkpoint", MODES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 11, 36])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_checkpointed_loops_have_the_same_derivatives(checkpoint, steps, reverse):
+    plain, args = oscillator(None, steps, reverse)
+    function, _ = oscillator(checkpoint, steps, reverse)
+    assert_trees(function(*args), plain(*args))
+    out, pullback = ft.vjp(function, *args)
+    cts = ft.tree.map(np.cos, out)
+    assert_trees(pullback(cts), ft.vjp(plain, *args)[1](cts))
+    assert_trees(ft.jvp(function, args, args), ft.jvp(plain, args, args))
+    axes = (None, 0, None)
+    batch = args[0], np.stack([H, 2 * H]), args[2]
+    gradient = lambda f: ft.grad(lambda *args: np.sum(f(*args)[0] ** 2) + np.sum(f(*args)[1][0]), (0, 1, 2))
+    assert_trees(ft.vmap(gradient(function), axes)(*batch), ft.vmap(gradient(plain), axes)(*batch))
+
+
+@pytest.mark.parametrize("checkpoint", MODES)
+def test_checkpointed_loops_to_third_order(checkpoint):
+    function, args = oscillator(checkpoint)
+    check_grads(function, args, order=3, rtol=1e-5, atol=1e-5)
+
+
+def peak(function, *args):
+    """The most memory in use at a time, in bytes, beyond what is there before."""
+    function(*args)
+    tracemalloc.start()
+    function(*args)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
+
+
+def test_checkpointed_loops_need_less_memory():
+    def loss(checkpoint):
+        step = lambda c, x: (np.sin(c) * 1.01 + x, np.sum(c * c))
+        return lambda c: np.sum(ft.scan(step, c, np.arange(144.0), checkpoint=checkpoint)[1])
+
+    state = np.ones(2000)
+    gradients = {mode: ft.grad(loss(mode)) for mode in (None, *MODES)}
+    second = {mode: lambda c, f=gradient: ft.grad(lambda c: np.sum(f(c) ** 2))(c) for mode, gradient in gradients.items()}
+    assert peak(gradients[None], state) > 144 * state.nbytes
+    assert peak(gradients["sqrt"], state) < 50 * state.nbytes
+    assert peak(second[None], state) > 2 * 144 * state.nbytes
+    assert peak(second["sqrt"], state) < 200 * state.nbytes
+
+
+def test_checkpoints_that_are_none():
+    for checkpoint in ("all", 0, True, 2.0):
+        with pytest.raises(ValueError, match="scan of lambda: checkpoint is(.|\n)*Remedy"):
+            ft.scan(lambda c, x: (c, x), 0.0, X, checkpoint=checkpoint)
+
+
+def test_map():
+    function = lambda x: {"a": np.sum(x) ** 2, "b": (np.sin(x), 1)}
+    expected = unrolled(lambda c, x: (c, function(x)), 0, X)[1]
+    for size in (None, 1, 2, 5, 9):
+        assert_trees(ft.map(function, X, batch_size=size), expected)
+        assert_trees(ft.jacobian(lambda x: ft.map(function, x, size)["b"][0])(X), ft.jacobian(np.sin)(X))
+    assert ft.map(function, X[:0])["a"].shape == ft.map(function, X[:0], 2)["a"].shape == (0,)
+    tree_of_two = ft.map(lambda x: x[0] + x[1]["y"], (X, {"y": X[:, 0]}), batch_size=3)
+    np.testing.assert_allclose(tree_of_two, X + X[:, :1])
+    with pytest.raises(ValueError, match="map of lambda: batch_size is 0"):
+        ft.map(function, X, batch_size=0)
+    with pytest.raises(ft.errors.StructureError, match="leading axes"):
+        ft.map(lambda x: x[0], (X, X[:2]), batch_size=2)
