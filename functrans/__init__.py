@@ -1,6 +1,7 @@
 """functrans: derivatives, batching and staging of plain NumPy functions."""
 
 from functrans import debug, errors, inspect, nn, numpy, testing, tree
+from functrans.compile import eager as _eager  # noqa: F401, which has loops outside of jit compiled
 from functrans.compile.jit import jit
 from functrans.compile.run.loading import load
 from functrans.config import settings as config

@@ -10,7 +10,7 @@ LAYERS = [
     "debug", "inspect", "testing",
 ]  # fmt: skip
 # And those of the compiler.
-STAGES = ["loops", "arguments", "machine", "rewrite", "schedule", "emit", "store", "run", "options", "jit"]
+STAGES = ["loops", "arguments", "machine", "rewrite", "schedule", "emit", "store", "run", "options", "jit", "eager"]
 ROOT = Path(functrans.__file__).parent
 
 

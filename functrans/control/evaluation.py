@@ -11,8 +11,8 @@ from functrans.core.trace import TracedValue, root, running
 
 __all__ = ["perform"]
 
-# The results of a control primitive for plain operands, computed in machine code; the compiler sets it.
-compiled: Callable[[Primitive, Sequence[Any], dict[str, Any]], tuple[Any, ...]] | None = None
+# The results of a control primitive for plain operands, by machine code, or `NotImplemented`; the compiler sets it.
+compiled: Callable[[Primitive, Sequence[Any], dict[str, Any]], Any] | None = None
 
 
 def perform(
@@ -20,6 +20,8 @@ def perform(
 ) -> tuple[Any, ...]:
     """The results of a control primitive: by compiled code, or by `interpret` where there is none or ``ft.config.jit`` is off."""
     if compiled is not None and settings.jit and not any(isinstance(value, TracedValue) for value in operands):
-        return compiled(primitive, operands, params)
+        results = compiled(primitive, operands, params)
+        if results is not NotImplemented:
+            return results
     with running(root()):
         return interpret(*operands, **params)

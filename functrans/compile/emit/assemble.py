@@ -11,16 +11,15 @@ from dataclasses import replace
 from llvmlite import ir
 
 from functrans.compile.arguments import Argument, layouts_of
-from functrans.compile.emit.costs import operations_of
+from functrans.compile.emit.costs import nanoseconds, operations_of
 from functrans.compile.emit.entry import emit_entry, stack_size
-from functrans.compile.emit.llvm import work
 from functrans.compile.emit.parts import Costs, Description, HostPart, NativePart, Part, freed_after
 from functrans.compile.emit.stretch import Stretch
 from functrans.compile.machine.codegen import Library, build
 from functrans.compile.schedule.memory import Plan, plan
 from functrans.compile.schedule.steps import (
+    ControlCall,
     HostCall,
-    KernelCall,
     MatrixCall,
     NativeCall,
     ProductCall,
@@ -85,10 +84,12 @@ def planned(program: Program, arguments: Sequence[Argument]) -> list[Plan | Host
 
 
 def kept_whole(program: Program, groups: Sequence[Group]) -> set[Atom]:
-    """What must not be written into: results, what NumPy's calls read, since they may give views of it, and what indices,
-    integer exponents and LAPACK's matrices are made of, since where these fail the program is evaluated again."""
+    """What must not be written into: results, what NumPy's calls read, since they may give views of it, and what loops and
+    branches read, and what indices, integer exponents and LAPACK's matrices are made of, since where these fail the program
+    is evaluated again."""
     kept: set[Atom] = {*program.outputs, *(v for group in groups if isinstance(group, HostCall) for v in read_by(group))}
     calls = [call for group in groups if not isinstance(group, HostCall) for call in group]
+    kept.update(variable for call in calls if isinstance(call, ControlCall) for variable in read_by(call))
     may_fail = {call.equation for call in calls if isinstance(call, MatrixCall) and call.function.may_fail}
     made_of: set[Atom] = set()
     for equation in reversed(program.equations):
@@ -154,7 +155,7 @@ class Assembler:
         room = None if stretch.is_parallel else stack_size(stretch.workspace + stretch.scratch)
         names = emit_entry(
             self.module, name, stretch.run, arguments, [v.array_type for v in results], homes,
-            workspace=room, is_parallel=stretch.is_parallel, may_fail=stretch.may_fail,
+            workspace=room, shared=stretch.workspace, is_parallel=stretch.is_parallel, may_fail=stretch.may_fail,
             releases=stretch.is_parallel or nanoseconds(group.calls) > WORTH_RELEASING,
         )  # fmt: skip
         return NativePart(
@@ -212,19 +213,11 @@ def in_order(wanted: Sequence[Variable], written: Sequence[Variable]) -> list[Va
 
 def routines_of(step: Step) -> list[str]:
     """The routines of BLAS and LAPACK that a step calls."""
-    return (
-        [step.product.routine]
-        if isinstance(step, ProductCall)
-        else [step.function.routine]
-        if isinstance(step, MatrixCall)
-        else []
-    )
-
-
-def nanoseconds(calls: Sequence[NativeCall]) -> float:
-    """About how long calls take."""
-    kernels = sum(work(call.kernel.body) for call in calls if isinstance(call, KernelCall))
-    return kernels + sum(operations_of(call)[0] for call in calls if not isinstance(call, KernelCall)) / 40
+    if isinstance(step, ControlCall):
+        return [routine for body in step.bodies for call in body.calls for routine in routines_of(call)]
+    if isinstance(step, ProductCall):
+        return [step.product.routine]
+    return [step.function.routine] if isinstance(step, MatrixCall) else []
 
 
 def most_between(parts: Sequence[Part], results: Sequence[int | None], sizes: Sequence[int]) -> int:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from functrans.compile.emit.llvm import work
 from functrans.compile.loops import Combine, Compute, Loop, Statement
 from functrans.compile.machine.vector_math import FUNCTIONS
-from functrans.compile.schedule.steps import KernelCall, MatrixCall, ProductCall, Step
+from functrans.compile.schedule.steps import ControlCall, KernelCall, MatrixCall, ProductCall, Step
+from functrans.control.branch import branch
+from functrans.control.while_loop import while_loop
 
-__all__ = ["operations_of"]
+__all__ = ["nanoseconds", "operations_of"]
+
+# Nanoseconds a round of a loop takes beside what its body does, and those of a loop whose end is not known.
+ROUND, ENDLESS = 10.0, 1e6
 
 
 def operations_of(step: Step) -> tuple[int, int]:
@@ -18,7 +24,27 @@ def operations_of(step: Step) -> tuple[int, int]:
         return 2 * product.batch * product.rows * product.summed * product.columns, 0
     if isinstance(step, MatrixCall):
         return 2 * step.function.multiplications, 0
+    if isinstance(step, ControlCall):
+        inside = [map(sum, zip((0, 0), *map(operations_of, body.calls))) for body in step.bodies]
+        rounds = step.equation.params.get("length", 1)
+        flops, transcendentals = map(max if step.equation.primitive is branch else sum, zip(*inside))
+        return rounds * flops, rounds * transcendentals
     return counted(step.kernel.body) if isinstance(step, KernelCall) else (0, 0)
+
+
+def nanoseconds(calls: Iterable[Step]) -> float:
+    """About how long calls take; a loop without end is as long as any."""
+    total = 0.0
+    for call in calls:
+        if isinstance(call, KernelCall):
+            total += work(call.kernel.body)
+        elif not isinstance(call, ControlCall):
+            total += operations_of(call)[0] / 40
+        elif call.equation.primitive is while_loop:
+            total += ENDLESS
+        else:
+            total += call.equation.params.get("length", 1) * sum(ROUND + nanoseconds(body.calls) for body in call.bodies)
+    return total
 
 
 def counted(body: Iterable[Statement]) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from functrans.compile.arguments import Argument
 from functrans.compile.machine.allocation import KEPT_LEAST, handler, numpy_function
 from functrans.compile.machine.blas import repeated
 from functrans.compile.machine.codegen import Library
+from functrans.compile.machine.signals import INTERRUPTED
 from functrans.core.types import ArrayType
 
 __all__ = ["DATA_OFFSET", "VALUE_OFFSET", "bind", "emit_entry", "stack_size"]
@@ -295,14 +296,17 @@ class EntryEmitter:
         return array
 
     def give_up_if(self, failed: ir.Value, arrays: Sequence[ir.Value]) -> None:
-        """Drop the arrays made and return `NotImplemented`, if something failed."""
+        """Drop the arrays made and return `NotImplemented`, if something failed, or nothing where Python has an exception."""
+        b = self.b
         given_up, following = self.function.append_basic_block("given_up"), self.function.append_basic_block("done")
-        self.b.cbranch(failed, given_up, following)
-        self.b.position_at_end(given_up)
+        b.cbranch(b.icmp_signed("!=", failed, INT(0)), given_up, following)
+        b.position_at_end(given_up)
         for array in arrays:
             self.call("Py_DecRef", ir.VoidType(), array)
-        self.b.branch(self.mismatch)
-        self.b.position_at_end(following)
+        with b.if_then(b.icmp_signed("==", failed, INT(INTERRUPTED))):
+            b.ret(ir.Constant(BYTES, None))
+        b.branch(self.mismatch)
+        b.position_at_end(following)
 
     def delivered(self, type_: ArrayType, array: ir.Value | None, data: ir.Value) -> ir.Value:
         """A result as an object."""
@@ -327,6 +331,7 @@ def emit_entry(
     homes: Mapping[int, int],
     *,
     workspace: int | None,
+    shared: int,
     is_parallel: bool,
     releases: bool,
     may_fail: bool,
@@ -334,12 +339,15 @@ def emit_entry(
     """Emit an entry; gives the names of what it is to be bound to.
 
     Args:
-        run: the function to call, of a table of data pointers: inputs, results, the workspace; and the number of threads.
+        run: the function to call, of a table of data pointers: inputs, results, the workspace and what of it is for each thread;
+            and the number of threads.
         homes: of the results that are inputs written over, the place of this input.
         workspace: its size, if it is to be on the stack; else an array is passed after the inputs.
+        shared: the bytes of it that all threads share; behind them is memory for each.
         is_parallel: whether the number of threads is passed as the last argument.
         releases: whether other Python threads may run meanwhile.
-        may_fail: whether `run` may give 1, for an index out of bounds: then `NotImplemented` is returned.
+        may_fail: whether `run` may give 1, for an index out of bounds: then `NotImplemented` is returned; or `INTERRUPTED`:
+            then Python has an exception.
     """
     emitter = EntryEmitter(module, name)
     b = emitter.b
@@ -347,7 +355,7 @@ def emit_entry(
     expected = len(inputs) + (workspace is None) + is_parallel
     emitter.require(b.icmp_unsigned("==", count, WORD(expected)))
     with b.goto_entry_block():
-        table = b.alloca(BYTES, len(inputs) + len(results) + 1)
+        table = b.alloca(BYTES, len(inputs) + len(results) + 2)
 
     def argument(place: int) -> ir.Value:
         return b.load(b.gep(objects, [WORD(place)]))
@@ -363,7 +371,8 @@ def emit_entry(
             room = b.alloca(ir.ArrayType(ir.IntType(8), workspace))
             room.align = 64
         scratch = b.bitcast(room, BYTES)
-    b.store(scratch, b.gep(table, [WORD(len(inputs) + len(results))]))
+    for place, pointer in enumerate((scratch, b.gep(scratch, [WORD(shared)]))):
+        b.store(pointer, b.gep(table, [WORD(len(inputs) + len(results) + place)]))
     number: ir.Value = emitter.call("PyLong_AsLong", WORD, argument(expected - 1)) if is_parallel else WORD(1)
     made: list[tuple[ir.Value | None, ir.Value]] = []
     new: list[ir.Value] = []
@@ -379,7 +388,7 @@ def emit_entry(
     if state is not None:
         emitter.call("PyEval_RestoreThread", ir.VoidType(), state)
     if may_fail:
-        emitter.give_up_if(b.icmp_signed("!=", failed, INT(0)), new)
+        emitter.give_up_if(failed, new)
     for place in homes:
         emitter.call("Py_IncRef", ir.VoidType(), made[place][0])
     values = [emitter.delivered(type_, *own) for type_, own in zip(results, made)]

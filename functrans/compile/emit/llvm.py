@@ -130,7 +130,7 @@ def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
     pointers = [memory_type(buffer.dtype).as_pointer() for buffer in buffers]
     pointers += [INT.as_pointer()] * may_fail(kernel) + [BYTES] * bool(scratch)
     types = [*pointers, *([WORD, WORD] if divided else [])]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), kernel.name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), module.get_unique_name(kernel.name))
     function.linkage = "internal"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")

@@ -1,7 +1,7 @@
 """A stretch: kernels and calls of libraries, one after the other, as one function.
 
-The function takes a table of pointers, to the elements of what it reads and writes and to its workspace, and the
-number of threads; it gives 1 if an operation failed, else 0.
+The function takes a table of pointers, to the elements of what it reads and writes, to its workspace and to memory for
+each thread, and the number of threads; it gives 0, 1 if an operation failed, or `INTERRUPTED`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from llvmlite import ir
 
 from functrans.compile.arguments import Layouts, first_byte
 from functrans.compile.emit.complex_parts import in_parts
+from functrans.compile.emit.control import Surroundings, emit_control
 from functrans.compile.emit.llvm import BYTES, INT, WORD, divisible, emit_kernel, may_fail, scratch_size
 from functrans.compile.emit.python_text import body_text
 from functrans.compile.loops import Kernel, check
 from functrans.compile.machine.blas import Product, product_function
 from functrans.compile.machine.lapack import MatrixFunction, matrix_function_code, matrix_function_extent
 from functrans.compile.machine.threads import emit_parallel
-from functrans.compile.schedule.memory import Plan
+from functrans.compile.schedule.memory import ALIGNMENT, Plan
 from functrans.compile.schedule.overwriting import is_idle
-from functrans.compile.schedule.steps import KernelCall, NativeCall, ProductCall, read_by, written_by
+from functrans.compile.schedule.steps import Body, ControlCall, KernelCall, NativeCall, ProductCall, read_by, written_by
 from functrans.config import settings
 from functrans.core.program import Variable
 
@@ -61,8 +62,7 @@ class Stretch:
         self.b = b = ir.IRBuilder(self.run.append_basic_block())
         self.failed = b.alloca(INT)
         b.store(INT(0), self.failed)
-        room = b.load(b.gep(table, [WORD(len(places))]))
-        self.beyond = b.gep(room, [WORD(planned.size)])
+        room, self.beyond = (b.load(b.gep(table, [WORD(len(places) + place)])) for place in (0, 1))
         self.pointers = {
             v: b.gep(b.load(b.gep(table, [WORD(place)])), [WORD(first_byte(v, layouts))]) for v, place in places.items()
         }
@@ -78,11 +78,31 @@ class Stretch:
         if isinstance(call, KernelCall):
             self.kernel(in_parts(call.kernel), [self.pointers[variable] for variable in (*call.inputs, *call.outputs)])
             return
+        if isinstance(call, ControlCall):
+            around = self.b, self.pointers, self.number, self.failed, self.beyond
+            emit_control(Surroundings(*around, self.nested, self.share, self.note_failure), call)
+            return
         pointers = [self.pointers[variable] for variable in (*read_by(call), *written_by(call))]
         if isinstance(call, ProductCall):
             self.product(call.product, [self.first(v, pointer) for v, pointer in zip(read_by(call), pointers)] + pointers[-1:])
         else:
             self.matrices(call.function, pointers)
+
+    def nested(self, body: Body, beside: int = 0) -> Stretch:
+        """The function of a body, whose needs are this stretch's as well."""
+        inner = Stretch(self.b.module, self.b.module.get_unique_name(self.run.name), self.kernels, body.plan, {})
+        self.scratch = max(self.scratch, beside + inner.scratch)
+        self.is_parallel, self.may_fail = self.is_parallel or inner.is_parallel, self.may_fail or inner.may_fail
+        return inner
+
+    def note_failure(self) -> None:
+        """An operation may fail."""
+        self.may_fail = True
+
+    def share(self, function: ir.Function, arguments: list[ir.Value], rounds: int, scratch: int) -> None:
+        """Calls of a function for some rounds, by several threads, each with memory of its own."""
+        self.is_parallel = True
+        emit_parallel(self.b, rounds, self.number, function, arguments, scratch=scratch, granule=1)
 
     def first(self, variable: Variable, pointer: ir.Value) -> ir.Value:
         """A pointer to a value's element at index 0, which is not the first in memory where strides are negative."""
@@ -95,7 +115,7 @@ class Stretch:
             self.may_fail = True
             pointers.append(self.failed)
         if scratch:
-            self.scratch = max(self.scratch, scratch)
+            self.scratch = max(self.scratch, aligned(scratch))
             pointers.append(self.beyond)
         arguments = [self.b.bitcast(value, argument.type) for value, argument in zip(pointers, function.args)]
         loop = divisible(kernel)
@@ -104,7 +124,7 @@ class Stretch:
             return
         self.is_parallel = True
         granule = GRANULE if loop.lanes else 1
-        emit_parallel(self.b, loop.index.extent, self.number, function, arguments, scratch=scratch, granule=granule)
+        emit_parallel(self.b, loop.index.extent, self.number, function, arguments, scratch=aligned(scratch), granule=granule)
 
     def function(self, kernel: Kernel) -> ir.Function:
         """The function of a kernel, one for kernels of one text."""
@@ -127,7 +147,7 @@ class Stretch:
     def matrices(self, function: MatrixFunction, pointers: list[ir.Value]) -> None:
         """A call of LAPACK for each of some matrices, by several threads if it is worth it."""
         code = matrix_function_code(self.b.module, function)
-        self.scratch = max(self.scratch, function.scratch)
+        self.scratch = max(self.scratch, aligned(function.scratch))
         if function.may_fail:
             self.may_fail = True
             pointers.append(self.failed)
@@ -135,6 +155,11 @@ class Stretch:
         arguments = [self.b.bitcast(value, argument.type) for value, argument in zip(pointers, code.args)]
         if matrix_function_extent(function) > 1:
             self.is_parallel = True
-            emit_parallel(self.b, function.batch, self.number, code, arguments, scratch=function.scratch, granule=1)
+            emit_parallel(self.b, function.batch, self.number, code, arguments, scratch=aligned(function.scratch), granule=1)
         else:
             self.b.call(code, [*arguments, WORD(0), WORD(function.batch)])
+
+
+def aligned(size: int) -> int:
+    """Bytes in whole cache lines."""
+    return -(-size // ALIGNMENT) * ALIGNMENT

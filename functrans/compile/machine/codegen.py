@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 
+from functrans.compile.machine.signals import register_signals
 from functrans.errors import UnsupportedError, at_user_line
 
 __all__ = ["Library", "build", "converts_half", "load", "processor"]
@@ -30,6 +31,7 @@ def processor() -> tuple[Any, str, str]:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     features = binding.get_host_cpu_features().flatten()
+    register_signals()
     return binding.Target.from_default_triple(), binding.get_host_cpu_name(), features
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from functrans.core.primitive import General, Indexing, Primitive, Reduction
+from functrans.core.primitive import Control, General, Indexing, Primitive, Reduction
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.ops import arithmetic, reduction, structure
 from functrans.ops.contraction import contract
@@ -62,7 +62,7 @@ def has_empty(equation: Equation) -> bool:
 def without_elements(equation: Equation, expansion: Expansion) -> list[Equation] | None:
     """An array of no elements, or what is made of none, as a number that is broadcast; an update by none as a copy."""
     primitive = equation.primitive
-    if isinstance(primitive, General):
+    if isinstance(primitive, (Control, General)):
         return None
     out = equation.outputs[0].array_type
     if isinstance(primitive, Indexing):
@@ -97,6 +97,17 @@ def in_float32(equation: Equation, expansion: Expansion) -> list[Equation] | Non
     operands = [expansion.new(structure.convert, atom, dtype=FLOAT32) for atom in equation.inputs]
     total = expansion.new(equation.primitive, *operands, **equation.params)
     return expansion.last(structure.convert, total, dtype=FLOAT16)
+
+
+def in_one_dtype(equation: Equation, expansion: Expansion) -> list[Equation] | None:
+    """A product by float32 if it is one of float16, else of operands of one dtype, as BLAS takes them."""
+    dtype = equation.outputs[0].array_type.dtype
+    if dtype == FLOAT16 or dtype.kind not in "fc" or all(atom.array_type.dtype == dtype for atom in equation.inputs):
+        return in_float32(equation, expansion)
+    operands = [
+        atom if atom.array_type.dtype == dtype else expansion.new(structure.convert, atom, dtype=dtype) for atom in equation.inputs
+    ]
+    return expansion.last(contract, *operands, **equation.params)
 
 
 def place_of(extremum: Reduction) -> Callable[[Equation, Expansion], list[Equation] | None]:
@@ -137,7 +148,7 @@ def by_sign(equation: Equation, expansion: Expansion) -> list[Equation] | None:
 
 RULES: dict[Primitive, Callable[[Equation, Expansion], list[Equation] | None]] = {
     reduction.sum: in_float32,
-    contract: in_float32,
+    contract: in_one_dtype,
     reduction.argmax: place_of(reduction.max),
     reduction.argmin: place_of(reduction.min),
     **dict.fromkeys(COMPARISONS, by_sign),

@@ -11,9 +11,10 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from functrans.compile.rewrite.barriers import behind_barrier, renamed, settled
+from functrans.compile.rewrite.bodies import with_bodies
 from functrans.compile.rewrite.expand import expanded
 from functrans.control.checkpoint import checkpoint_call
-from functrans.core.primitive import General, Primitive
+from functrans.core.primitive import Control, General, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
 from functrans.core.trace import EVALUATION, running
 from functrans.ops import arithmetic, structure
@@ -28,7 +29,12 @@ def simplify(program: Program) -> Program:
 
     Operations that have no loops are written as others that have.
     """
-    program = expanded(inlined(program))
+    return without_dead_code(with_copies(reduced(program)))
+
+
+def reduced(program: Program) -> Program:
+    """`program`, and the bodies of its loops and branches, simplified; results may be arguments, and one may be another."""
+    program = expanded(inlined(without_dead_code(program)))
     replaced: dict[Variable, Atom] = {}
     known: dict[Hashable, tuple[Variable, ...]] = {}
     numbers: dict[Variable, Literal] = {}
@@ -53,9 +59,7 @@ def simplify(program: Program) -> Program:
         equations.append(Equation(equation.outputs, equation.primitive, inputs, equation.params, equation.origin))
     outputs = [replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in program.outputs]
     program = settled(replace(program, equations=tuple(equations), outputs=tuple(outputs)))
-    equations = list(program.equations)
-    outputs = with_copies(program, equations, list(program.outputs))
-    return without_dead_code(replace(program, equations=tuple(equations), outputs=tuple(outputs)))
+    return without_dead_code(with_bodies(program, reduced))
 
 
 CALLS: set[Primitive] = {custom_call, checkpoint_call}
@@ -100,11 +104,12 @@ def inlined(program: Program) -> Program:
     )
 
 
-def with_copies(program: Program, equations: list[Equation], outputs: list[Atom]) -> list[Atom]:
-    """Outputs of which each array is one of its own, that the caller may write into: arguments and repeated ones are copied."""
+def with_copies(program: Program) -> Program:
+    """`program` with an array of its own for each result, which the caller may write into: arguments and others are copied."""
     taken: set[Atom] = {*program.inputs, *program.captured}
+    equations = list(program.equations)
     result: list[Atom] = []
-    for atom in outputs:
+    for atom in program.outputs:
         if isinstance(atom, Variable) and atom.array_type.shape:
             if atom in taken:
                 own = Variable(atom.array_type)
@@ -112,12 +117,12 @@ def with_copies(program: Program, equations: list[Equation], outputs: list[Atom]
                 atom = own
             taken.add(atom)
         result.append(atom)
-    return result
+    return replace(program, equations=tuple(equations), outputs=tuple(result))
 
 
 def equation_key(equation: Equation, inputs: tuple[Atom, ...]) -> Hashable | None:
     """What equal equations have in common; None for calls, which are never taken together."""
-    if equation.has_effect or isinstance(equation.primitive, General):
+    if equation.has_effect or isinstance(equation.primitive, (Control, General)):
         return None
     atoms = tuple(literal_key(atom) if isinstance(atom, Literal) else atom for atom in inputs)
     key = equation.primitive, atoms, tuple(sorted(equation.params.items()))

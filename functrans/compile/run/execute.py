@@ -82,6 +82,20 @@ class Executable:
             check_apart(given, self.arguments)
             with running(JIT), recorded(record.count if record else 0), np.errstate(all="ignore"):
                 return self.program.evaluate(leaves)
+        return self.listed(result)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it does without calls of NumPy."""
+        return not any(isinstance(part, HostPart) for part in self.description.parts)
+
+    def run_natively(self, leaves: Sequence[Any]) -> Any:
+        """The flat results for arguments in the memory layout it was compiled for; `NotImplemented` where an operation fails."""
+        result = self.run(*self.program.values, *leaves)
+        return result if result is NotImplemented else self.listed(result)
+
+    def listed(self, result: Any) -> list[Any]:
+        """What an entry gives as a list of results."""
         return [result] if len(self.program.outputs) == 1 else list(result)
 
     def fails_first(self) -> bool:

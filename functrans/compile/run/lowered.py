@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import indent
 from typing import Any
 
-import numpy as np
-
 from functrans import tree
-from functrans.compile.arguments import Argument, Layouts, layouts_of, memory_of, with_captured
+from functrans.compile.arguments import Argument, layouts_of, with_captured
 from functrans.compile.emit.assemble import assemble, planned, steps_of
-from functrans.compile.emit.python_text import python_text, run
+from functrans.compile.emit.python_text import python_text
 from functrans.compile.rewrite.simplify import simplify
 from functrans.compile.run.compiled import Compiled
 from functrans.compile.run.execute import Executable
+from functrans.compile.run.interpreted import interpreted, values_of
 from functrans.compile.schedule.overwriting import is_idle
-from functrans.compile.schedule.steps import KernelCall, MatrixCall, ProductCall, Step, written_by
-from functrans.core.program import Literal, Program
+from functrans.compile.schedule.steps import ControlCall, KernelCall, MatrixCall, ProductCall, Step, written_by
+from functrans.control.branch import branch
+from functrans.control.scan import scan_loop
+from functrans.core.program import Program
 from functrans.errors import describe_origin
 
 __all__ = ["Lowered"]
@@ -70,8 +72,7 @@ class Lowered:
         layouts = layouts_of(program, arguments)
         for step in steps_of(planned(program, arguments)):
             values.update(zip(written_by(step), interpreted(step, values, layouts)))
-        results = [atom.value if isinstance(atom, Literal) else values[atom] for atom in program.outputs]
-        return tree.unflatten(program.output_structure, results)
+        return tree.unflatten(program.output_structure, values_of(program.outputs, values))
 
     def __repr__(self) -> str:
         return f"<lowered {self.program.name}, {len(self.program.equations)} equations>"
@@ -81,6 +82,8 @@ def step_text(step: Step) -> str:
     """What a step does, for people."""
     if isinstance(step, KernelCall):
         return python_text(step.kernel)
+    if isinstance(step, ControlCall):
+        return control_text(step)
     library = {ProductCall: "BLAS", MatrixCall: "LAPACK"}.get(type(step), "Python" if step.equation.has_effect else "NumPy")
     types = ", ".join(str(atom.array_type) for atom in step.equation.inputs)
     return (
@@ -88,19 +91,19 @@ def step_text(step: Step) -> str:
     )
 
 
-def interpreted(step: Step, values: dict[Any, Any], layouts: Layouts) -> Sequence[Any]:
-    """What a step writes, computed in Python; into what an earlier step has made of it, if one has."""
-    if isinstance(step, KernelCall):
-        types = [variable.array_type for variable in written_by(step)]
-        arrays = [values[v] if v in values else np.empty(v.array_type.shape, v.array_type.dtype) for v in step.outputs]
-        inputs = [memory_of(values[v]) if v in layouts else np.ravel(values[v]) for v in step.inputs]
-        for source in step.updates.values():
-            inputs[step.inputs.index(source)] = inputs[step.inputs.index(source)].copy()
-        run(step.kernel, *inputs, *(array.reshape(-1) for array in arrays))
-        arrays += [inputs[step.inputs.index(v)].reshape(t.shape) for v, t in zip(step.updates.values(), types[len(arrays) :])]
-        return [array if t.shape else array.item() if t.weak else array[()] for t, array in zip(types, arrays)]
-    equation = step.equation
-    operands = [atom.value if isinstance(atom, Literal) else values[atom] for atom in equation.inputs]
-    with np.errstate(all="ignore"):
-        result = equation.primitive.evaluate(*operands, **equation.params)
-    return result if equation.primitive.multiple else [result]
+
+def control_text(call: ControlCall) -> str:
+    """A loop or a branch, for people, with the kernels of its bodies."""
+    equation = call.equation
+    params, types = equation.params, ", ".join(str(variable.array_type) for variable in equation.outputs)
+    if equation.primitive is branch:
+        heads = [f"case {number}:" for number in range(len(call.bodies))]
+    elif equation.primitive is scan_loop:
+        heads = [f"for i in {'reversed(' * params['reverse']}range({params['length']}){')' * params['reverse']}:"]
+    else:
+        heads = ["while:", "do:"]
+    text = f"# {equation.primitive.name}: {types}  from {describe_origin(equation.origin)}\n"
+    for head, body in zip(heads, call.bodies):
+        inside = "\n".join(step_text(step) for step in body.plan.calls if not is_idle(step))
+        text += f"{head}\n{indent(inside or 'pass', '    ')}\n"
+    return text

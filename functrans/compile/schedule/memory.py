@@ -11,14 +11,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from functrans.compile.rewrite.bodies import carries
 from functrans.compile.schedule.kernels import KernelCall
 from functrans.compile.schedule.overwriting import may_write_over, written_over
-from functrans.compile.schedule.steps import NativeCall, read_by, written_by
+from functrans.compile.schedule.steps import Body, ControlCall, NativeCall, read_by, written_by
+from functrans.control.scan import scan_loop
 from functrans.core.program import Variable
+from functrans.core.types import ArrayType
 
-__all__ = ["Plan", "plan"]
+__all__ = ["ALIGNMENT", "Plan", "apart", "plan"]
 
 ALIGNMENT = 64
 # Bytes from which on a value is worth a kernel that writes it over another, or a place in the memory of a result.
@@ -78,14 +83,23 @@ class Area:
 
 
 def plan(
-    calls: Sequence[NativeCall], inputs: Sequence[Variable], results: Sequence[Variable], spare: Collection[Variable]
+    calls: Sequence[NativeCall],
+    inputs: Sequence[Variable],
+    results: Sequence[Variable],
+    spare: Collection[Variable],
+    own: Mapping[Variable, Variable] | None = None,
 ) -> Plan:
-    """A place for each value that calls make; into the memory of `spare` inputs results may be written."""
+    """A place for each value that calls make; into the memory of `spare` inputs results may be written.
+
+    Args:
+        own: of each result that may be written into an input, the one; None if any result may be into any.
+    """
+    calls = [with_room(call) if isinstance(call, ControlCall) else call for call in calls]
     calls = hastened(calls, lives_of(calls, inputs, results, spare), {*inputs, *results})
     lives = lives_of(calls, inputs, results, spare)
-    over = overwritten(calls, lives, set(results), spare)
+    over = overwritten(calls, lives, set(results), spare, own)
     units = units_of(lives, over, set(inputs))
-    homes = homes_of(lives, over, units, results, spare)
+    homes = homes_of(lives, over, units, results, spare, own)
     areas: dict[Variable | None, Area] = {}
     for result in results:
         if bytes_of(result) >= LARGE:
@@ -99,6 +113,31 @@ def plan(
         places |= {variable: (owner, place) for variable in unit.members if variable is not owner}
     size = max((place + unit.size for unit, place in workspace.residents), default=0)
     return Plan(updated(calls, over), inputs, results, homes, places, -(-size // ALIGNMENT) * ALIGNMENT)
+
+
+def with_room(call: ControlCall) -> ControlCall:
+    """A loop or a branch with plans of its bodies, and memory for them: their workspace, and a second place for each carry
+    that is not written over itself."""
+    bodies = [body_plan(body, carried) for body, carried in zip(call.bodies, carries(call.equation))]
+    is_apart = call.equation.primitive is scan_loop and not carries(call.equation)[0]  # each thread has a workspace of its own
+    size = 0 if is_apart else max(body.plan.size for body in bodies)
+    room = [Variable(ArrayType((size,), np.dtype(np.uint8)))] if size else []
+    waiting = [Variable(result.array_type) for body, carried in zip(bodies, carries(call.equation)) for result in apart(body, carried)]
+    return replace(call, bodies=tuple(bodies), scratch=(*room, *waiting))
+
+
+def apart(body: Body, carried: range) -> list[Variable]:
+    """The results that are carries in the next round, and are not written over what they are in this one."""
+    pairs = zip(body.program.outputs, (body.program.inputs[place] for place in carried))
+    return [result for result, carry in pairs if result is not carry and body.plan.homes.get(result) is not carry]
+
+
+def body_plan(body: Body, carried: range) -> Body:
+    """A body with the plan of its memory; its results that are carries may be written over what these are before."""
+    inputs = body.program.inputs
+    results = [result for result in body.program.outputs if result not in inputs]
+    own = dict(zip(body.program.outputs, (inputs[place] for place in carried)))
+    return replace(body, plan=plan(body.calls, inputs, results, list(own.values()), own))
 
 
 def bytes_of(variable: Variable) -> int:
@@ -148,6 +187,7 @@ def overwritten(
     lives: Mapping[Variable, tuple[int, int]],
     results: Collection[Variable],
     spare: Collection[Variable],
+    own: Mapping[Variable, Variable] | None,
 ) -> dict[Variable, Variable]:
     """The values that are written over another which dies in the same kernel, each with that other."""
     over: dict[Variable, Variable] = {}
@@ -160,7 +200,7 @@ def overwritten(
             last = lasts.get(target, target)
             dying = [source for source in call.inputs if lives[source][1] == number and source not in lasts]
             for source in sorted(dying, key=lambda source: source not in spare):
-                is_home = last in results and last.array_type == source.array_type
+                is_home = last in results and may_take_over(last, source, own)
                 allowed = is_home if source in spare else bytes_of(source) >= LARGE
                 if allowed and lives[target][0] == number and may_write_over(call.kernel, buffers[source], buffers[target]):
                     over[target], lasts[source] = source, last
@@ -189,16 +229,22 @@ def homes_of(
     units: Mapping[Variable, Unit],
     results: Sequence[Variable],
     spare: Collection[Variable],
+    own: Mapping[Variable, Variable] | None,
 ) -> dict[Variable, Variable]:
     """The results that are written over a spare input, or that such an input is read before."""
     homes = {units[target].members[-1]: source for target, source in over.items() if source in spare}
     for result in results:
         for source in spare if result.array_type.shape and result not in homes else ():
             is_free = source not in homes.values() and lives[source][1] < units[result].first
-            if is_free and source.array_type == result.array_type:
+            if is_free and may_take_over(result, source, own):
                 homes[result] = source
                 break
     return homes
+
+
+def may_take_over(result: Variable, source: Variable, own: Mapping[Variable, Variable] | None) -> bool:
+    """Whether a result may be written into the memory of an input."""
+    return source.array_type == result.array_type and (own is None or own.get(result) is source)
 
 
 def settled(unit: Unit, areas: Mapping[Variable | None, Area]) -> tuple[Variable | None, int]:

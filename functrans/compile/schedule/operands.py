@@ -15,6 +15,7 @@ from functrans.compile.machine.lapack import matrix_function
 from functrans.compile.schedule.contractions import laid_out
 from functrans.compile.schedule.elements import Definitions, is_inlined, is_view, reshaped
 from functrans.compile.schedule.nodes import is_contracted
+from functrans.core.primitive import Control
 from functrans.core.program import Equation, Literal, Program, Variable, without_dead_code
 from functrans.ops import structure
 from functrans.ops.contraction import contract, split
@@ -77,7 +78,7 @@ def copied_for(equation: Equation, layouts: Layouts) -> set[Variable]:
     laid = {atom for atom in equation.inputs if isinstance(atom, Variable) and atom in layouts}
     if not laid or is_contracted(equation):
         return set()
-    if matrix_function(equation) is not None:
+    if isinstance(equation.primitive, Control) or matrix_function(equation) is not None:
         return laid
     if is_inlined(equation):
         return laid if is_view(equation) and reshaped(equation, layouts) is None else set()

@@ -5,7 +5,9 @@ Invariant: steps are in order of their dependencies, and read what arguments are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from functrans.compile.arguments import Layouts
 from functrans.compile.machine.blas import Product
@@ -15,9 +17,10 @@ from functrans.compile.schedule.kernels import KernelCall, kernel_calls
 from functrans.compile.schedule.nodes import is_scattered, nodes_of, stored
 from functrans.compile.schedule.operands import product_of, with_fitting_operands
 from functrans.compile.schedule.scatter import scatter_calls
+from functrans.core.primitive import Control
 from functrans.core.program import Equation, Program, Variable
 
-__all__ = ["HostCall", "KernelCall", "MatrixCall", "NativeCall", "ProductCall", "Step", "read_by", "steps", "written_by"]
+__all__ = ["Body", "ControlCall", "HostCall", "KernelCall", "MatrixCall", "NativeCall", "ProductCall", "Step", "read_by", "steps", "written_by"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +46,43 @@ class MatrixCall:
     function: MatrixFunction
 
 
-NativeCall = KernelCall | ProductCall | MatrixCall
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A program that a loop or a branch runs, all of it native code.
+
+    Attributes:
+        plan: once it is made, where its values live (see `memory`).
+    """
+
+    program: Program
+    calls: Sequence[NativeCall]
+    plan: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class ControlCall:
+    """A loop or a branch that is carried out in native code.
+
+    Attributes:
+        bodies: those of the programs among its parameters, in order.
+        scratch: variables that stand for memory it needs while it runs.
+    """
+
+    equation: Equation
+    bodies: tuple[Body, ...]
+    scratch: tuple[Variable, ...] = ()
+
+
+NativeCall = KernelCall | ProductCall | MatrixCall | ControlCall
 
 Step = NativeCall | HostCall
 
 
 def written_by(step: Step) -> tuple[Variable, ...]:
     """The variables a step defines."""
-    return (*step.outputs, *step.updates) if isinstance(step, KernelCall) else step.equation.outputs
+    if isinstance(step, KernelCall):
+        return (*step.outputs, *step.updates)
+    return (*step.equation.outputs, *step.scratch) if isinstance(step, ControlCall) else step.equation.outputs
 
 
 def read_by(step: Step) -> tuple[Variable, ...]:
@@ -102,9 +134,23 @@ def wanted_outside(program: Program, items: list[Item]) -> set[Variable]:
 
 
 def call_of(equation: Equation, layouts: Layouts) -> Step:
-    """A matrix product, a function of matrices, or a call of NumPy."""
+    """A matrix product, a function of matrices, a loop or branch, or a call of NumPy."""
+    if isinstance(equation.primitive, Control):
+        return control_call(equation)
     product = product_of(equation, layouts)
     if product is not None:
         return ProductCall(equation, product)
     function = matrix_function(equation)
     return HostCall(equation) if function is None else MatrixCall(equation, function)
+
+
+def control_call(equation: Equation) -> Step:
+    """A loop or a branch: native if all that its bodies do is."""
+    bodies = []
+    for program in equation.programs:
+        calls = steps(program, {})
+        native = [call for call in calls if not isinstance(call, HostCall)]
+        if len(native) < len(calls):
+            return HostCall(equation)
+        bodies.append(Body(program, native))
+    return ControlCall(equation, tuple(bodies))

@@ -1,0 +1,342 @@
+"""Native loops and branches: calls of their bodies, which are functions as a program's native parts are.
+
+A body gets a table of pointers to what it reads and writes. What a loop carries is written over itself where the plan
+of the body has it so; else it has two places, which a round reads and writes in turn. The slices a round reads and
+writes lie in the whole arrays. So nothing is allocated or copied in a round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from llvmlite import ir
+
+from functrans.compile.emit.costs import nanoseconds
+from functrans.compile.emit.llvm import BYTES, INT, WORD, WORTH_DIVIDING
+from functrans.compile.machine.signals import INTERRUPTED, emit_poll
+from functrans.compile.rewrite.bodies import carries
+from functrans.compile.schedule.memory import apart
+from functrans.compile.schedule.steps import Body, ControlCall
+from functrans.control.branch import branch
+from functrans.control.scan import scan_loop
+from functrans.control.while_loop import while_loop
+from functrans.core.primitive import Primitive
+from functrans.core.program import Atom, Variable
+
+__all__ = ["Surroundings", "emit_control"]
+
+# Nanoseconds of a loop of known length from which on it looks for signals.
+LONG = 5e7
+
+
+@dataclass
+class Surroundings:
+    """Where a loop or a branch is emitted.
+
+    Attributes:
+        pointers: to the values it reads and writes, and to its scratch memory.
+        number: of threads.
+        failed: where it is noted that something failed.
+        beyond: memory for each thread.
+        nested: emits a body; the memory for each thread that is needed beside what the body does may be given.
+        share: emits calls of a function for a number of rounds, divided among threads, each with so much memory of its own.
+        note_failure: notes that the program may fail.
+    """
+
+    b: ir.IRBuilder
+    pointers: dict[Variable, ir.Value]
+    number: ir.Value
+    failed: ir.Value
+    beyond: ir.Value
+    nested: Callable[..., Nested]
+    share: Callable[[ir.Function, list[ir.Value], int, int], None]
+    note_failure: Callable[[], None]
+
+
+class Nested(Protocol):
+    """What `Surroundings.nested` gives: the function of a body, and the memory it needs beside its own for each thread."""
+
+    run: ir.Function
+    scratch: int
+
+
+class BodyCall:
+    """Calls of one body, in a loop or once.
+
+    Attributes:
+        stop: the block to go to where it fails.
+    """
+
+    def __init__(self, around: Surroundings, body: Body, function: ir.Function, room: ir.Value, stop: ir.Block) -> None:
+        self.around, self.body, self.stop, self.function = around, body, stop, function
+        own = (*body.plan.inputs, *body.plan.results)
+        self.places = {variable: place for place, variable in enumerate(own)}
+        b = around.b
+        with b.goto_entry_block():
+            self.table = b.alloca(BYTES, len(own) + 2)
+        b.store(room, b.gep(self.table, [WORD(len(own))]))
+        b.store(around.beyond, b.gep(self.table, [WORD(len(own) + 1)]))
+
+    def point(self, variable: Atom, pointer: ir.Value) -> None:
+        """Let the body find a value somewhere, unless it is none it reads or writes."""
+        place = self.places.get(variable)  # type: ignore[arg-type]
+        if place is not None:
+            self.around.b.store(pointer, self.around.b.gep(self.table, [WORD(place)]))
+
+    def run(self) -> None:
+        """Call the body, and stop if it fails."""
+        b = self.around.b
+        status = b.call(self.function, [self.table, self.around.number])
+        following, failed = b.append_basic_block("following"), b.append_basic_block("failed")
+        b.cbranch(b.icmp_signed("==", status, INT(0)), following, failed)
+        b.position_at_end(failed)
+        b.store(status, self.around.failed)
+        b.branch(self.stop)
+        b.position_at_end(following)
+
+
+class Carry:
+    """What a loop carries: where it is in a round, and where the round writes what it is in the next.
+
+    Attributes:
+        home: where it is after the loop.
+    """
+
+    def __init__(self, b: ir.IRBuilder, first: ir.Value, home: ir.Value, beside: ir.Value | None, nbytes: int) -> None:
+        self.b, self.home, self.nbytes, self.is_apart = b, home, nbytes, beside is not None
+        copy(b, home, first, nbytes)
+        if beside is not None:
+            with b.goto_entry_block():
+                self.now, self.next = b.alloca(BYTES), b.alloca(BYTES)
+            b.store(b.bitcast(home, BYTES), self.now)
+            b.store(b.bitcast(beside, BYTES), self.next)
+
+    def current(self) -> ir.Value:
+        """Where it is in this round."""
+        return self.b.load(self.now) if self.is_apart else self.home
+
+    def following(self) -> ir.Value:
+        """Where this round writes it."""
+        return self.b.load(self.next) if self.is_apart else self.home
+
+    def turn(self) -> None:
+        """Let what the round has written be what it is."""
+        if self.is_apart:
+            now, following = self.b.load(self.now), self.b.load(self.next)
+            self.b.store(following, self.now)
+            self.b.store(now, self.next)
+
+    def settle(self) -> None:
+        """Bring it home."""
+        if self.is_apart:
+            now = self.b.load(self.now)
+            with self.b.if_then(self.b.icmp_unsigned("!=", now, self.b.bitcast(self.home, BYTES))):
+                copy(self.b, self.home, now, self.nbytes)
+
+
+def copy(b: ir.IRBuilder, target: ir.Value, source: ir.Value, nbytes: int) -> None:
+    """Copy memory that is apart."""
+    move = b.module.declare_intrinsic("llvm.memcpy", [BYTES, BYTES, WORD])
+    b.call(move, [b.bitcast(target, BYTES), b.bitcast(source, BYTES), WORD(nbytes), ir.IntType(1)(0)])
+
+
+def emit_control(around: Surroundings, call: ControlCall) -> None:
+    """Emit a loop or a branch."""
+    b = around.b
+    stop = b.append_basic_block("stop")
+    EMITTERS[call.equation.primitive](around, call, stop)
+    b.branch(stop)
+    b.position_at_end(stop)
+
+
+def room_and_beside(around: Surroundings, call: ControlCall) -> tuple[ir.Value, list[ir.Value]]:
+    """The workspace of the bodies, and the second places of what has two."""
+    pointers = [around.pointers[variable] for variable in call.scratch]
+    count = sum(len(apart(body, own)) for body, own in zip(call.bodies, carries(call.equation)))
+    room = pointers[0] if len(pointers) > count else around.beyond
+    return room, pointers[len(pointers) - count :]
+
+
+def carried(around: Surroundings, call: ControlCall, first: Sequence[Atom], body: Body, own: range, beside: list[ir.Value]) -> list[Carry]:
+    """What a loop carries, with its first values in place."""
+    two = set(apart(body, own))
+    others = iter(beside)
+    found = []
+    for start, result, end in zip(first, body.program.outputs, call.equation.outputs):
+        other = next(others) if result in two else None
+        found.append(Carry(around.b, around.pointers[start], around.pointers[end], other, end.array_type.nbytes))  # type: ignore[index]
+    return found
+
+
+@contextmanager
+def rounds(b: ir.IRBuilder, is_left: Callable[[ir.Value], ir.Value]) -> Iterator[ir.Value]:
+    """A loop around what is emitted within, as long as something holds of the number of the round, which it gives."""
+    before, head = b.block, b.append_basic_block("head")
+    inside, after = b.append_basic_block("round"), b.append_basic_block("after")
+    b.branch(head)
+    b.position_at_end(head)
+    number = b.phi(WORD)
+    number.add_incoming(WORD(0), before)
+    b.cbranch(is_left(number), inside, after)
+    b.position_at_end(inside)
+    yield number
+    number.add_incoming(b.add(number, WORD(1)), b.block)
+    b.branch(head)
+    b.position_at_end(after)
+
+
+def poll(around: Surroundings, number: ir.Value, time: float, stop: ir.Block) -> None:
+    """Stop if a signal has come."""
+    b = around.b
+    around.note_failure()
+    has_come = emit_poll(b, number, time)
+    interrupted, following = b.append_basic_block("interrupted"), b.append_basic_block("following")
+    b.cbranch(has_come, interrupted, following)
+    b.position_at_end(interrupted)
+    b.store(INT(INTERRUPTED), around.failed)
+    b.branch(stop)
+    b.position_at_end(following)
+
+
+def emit_scan(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
+    """A loop of known length."""
+    b, params, (body,) = around.b, call.equation.params, call.bodies
+    program, inputs, outputs = body.program, call.equation.inputs, call.equation.outputs
+    consts, count, length = params["consts"], params["carry"], params["length"]
+    own = range(consts, consts + count)
+    if not count:
+        emit_apart(around, call, stop)
+        return
+    room, beside = room_and_beside(around, call)
+    rows = BodyCall(around, body, around.nested(body).run, room, stop)
+    for variable, atom in zip(program.inputs[:consts], inputs):
+        rows.point(variable, around.pointers[atom])  # type: ignore[index]
+    carry = carried(around, call, inputs[consts:], body, own, beside)
+    sliced = [*zip(program.inputs[own.stop :], inputs[own.stop :]), *zip(program.outputs[count:], outputs[count:])]
+    time = nanoseconds(body.calls)
+    with rounds(b, lambda number: b.icmp_signed("<", number, WORD(length))) as number:
+        place = b.sub(WORD(length - 1), number) if params["reverse"] else number
+        for variable, atom in sliced:
+            step = atom.array_type.nbytes // max(length, 1)
+            rows.point(variable, b.gep(around.pointers[atom], [b.mul(place, WORD(step))]))  # type: ignore[index]
+        for item, variable, result in zip(carry, (program.inputs[n] for n in own), program.outputs):
+            rows.point(variable, item.current())
+            rows.point(result, item.following())
+        rows.run()
+        for item in carry:
+            item.turn()
+        if time * length > LONG:
+            poll(around, number, time, stop)
+    for item in carry:
+        item.settle()
+
+
+def emit_apart(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
+    """A loop that carries nothing: its rounds are apart, so that threads may share them, each with memory of its own."""
+    outer, params, (body,) = around.b, call.equation.params, call.bodies
+    program, length = body.program, params["length"]
+    nested = around.nested(body, beside=body.plan.size)
+    atoms = list(dict.fromkeys([*call.equation.inputs, *call.equation.outputs]))
+    types = [*[BYTES] * len(atoms), INT.as_pointer(), BYTES, WORD, WORD]
+    function = ir.Function(outer.module, ir.FunctionType(ir.VoidType(), types), f"{nested.run.name}_rounds")
+    function.linkage = "internal"
+    b = ir.IRBuilder(function.append_basic_block())
+    *pointers, failed, room, first, end = function.args
+    found = dict(zip(atoms, pointers))
+    inside = Surroundings(b, found, WORD(1), failed, b.gep(room, [WORD(body.plan.size)]), around.nested, around.share, around.note_failure)  # type: ignore[arg-type]
+    done = function.append_basic_block("done")
+    rows = BodyCall(inside, body, nested.run, room, done)
+    given = [*zip(program.inputs, call.equation.inputs), *zip(program.outputs, call.equation.outputs)]
+    for variable, atom in given[: params["consts"]]:
+        rows.point(variable, found[atom])
+    time = nanoseconds(body.calls)
+    with rounds(b, lambda number: b.icmp_signed("<", b.add(first, number), end)) as number:
+        counted = b.add(first, number)
+        place = b.sub(WORD(length - 1), counted) if params["reverse"] else counted
+        for variable, atom in given[params["consts"] :]:
+            rows.point(variable, b.gep(found[atom], [b.mul(place, WORD(atom.array_type.nbytes // max(length, 1)))]))
+        rows.run()
+        if time * length > LONG:
+            poll(inside, number, time, done)
+    b.branch(done)
+    b.position_at_end(done)
+    b.ret_void()
+    arguments = [outer.bitcast(around.pointers[atom], BYTES) for atom in atoms] + [around.failed, around.beyond]  # type: ignore[index]
+    if time * length > WORTH_DIVIDING:
+        around.share(function, arguments, length, nested.scratch + body.plan.size)
+    else:
+        outer.call(function, [*arguments, WORD(0), WORD(length)])
+
+
+def emit_while(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
+    """A loop that goes on while a condition holds."""
+    b, params, (cond, body) = around.b, call.equation.params, call.bodies
+    inputs, first = call.equation.inputs, params["cond_consts"] + params["body_consts"]
+    own = range(params["body_consts"], len(body.program.inputs))
+    room, beside = room_and_beside(around, call)
+    conditions, rows = (BodyCall(around, part, around.nested(part).run, room, stop) for part in (cond, body))
+    with b.goto_entry_block():
+        holds = b.alloca(ir.IntType(8))
+    for variable, atom in zip((*cond.program.inputs[: params["cond_consts"]], *body.program.inputs[: own.start]), inputs):
+        (conditions if variable in conditions.places else rows).point(variable, around.pointers[atom])  # type: ignore[index]
+    conditions.point(cond.program.outputs[0], holds)
+    carry = carried(around, call, inputs[first:], body, own, beside)
+
+    def is_left(number: ir.Value) -> ir.Value:
+        for item, variable in zip(carry, cond.program.inputs[params["cond_consts"] :]):
+            conditions.point(variable, item.current())
+        conditions.run()
+        return b.icmp_unsigned("!=", b.load(holds), ir.IntType(8)(0))
+
+    with rounds(b, is_left) as number:
+        if params["max_steps"] is not None:
+            around.note_failure()
+            beyond, following = b.append_basic_block("beyond"), b.append_basic_block("following")
+            b.cbranch(b.icmp_signed("<", number, WORD(params["max_steps"])), following, beyond)
+            b.position_at_end(beyond)
+            b.store(INT(1), around.failed)  # evaluated one operation at a time, the loop raises
+            b.branch(stop)
+            b.position_at_end(following)
+        for item, variable, result in zip(carry, (body.program.inputs[n] for n in own), body.program.outputs):
+            rows.point(variable, item.current())
+            rows.point(result, item.following())
+        rows.run()
+        for item in carry:
+            item.turn()
+        poll(around, number, nanoseconds([*cond.calls, *body.calls]), stop)
+    for item in carry:
+        item.settle()
+
+
+def emit_branch(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
+    """One of some branches."""
+    b, (chosen, *inputs) = around.b, call.equation.inputs
+    room, _ = room_and_beside(around, call)
+    dtype = chosen.array_type.dtype
+    index = b.load(b.bitcast(around.pointers[chosen], ir.IntType(8 * dtype.itemsize).as_pointer()))  # type: ignore[index]
+    last = index.type(len(call.bodies) - 1)
+    if dtype.kind == "i":
+        index = b.select(b.icmp_signed("<", index, index.type(0)), index.type(0), index)
+    index = b.select(b.icmp_unsigned(">", index, last), last, index)
+    blocks = [b.append_basic_block("branch") for _ in call.bodies]
+    after = b.append_basic_block("after")
+    switch = b.switch(index, blocks[-1])
+    for number, (block, body) in enumerate(zip(blocks, call.bodies)):
+        switch.add_case(index.type(number), block) if number < len(blocks) - 1 else None
+        b.position_at_end(block)
+        taken = BodyCall(around, body, around.nested(body).run, room, stop)
+        for variable, atom in (*zip(body.program.inputs, inputs), *zip(body.program.outputs, call.equation.outputs)):
+            taken.point(variable, around.pointers[atom])  # type: ignore[index]
+        taken.run()
+        b.branch(after)
+    b.position_at_end(after)
+
+
+EMITTERS: dict[Primitive, Callable[[Surroundings, ControlCall, ir.Block], None]] = {
+    scan_loop: emit_scan,
+    while_loop: emit_while,
+    branch: emit_branch,
+}
