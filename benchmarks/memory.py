@@ -20,8 +20,10 @@ import functrans as api
 import numpy as m
 given = lambda arguments: arguments
 finish = lambda value: value
+from functrans.compile.machine.allocation import release
 def forget():
     compiled._executable.memory.free.clear()
+    release()
 """,
     "jax": """
 import jax as api

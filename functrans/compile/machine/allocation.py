@@ -15,9 +15,9 @@ import numpy as np
 from llvmlite import ir
 
 from functrans.compile.machine.blas import repeated
-from functrans.compile.machine.codegen import build
+from functrans.compile.machine.codegen import Library, build
 
-__all__ = ["KEPT_LEAST", "handler", "numpy_function"]
+__all__ = ["KEPT_LEAST", "handler", "numpy_function", "release"]
 
 # Bytes of the smallest allocation that is kept; how many are at most, and their bytes together.
 KEPT_LEAST = 1 << 20
@@ -52,27 +52,46 @@ def numpy_function(place: int) -> int:
     return (ctypes.c_void_p * (place + 1)).from_address(get(capsule, None))[place] or 0
 
 
+def release() -> None:
+    """Give what is kept back to the system."""
+    ctypes.PYFUNCTYPE(None)(code().address("release"))()
+
+
+@cache
+def numpy_handler() -> Any:
+    """NumPy's own handler, in a capsule, as it is when this is first asked for."""
+    return ctypes.PYFUNCTYPE(ctypes.py_object)(numpy_function(GET_HANDLER))()
+
+
+@cache
+def code() -> Library:
+    """The functions of the handler."""
+    return build(emitted(content_of(numpy_handler())))
+
+
+def content_of(capsule: Any) -> Handler:
+    """The handler in a capsule."""
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return Handler.from_address(get(capsule, HANDLER_NAME))
+
+
 @cache
 def handler() -> Any:
     """The handler for large results, as NumPy takes it: NumPy's own, but for what is kept. It lives as long as the process."""
-    get_handler = ctypes.PYFUNCTYPE(ctypes.py_object)(numpy_function(GET_HANDLER))
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    numpy_capsule = get_handler()
-    own = Handler.from_address(get(numpy_capsule, HANDLER_NAME))
-    library = build(emitted(own))
+    own, library = content_of(numpy_handler()), code()
     made = Handler(b"functrans", 1, own.context, library.address("take"), own.calloc, own.realloc, library.address("give"))
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     capsule = new(ctypes.addressof(made), HANDLER_NAME, None)
-    for lasting in (numpy_capsule, library, made, capsule):
+    for lasting in (numpy_handler(), library, made, capsule):
         # Arrays may be dropped when everything else is gone.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(lasting))
     return capsule
 
 
 def emitted(own: Handler) -> ir.Module:
-    """``take``, a malloc, and ``give``, a free, over NumPy's own.
+    """``take``, a malloc, and ``give``, a free, over NumPy's own; and ``release``, which frees what is kept.
 
     What is kept is a ring of sizes and addresses. Who finds another thread at it, or after a fork never leaving it, does without.
     """
@@ -145,6 +164,19 @@ def emitted(own: Handler) -> ir.Module:
         leave()
         b.ret_void()
     b.call(native(own.free, function.ftype), [context, address, size])
+    b.ret_void()
+
+    free = function.ftype
+    function, b = start("release", ir.FunctionType(VOID, []))
+    with b.if_then(is_entered(WORD(KEPT_LEAST))):
+        with repeated(b, WORD(0), WORD(PLACES)) as index:
+            held = b.load(place(sizes, index))
+            with b.if_then(b.icmp_unsigned("!=", held, WORD(0))):
+                context = b.inttoptr(WORD(own.context or 0), BYTES)
+                b.call(native(own.free, free), [context, b.inttoptr(b.load(place(addresses, index)), BYTES), held])
+            b.store(WORD(0), place(sizes, index))
+        b.store(WORD(0), total)
+        leave()
     b.ret_void()
     return module
 
