@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from compiled import Compiled, generator
 
 __all__ = ["LOOPS"]

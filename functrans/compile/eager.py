@@ -52,34 +52,53 @@ by_body, by_content = Kept(256), Kept(256)
 
 def perform(primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]) -> Any:
     """The results of a loop or a branch by machine code; `NotImplemented` where NumPy has to be called in it, or it fails."""
-    values = [np.ascontiguousarray(value) if isinstance(value, np.ndarray) else np.asarray(value)[()] for value in operands]
-    types = tuple(map(type_of, values))
+    values, types = as_taken(operands)
     key = primitive, types, tuple(params.items())
-    executable: Executable = by_body.get(key, lambda: executable_for(primitive, types, params))
+    executable: Executable = by_body.get(key, lambda: executable_for(alone(primitive, types, params)))
     if not executable.is_native:
         return NotImplemented
     result = executable.run_natively(values)
     return result if result is NotImplemented else tuple(result)
 
 
-def executable_for(primitive: Primitive, types: Sequence[ArrayType], params: dict[str, Any]) -> Executable:
-    """The compiled program of one operation."""
-    from functrans.compile.store import disk
+def run(program: Program, operands: Sequence[Any]) -> list[Any]:
+    """The results of a closed program, NumPy's calls among its operations."""
+    values, types = as_taken(operands)
+    executable: Executable = by_body.get((program, types), lambda: executable_for(program))
+    return executable(values)
 
+
+def as_taken(operands: Sequence[Any]) -> tuple[list[Any], tuple[ArrayType, ...]]:
+    """Operands as compiled code takes them, and their types."""
+    values = [np.ascontiguousarray(value) if isinstance(value, np.ndarray) else np.asarray(value)[()] for value in operands]
+    return values, tuple(map(type_of, values))
+
+
+def alone(primitive: Primitive, types: Sequence[ArrayType], params: dict[str, Any]) -> Program:
+    """The program of one operation."""
     inputs = tuple(map(Variable, types))
     outputs = tuple(map(Variable, primitive.result_type(types, params)))
-    program = Program(primitive.name, inputs, (Equation(outputs, primitive, inputs, params),), outputs)
-    arguments = arguments_of(inputs, [None] * len(inputs), [False] * len(inputs))
+    return Program(primitive.name, inputs, (Equation(outputs, primitive, inputs, params),), outputs)
+
+
+def executable_for(program: Program) -> Executable:
+    """The compiled program."""
+    from functrans.compile.store import disk
+
+    arguments = arguments_of(program.inputs, [None] * len(program.inputs), [False] * len(program.inputs))
     key = disk.key_of(program, arguments)
-    announce = lambda: announced(primitive, types)
-    make = lambda: compiled(program, arguments, announce)
-    return make() if key is None else by_content.get(key, make)  # type: ignore[no-any-return]
+
+    def make() -> Executable:
+        return compiled(program, arguments, lambda: announce(program))
+
+    return make() if key is None else by_content.get(key, make)
 
 
-def announced(primitive: Primitive, types: Sequence[ArrayType]) -> None:
+def announce(program: Program) -> None:
     """Log a compilation."""
     if settings.log_compiles:
-        logger.warning("compiling %s of (%s), called outside of jit%s", primitive, ", ".join(map(str, types)), at_user_line())
+        types = ", ".join(str(variable.array_type) for variable in program.inputs)
+        logger.warning("compiling %s of (%s), called outside of jit%s", program.name, types, at_user_line())
 
 
-evaluation.compiled = perform
+evaluation.compiled, evaluation.compiled_program = perform, run

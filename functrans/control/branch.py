@@ -30,7 +30,7 @@ from functrans.control.bodies import (
     spread,
     staged_body,
 )
-from functrans.control.evaluation import perform
+from functrans.control.evaluation import perform, run
 from functrans.control.items import item_by_item
 from functrans.control.scan import read_inputs
 from functrans.core.primitive import Control, Elementwise, Reduction, Structural
@@ -58,7 +58,7 @@ def evaluate(*operands: Any, **params: Any) -> tuple[Any, ...]:
 
 def interpret(index: Any, *operands: Any, branches: Programs) -> tuple[Any, ...]:
     """The chosen branch in Python; an index out of range chooses the first or the last one."""
-    return tuple(branches[min(max(int(index), 0), len(branches) - 1)].evaluate(operands))
+    return tuple(run(branches[min(max(int(index), 0), len(branches) - 1)], operands))
 
 
 def result_types(index: ArrayType, *types: ArrayType, branches: Programs) -> list[ArrayType]:

@@ -7,12 +7,15 @@ from typing import Any
 
 from functrans.config import settings
 from functrans.core.primitive import Primitive
+from functrans.core.program import Program
 from functrans.core.trace import TracedValue, root, running
 
-__all__ = ["perform"]
+__all__ = ["perform", "run"]
 
-# The results of a control primitive for plain operands, by machine code, or `NotImplemented`; the compiler sets it.
+# The results of a control primitive for plain operands, by machine code, or `NotImplemented`; and those of a program,
+# which may call NumPy. The compiler sets both.
 compiled: Callable[[Primitive, Sequence[Any], dict[str, Any]], Any] | None = None
+compiled_program: Callable[[Program, Sequence[Any]], list[Any]] | None = None
 
 
 def perform(
@@ -20,8 +23,15 @@ def perform(
 ) -> tuple[Any, ...]:
     """The results of a control primitive: by compiled code, or by `interpret` where there is none or ``ft.config.jit`` is off."""
     if compiled is not None and settings.jit and not any(isinstance(value, TracedValue) for value in operands):
-        results = compiled(primitive, operands, params)
+        results: Any = compiled(primitive, operands, params)
         if results is not NotImplemented:
             return results
     with running(root()):
         return interpret(*operands, **params)
+
+
+def run(program: Program, operands: Sequence[Any]) -> list[Any]:
+    """The results of a body for plain operands, in a loop that is interpreted since NumPy is called in it."""
+    if compiled_program is not None and settings.jit:
+        return compiled_program(program, operands)
+    return program.evaluate(operands)

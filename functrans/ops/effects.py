@@ -42,12 +42,16 @@ current_record: ContextVar[Record | None] = ContextVar("functrans_effects", defa
 
 @contextmanager
 def recorded(before: float = 0) -> Iterator[Record]:
-    """Count the effects of what runs within, all but the first `before` of which happen."""
-    token = current_record.set(Record(before))
+    """Count the effects of what runs within, all but the first `before` of which happen; they are some of those around."""
+    around = current_record.get()
+    own = Record(before if around is None else max(before, around.before - around.count))
+    token = current_record.set(own)
     try:
-        yield current_record.get()  # type: ignore[misc]
+        yield own
     finally:
         current_record.reset(token)
+        if around is not None:
+            around.count += own.count - (before if isinstance(before, int) else 0)
 
 
 def happens() -> bool:

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import pytest
+
 from functrans.control.schedules import advances, checked_checkpoint, revolve, snapshots
 
 

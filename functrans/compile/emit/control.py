@@ -82,7 +82,7 @@ class BodyCall:
 
     def point(self, variable: Atom, pointer: ir.Value) -> None:
         """Let the body find a value somewhere, unless it is none it reads or writes."""
-        place = self.places.get(variable)  # type: ignore[arg-type]
+        place = self.places.get(variable)
         if place is not None:
             self.around.b.store(pointer, self.around.b.gep(self.table, [WORD(place)]))
 
@@ -328,8 +328,9 @@ def emit_branch(around: Surroundings, call: ControlCall, stop: ir.Block) -> None
         switch.add_case(index.type(number), block) if number < len(blocks) - 1 else None
         b.position_at_end(block)
         taken = BodyCall(around, body, around.nested(body).run, room, stop)
-        for variable, atom in (*zip(body.program.inputs, inputs), *zip(body.program.outputs, call.equation.outputs)):
-            taken.point(variable, around.pointers[atom])  # type: ignore[index]
+        own, given = (*body.program.inputs, *body.program.outputs), (*inputs, *call.equation.outputs)
+        for value, atom in zip(own, given):
+            taken.point(value, around.pointers[atom])  # type: ignore[index]
         taken.run()
         b.branch(after)
     b.position_at_end(after)

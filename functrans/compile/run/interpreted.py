@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from functrans.compile.schedule.steps import Body, ControlCall, Step, written_by
 from functrans.control.branch import branch
 from functrans.control.scan import scan_loop
 from functrans.control.while_loop import while_loop
+from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal
 
 __all__ = ["interpreted", "values_of"]
@@ -85,4 +86,4 @@ def of_branch(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any
     return of_body(bodies[min(max(int(index), 0), len(bodies) - 1)], own)
 
 
-CONTROL = {scan_loop: of_scan, while_loop: of_while, branch: of_branch}
+CONTROL: dict[Primitive, Callable[[Equation, Sequence[Body], Sequence[Any]], list[Any]]] = {scan_loop: of_scan, while_loop: of_while, branch: of_branch}

@@ -128,15 +128,20 @@ def with_room(call: ControlCall) -> ControlCall:
 
 def apart(body: Body, carried: range) -> list[Variable]:
     """The results that are carries in the next round, and are not written over what they are in this one."""
-    pairs = zip(body.program.outputs, (body.program.inputs[place] for place in carried))
+    pairs = zip(results_of(body), (body.program.inputs[place] for place in carried))
     return [result for result, carry in pairs if result is not carry and body.plan.homes.get(result) is not carry]
+
+
+def results_of(body: Body) -> list[Variable]:
+    """The results of a body, which are variables."""
+    return [result for result in body.program.outputs if isinstance(result, Variable)]
 
 
 def body_plan(body: Body, carried: range) -> Body:
     """A body with the plan of its memory; its results that are carries may be written over what these are before."""
     inputs = body.program.inputs
-    results = [result for result in body.program.outputs if result not in inputs]
-    own = dict(zip(body.program.outputs, (inputs[place] for place in carried)))
+    results = [result for result in results_of(body) if result not in inputs]
+    own = dict(zip(results_of(body), (inputs[place] for place in carried)))
     return replace(body, plan=plan(body.calls, inputs, results, list(own.values()), own))
 
 

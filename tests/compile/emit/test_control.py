@@ -1,12 +1,10 @@
 """Native loops and branches: values, memory, failures, threads; compiled, interpreted and eager results are the same."""
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -59,6 +57,15 @@ SCANS = {
     "a function with rules": lambda xs, n: ft.scan(lambda c, x: (doubled(c) + x, None), np.zeros(5), xs),
     "sorted by NumPy": lambda xs, n: ft.scan(lambda c, x: (np.sort(c + x), c), np.zeros(5), xs),
 }
+BRANCHES = {
+    "the second": lambda x, n: ft.cond(n[0] > 0, lambda x: np.sin(x), lambda x: x * 2 + 1, x),
+    "the first": lambda x, n: ft.cond(n[1] > 0, lambda x: (np.sin(x), x), lambda x: (x, x * x), x),
+    "numbers": lambda x, n: ft.cond(n[1] > 0, lambda x: (1.0, 2), lambda x: (3.0, 4), x),
+    "one of several": lambda x, n: [ft.switch(k, [np.sin, lambda x: x @ x.T @ x, np.tanh], x) for k in n],
+    "inside a loop": lambda x, n: ft.scan(lambda c, k: (ft.switch(k, [lambda c: c + x, np.sin, lambda c: np.sqrt(np.abs(c))], c), k), np.abs(x), n),
+    "sorted by NumPy": lambda x, n: ft.cond(n[1] > 0, lambda x: np.sort(x), lambda x: x, x),
+    "one that fails": lambda x, n: ft.cond(n[0] > 0, lambda x, k: x[k], lambda x, k: x[k - 10], x, n[4] * 2),
+}
 TABLE = GENERATOR.normal(size=5)
 
 
@@ -73,6 +80,21 @@ doubled.defvjp(lambda x: (doubled(x), None), lambda _, ct: (2 * ct * TABLE,))
 @pytest.mark.parametrize("name", SCANS)
 def test_scans(name):
     checked(SCANS[name], GENERATOR.normal(size=(7, 5)), np.arange(7, dtype=np.int32))
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_branches(name):
+    checked(BRANCHES[name], GENERATOR.normal(size=(7, 5)), np.array([-3, 1, 0, 2, 5, 1, 2], np.int32))
+
+
+def test_only_the_branch_taken_runs(capfd):
+    choose = ft.jit(lambda p, x: ft.cond(p, lambda x: ft.debug.print("one") or x, lambda x: ft.debug.print("other") or x, x))
+    choose(True, 1.0), choose(False, 1.0)
+    assert capfd.readouterr().out == "one\nother\n"
+    solve = ft.jit(lambda p, a: ft.cond(p, lambda a: np.linalg.inv(a), lambda a: a, a))
+    np.testing.assert_array_equal(solve(False, np.zeros((3, 3))), np.zeros((3, 3)))
+    with pytest.raises(np.linalg.LinAlgError):
+        solve(True, np.zeros((3, 3)))
 
 
 def test_what_a_loop_carries_is_written_over_itself():
