@@ -70,7 +70,7 @@ def run(program: Program, operands: Sequence[Any]) -> list[Any]:
 
 def as_taken(operands: Sequence[Any]) -> tuple[list[Any], tuple[ArrayType, ...]]:
     """Operands as compiled code takes them, and their types."""
-    values = [np.ascontiguousarray(value) if isinstance(value, np.ndarray) else np.asarray(value)[()] for value in operands]
+    values = [np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)[()] for value in operands]
     return values, tuple(map(type_of, values))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from functrans.control.bodies import Body, Flags, chosen, derived, restaged, strong
-from functrans.control.scan import scan_loop
+from functrans.control.scan_loop import scan_loop
 from functrans.core.primitive import Control
 from functrans.core.program import Program, programs_in
 from functrans.core.types import ArrayType, type_of

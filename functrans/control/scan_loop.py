@@ -25,7 +25,7 @@ from functrans.control.bodies import (
     strong_type,
     tangents_apart,
 )
-from functrans.control.evaluation import perform
+from functrans.control.evaluation import perform, run
 from functrans.control.scan_bodies import (
     Saved,
     Split,
@@ -61,7 +61,7 @@ def interpret(
     types = [atom.array_type for atom in body.outputs[carry:]]
     ys = [np.empty((length, *type_.shape), type_.dtype) for type_ in types]
     for step in reversed(range(length)) if reverse else range(length):
-        results = body.evaluate([*shared, *carries, *(x[step] for x in xs)])
+        results = run(body, [*shared, *carries, *(x[step] for x in xs)])
         carries = results[:carry]
         for stack, y in zip(ys, results[carry:]):
             stack[step] = y

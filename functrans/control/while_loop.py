@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from functrans.control.bodies import Flags, chosen, spread, strong_type
-from functrans.control.evaluation import perform
+from functrans.control.evaluation import perform, run
 from functrans.control.items import item_by_item
 from functrans.control.schedules import Checkpoint, revolve, snapshots
 from functrans.control.while_programs import (
@@ -70,13 +70,13 @@ def states(
     """The carries before each step, then the final ones."""
     steps = 0
     yield carries
-    while cond.evaluate([*own, *carries])[0]:
+    while run(cond, [*own, *carries])[0]:
         if steps == max_steps:
             raise StepLimitError(
                 f"while_loop: the condition still holds after max_steps={max_steps} steps"
                 f"\n  Remedy: let the loop end earlier, or allow it more steps.{at_user_line()}"
             )
-        carries = body.evaluate([*consts, *carries])
+        carries = run(body, [*consts, *carries])
         steps += 1
         yield carries
 
@@ -214,8 +214,8 @@ def interpret_pullback(*operands: Any, max_steps: int | None, checkpoint: Checkp
         return states(made.cond, made.sweep, own, consts, carries, max_steps)
 
     with np.errstate(all="ignore"):
-        for state in backwards(visited, lambda state: made.sweep.evaluate([*consts, *state]), carries, checkpoint):
-            found = made.back.evaluate([*consts, *state, *cts])
+        for state in backwards(visited, lambda state: run(made.sweep, [*consts, *state]), carries, checkpoint):
+            found = run(made.back, [*consts, *state, *cts])
             sums, cts = [total + part for total, part in zip(sums, found)], found[count:]
     return (*sums, *cts)
 

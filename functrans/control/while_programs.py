@@ -22,7 +22,7 @@ from functrans.control.bodies import (
     pushed_body,
     reached,
 )
-from functrans.control.scan import read_inputs
+from functrans.control.scan_bodies import read_inputs
 from functrans.core.program import Program, Variable, without_dead_code
 
 __all__ = [

@@ -21,7 +21,7 @@ from functrans.compile.rewrite.bodies import carries
 from functrans.compile.schedule.memory import apart
 from functrans.compile.schedule.steps import Body, ControlCall
 from functrans.control.branch import branch
-from functrans.control.scan import scan_loop
+from functrans.control.scan_loop import scan_loop
 from functrans.control.while_loop import while_loop
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Variable

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from functrans.control.branch import branch
-from functrans.control.scan import scan_loop
+from functrans.control.scan_loop import scan_loop
 from functrans.control.while_loop import while_loop
 from functrans.core.primitive import Contraction, Control, Elementwise, Reduction, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, Variable

@@ -12,7 +12,7 @@ from functrans.compile.emit.python_text import run
 from functrans.compile.schedule.kernels import KernelCall
 from functrans.compile.schedule.steps import Body, ControlCall, Step, written_by
 from functrans.control.branch import branch
-from functrans.control.scan import scan_loop
+from functrans.control.scan_loop import scan_loop
 from functrans.control.while_loop import while_loop
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal

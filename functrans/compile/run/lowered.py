@@ -17,7 +17,7 @@ from functrans.compile.run.interpreted import interpreted, values_of
 from functrans.compile.schedule.overwriting import is_idle
 from functrans.compile.schedule.steps import ControlCall, KernelCall, MatrixCall, ProductCall, Step, written_by
 from functrans.control.branch import branch
-from functrans.control.scan import scan_loop
+from functrans.control.scan_loop import scan_loop
 from functrans.core.program import Program
 from functrans.errors import describe_origin
 

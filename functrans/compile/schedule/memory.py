@@ -19,7 +19,7 @@ from functrans.compile.rewrite.bodies import carries
 from functrans.compile.schedule.kernels import KernelCall
 from functrans.compile.schedule.overwriting import may_write_over, written_over
 from functrans.compile.schedule.steps import Body, ControlCall, NativeCall, read_by, written_by
-from functrans.control.scan import scan_loop
+from functrans.control.scan_loop import scan_loop
 from functrans.core.program import Variable
 from functrans.core.types import ArrayType
 
