@@ -1,6 +1,6 @@
 """functrans: derivatives, batching and staging of plain NumPy functions."""
 
-from functrans import debug, errors, inspect, nn, numpy, testing, tree
+from functrans import debug, errors, inspect, nn, numpy, scipy, testing, tree
 from functrans.compile import eager as _eager  # noqa: F401, which has loops outside of jit compiled
 from functrans.compile.jit import jit
 from functrans.compile.run.loading import load
@@ -9,9 +9,13 @@ from functrans.control import policies as checkpoint_policies
 from functrans.control.associative_scan import associative_scan
 from functrans.control.branch import cond, switch
 from functrans.control.checkpoint import checkpoint, checkpoint_name
+from functrans.control.custom_linear_solve import custom_linear_solve
+from functrans.control.custom_root import custom_root
 from functrans.control.loops import fori_loop, while_loop
 from functrans.control.mapping import map
+from functrans.control.pure_callback import pure_callback
 from functrans.control.scan import scan
+from functrans.core.types import ArrayType
 from functrans.transforms.batch import pmean, psum, vmap
 from functrans.transforms.custom import custom_jvp, custom_vjp, stop_gradient
 from functrans.transforms.derived import hessian, hvp, jacfwd, jacobian, jacrev
@@ -21,6 +25,7 @@ from functrans.transforms.reverse import grad, value_and_grad, vjp
 from functrans.version import __version__
 
 __all__ = [
+    "ArrayType",
     "__version__",
     "associative_scan",
     "checkpoint",
@@ -29,6 +34,8 @@ __all__ = [
     "cond",
     "config",
     "custom_jvp",
+    "custom_linear_solve",
+    "custom_root",
     "custom_vjp",
     "debug",
     "errors",
@@ -51,7 +58,9 @@ __all__ = [
     "numpy",
     "pmean",
     "psum",
+    "pure_callback",
     "scan",
+    "scipy",
     "stop_gradient",
     "switch",
     "testing",

@@ -32,6 +32,7 @@ __all__ = [
     "CheckError",
     "NonFiniteError",
     "StepLimitError",
+    "ConvergenceError",
     "LoadError",
     "CompilationError",
     "ProgramError",
@@ -205,6 +206,21 @@ class StepLimitError(FunctransError, RuntimeError):
     """
 
 
+class ConvergenceError(FunctransError, RuntimeError):
+    """A solver of `ft.scipy` stopped before it found a solution, and was to find one: with ``check=True``, or for a derivative.
+
+    Fails::
+
+        ft.scipy.sparse.linalg.cg(a, b, maxiter=1, check=True)
+
+    Works: give it more iterations, a better first guess or preconditioner, or a coarser tolerance; or look at ``success``::
+
+        result = ft.scipy.optimize.minimize(loss, x0)
+        if not result.success:
+            ...
+    """
+
+
 class LoadError(FunctransError, ValueError):
     """A file does not hold a compiled function that can run here.
 
@@ -258,7 +274,8 @@ Origin = tuple[CodeType, int]
 
 # Files whose frames are never the user's: this package, and the libraries that call it back.
 _FOLDERS = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, np.__file__, optree.__file__))
-_INTERNAL = (*_FOLDERS, os.path.abspath(contextlib.__file__))
+_SCIPY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(np.__file__))), "scipy", "")  # not imported for this
+_INTERNAL = (*_FOLDERS, _SCIPY, os.path.abspath(contextlib.__file__))
 
 
 class _Internal(dict[str, bool]):

@@ -6,7 +6,7 @@ from pathlib import Path
 import functrans
 
 LAYERS = [
-    "version", "errors", "config", "tree", "core", "ops", "numpy", "transforms", "control", "nn", "scipy", "compile", "cache",
+    "version", "errors", "config", "tree", "core", "ops", "numpy", "transforms", "control", "nn", "compile", "scipy", "cache",
     "debug", "inspect", "testing",
 ]  # fmt: skip
 # And those of the compiler.

@@ -7,6 +7,7 @@ arrays it meets, and a value that is weak stays so until it meets one.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -39,13 +40,29 @@ WEAK_DTYPES: dict[type, np.dtype[Any]] = {
 _WEAK_KINDS: dict[str, type] = {"i": int, "f": float, "c": complex}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class ArrayType:
-    """Shape, dtype and weakness of an array; prints as ``float32[3,4]``."""
+    """Shape and dtype of an array, as ``ArrayType(shape, dtype)``; prints as ``float32[3,4]``.
+
+    It stands for an array where no values are needed: in `make_program`, `linear_transpose` and `pure_callback`.
+
+    Attributes:
+        weak: whether it is a Python number, which takes on the dtype of arrays it meets.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> print(ft.ArrayType((3, 4), np.float32))
+        float32[3,4]
+    """
 
     shape: Shape
     dtype: np.dtype[Any]
     weak: bool = False
+
+    def __init__(self, shape: Iterable[int], dtype: Any, weak: bool = False) -> None:
+        object.__setattr__(self, "shape", tuple(shape))
+        object.__setattr__(self, "dtype", np.dtype(dtype))
+        object.__setattr__(self, "weak", weak)
 
     def __str__(self) -> str:
         return f"{self.dtype.name}[{','.join(str(length) for length in self.shape)}]"

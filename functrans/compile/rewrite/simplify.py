@@ -7,13 +7,15 @@ with an argument or another result; what has an effect has it once, in the same 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from functrans.compile.rewrite.barriers import behind_barrier, renamed, settled
 from functrans.compile.rewrite.bodies import with_bodies
 from functrans.compile.rewrite.expand import expanded
 from functrans.control.checkpoint import checkpoint_call
+from functrans.control.custom_linear_solve import linear_solve, solver_of
+from functrans.control.custom_root import found_root, implicit_root
 from functrans.core.primitive import Control, General, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
 from functrans.core.trace import EVALUATION, running
@@ -62,11 +64,8 @@ def reduced(program: Program) -> Program:
     return without_dead_code(with_bodies(program, reduced))
 
 
-CALLS: set[Primitive] = {custom_call, checkpoint_call}
-
-
 def inlined(program: Program) -> Program:
-    """`program` with functions that have derivative rules of their own, or are checkpointed, in place of calls of them."""
+    """`program` with functions that have derivatives of their own, or are checkpointed, and solvers in place of calls of them."""
     if not any(equation.primitive in CALLS for equation in program.equations):
         return program
     replaced: dict[Variable, Atom] = {}
@@ -76,17 +75,13 @@ def inlined(program: Program) -> Program:
         return tuple(replaced.get(atom, atom) if isinstance(atom, Variable) else atom for atom in atoms)
 
     for equation in program.equations:
-        inputs = current(equation.inputs)
+        equation = replace(equation, inputs=current(equation.inputs))
         if equation.primitive not in CALLS:
-            equations.append(replace(equation, inputs=inputs))
+            equations.append(equation)
             continue
-        if equation.primitive is checkpoint_call:
-            called = renamed(inlined(equation.params["body"]))
-            barriers, inputs = behind_barrier(equation, inputs)
-            equations += barriers
-        else:
-            with running(EVALUATION):
-                called = inlined(equation.params["call"].program([atom.array_type for atom in inputs]))
+        barriers, called, inputs = CALLS[equation.primitive](equation)
+        called = renamed(inlined(called))
+        equations += barriers
         captured += called.captured
         values += called.values
         replaced.update(zip(called.inputs, inputs))
@@ -102,6 +97,30 @@ def inlined(program: Program) -> Program:
         program.input_structure,
         program.output_structure,
     )
+
+
+Called = tuple[list[Equation], Program, Sequence[Atom]]
+
+
+def custom_program(equation: Equation) -> Called:
+    """A function with a rule of its own."""
+    with running(EVALUATION):
+        return [], equation.params["call"].program([atom.array_type for atom in equation.inputs]), equation.inputs
+
+
+def checkpointed_program(equation: Equation) -> Called:
+    """A checkpointed call, or its backward part."""
+    barriers, inputs = behind_barrier(equation, equation.inputs)
+    return barriers, equation.params["body"], inputs
+
+
+# For a call, what comes before it, the program that gives its results, and what that is given.
+CALLS: dict[Primitive, Callable[[Equation], Called]] = {
+    custom_call: custom_program,
+    checkpoint_call: checkpointed_program,
+    linear_solve: lambda equation: ([], *solver_of(equation)),
+    implicit_root: lambda equation: ([], *found_root(equation)),
+}
 
 
 def with_copies(program: Program) -> Program:

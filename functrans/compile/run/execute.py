@@ -248,10 +248,9 @@ def host_call(equation: Equation, laid_out: Sequence[bool]) -> Callable[..., Any
         except NUMPY_ERRORS as error:
             with running(JIT):
                 fail(equation, operands, error)
-        if primitive.multiple and len(types) != 1:
-            return [value if type_ is None else handed_on(value, type_, operands) for value, type_ in zip(result, types)]
         if primitive.multiple:
-            (result,) = result
+            results = [value if type_ is None else handed_on(value, type_, operands) for value, type_ in zip(result, types)]
+            return results[0] if len(results) == 1 else results
         return result if first is None else handed_on(result, first, operands)
 
     return call
