@@ -357,7 +357,7 @@ def staged_solve(
         run.__name__ = title
         return run
 
-    programs = {"matvec": matrix[0], "transpose_solve": None}
+    programs: dict[str, Program | None] = {"matvec": matrix[0], "solve": None, "transpose_solve": None}
     groups = [matrix[1], (), ()]
     if transpose_solve is not None and not symmetric:
         like_b = tree.unflatten(structure, types)
@@ -383,6 +383,7 @@ def staged_matrix(
     def run(*x: Any) -> Any:
         return tuple(checked_like(title, "what matvec returns", matvec(tree.unflatten(structure, x)), structure, types, "b"))
 
+    run.__name__ = function_title(matvec)
     for _ in range(2):
         types = list(map(type_of, right))
         program, constants = staged_body(run, tuple(types), transform="custom_linear_solve")

@@ -225,7 +225,7 @@ def with_derivative(title: str, f: Callable[..., Any], x: list[Any], structure: 
         leaves = checked_like(title, "the solution of tangent_solve", tangent, structure, types, "the root")
         return tuple(map(fit, leaves, types))
 
-    solve.__name__ = title
+    run.__name__, solve.__name__ = function_title(f), title
     condition, constants = staged_body(run, tuple(types), transform="custom_root")
     right = tuple(strong_type(atom.array_type) for atom in condition.outputs)
     solver, solver_constants = staged_body(solve, (tuple(types), right), transform="custom_root")

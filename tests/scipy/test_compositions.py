@@ -48,3 +48,51 @@ def test_compositions(f):
 def test_a_program_is_saved_without_callbacks_only(tmp_path):
     with pytest.raises(ft.errors.UnsupportedError, match="a file cannot keep a Callback"):
         ft.jit(bracketed).lower(C).compile().save(tmp_path / "bracketed")
+
+
+def root(c):
+    return bracketed(np.stack([c, 1.5 * c]))
+
+
+def solved(c):
+    return gmres(np.stack([c, 1.5]))
+
+
+def scanned(f):
+    return lambda c: ft.scan(lambda s, x: (s * f(x * c), None), 1.0, np.array([1.0, 2.0]))[0]
+
+
+NESTS = {
+    "scan": (scanned, lambda f: lambda c: f(c) * f(2.0 * c)),
+    "checkpoint": (lambda f: ft.checkpoint(lambda c: np.sin(f(c)) * c), lambda f: lambda c: np.sin(f(c)) * c),
+    "cond": (lambda f: lambda c: ft.cond(c > 1.0, lambda c: f(c) * c**2, np.sin, c), lambda f: lambda c: f(c) * c**2),
+}
+
+
+@pytest.mark.parametrize("f", [root, solved])
+@pytest.mark.parametrize("nest", NESTS)
+def test_in_loops_branches_and_checkpoints(nest, f):
+    inside, unrolled = NESTS[nest]
+    for order in (lambda f: f, ft.grad, lambda f: ft.grad(ft.grad(f))):
+        wanted = order(unrolled(f))(2.0)
+        for run in (order(inside(f)), ft.jit(order(inside(f)))):
+            np.testing.assert_allclose(run(2.0), wanted, rtol=1e-7)
+    cs = np.array([2.0, 3.0])
+    wanted = [ft.grad(unrolled(f))(c) for c in cs]
+    np.testing.assert_allclose(ft.vmap(ft.grad(inside(f)))(cs), wanted, rtol=1e-7)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_checkpoint_does_not_call_back_again(compiled):
+    calls = []
+
+    def call(x):
+        calls.append(x)
+        return np.sin(x)
+
+    rule = lambda args, tangents: np.cos(args[0]) * tangents[0]
+    f = ft.checkpoint(lambda x: np.exp(np.sin(ft.pure_callback(call, x, 2.0 * x, derivative=rule) * x)))
+    gradient = ft.jit(ft.grad(f)) if compiled else ft.grad(f)
+    exact = ft.grad(lambda x: np.exp(np.sin(np.sin(2.0 * x) * x)))
+    np.testing.assert_allclose(gradient(0.7), exact(0.7))
+    assert len(calls) == 1
