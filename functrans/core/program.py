@@ -91,9 +91,9 @@ class Equation:
 
 
 def programs_in(params: dict[str, Any]) -> list[Program]:
-    """The programs among parameters, and those in tuples among them."""
+    """The programs among parameters, in the order of their names, and those in tuples among them."""
     found = []
-    for value in params.values():
+    for _, value in sorted(params.items()):
         items = value if isinstance(value, tuple) else (value,)
         found += [item for item in items if isinstance(item, Program)]
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from llvmlite import ir
@@ -18,10 +18,11 @@ from functrans.compile.emit.costs import nanoseconds
 from functrans.compile.emit.llvm import BYTES, INT, WORD, WORTH_DIVIDING
 from functrans.compile.machine.signals import INTERRUPTED, emit_poll
 from functrans.compile.rewrite.bodies import carries
-from functrans.compile.schedule.memory import apart
+from functrans.compile.schedule.memory import ALIGNMENT, apart
 from functrans.compile.schedule.steps import Body, ControlCall
 from functrans.control.branch import branch
 from functrans.control.scan_loop import scan_loop
+from functrans.control.tape_loop import tape_loop
 from functrans.control.while_loop import while_loop
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Variable
@@ -30,6 +31,8 @@ __all__ = ["Surroundings", "emit_control"]
 
 # Nanoseconds of a loop of known length from which on it looks for signals.
 LONG = 5e7
+# Records that a tape has room for at first.
+FIRST_RECORDS = 64
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Surroundings:
         number: of threads.
         failed: where it is noted that something failed.
         beyond: memory for each thread.
+        stopped: where it is noted for all threads that a signal has come.
         nested: emits a body; the memory for each thread that is needed beside what the body does may be given.
         share: emits calls of a function for a number of rounds, divided among threads, each with so much memory of its own.
         note_failure: notes that the program may fail.
@@ -51,6 +55,7 @@ class Surroundings:
     number: ir.Value
     failed: ir.Value
     beyond: ir.Value
+    stopped: ir.Value
     nested: Callable[..., Nested]
     share: Callable[[ir.Function, list[ir.Value], int, int], None]
     note_failure: Callable[[], None]
@@ -76,9 +81,9 @@ class BodyCall:
         self.places = {variable: place for place, variable in enumerate(own)}
         b = around.b
         with b.goto_entry_block():
-            self.table = b.alloca(BYTES, len(own) + 2)
-        b.store(room, b.gep(self.table, [WORD(len(own))]))
-        b.store(around.beyond, b.gep(self.table, [WORD(len(own) + 1)]))
+            self.table = b.alloca(BYTES, len(own) + 3)
+        for place, pointer in enumerate((room, around.beyond, b.bitcast(around.stopped, BYTES)), len(own)):
+            b.store(pointer, b.gep(self.table, [WORD(place)]))
 
     def point(self, variable: Atom, pointer: ir.Value) -> None:
         """Let the body find a value somewhere, unless it is none it reads or writes."""
@@ -107,7 +112,8 @@ class Carry:
 
     def __init__(self, b: ir.IRBuilder, first: ir.Value, home: ir.Value, beside: ir.Value | None, nbytes: int) -> None:
         self.b, self.home, self.nbytes, self.is_apart = b, home, nbytes, beside is not None
-        copy(b, home, first, nbytes)
+        if first is not home:
+            copy(b, home, first, nbytes)
         if beside is not None:
             with b.goto_entry_block():
                 self.now, self.next = b.alloca(BYTES), b.alloca(BYTES)
@@ -141,6 +147,12 @@ def copy(b: ir.IRBuilder, target: ir.Value, source: ir.Value, nbytes: int) -> No
     """Copy memory that is apart."""
     move = b.module.declare_intrinsic("llvm.memcpy", [BYTES, BYTES, WORD])
     b.call(move, [b.bitcast(target, BYTES), b.bitcast(source, BYTES), WORD(nbytes), ir.IntType(1)(0)])
+
+
+def clear(b: ir.IRBuilder, target: ir.Value, nbytes: int) -> None:
+    """Fill memory with zeros."""
+    fill = b.module.declare_intrinsic("llvm.memset", [BYTES, WORD])
+    b.call(fill, [b.bitcast(target, BYTES), ir.IntType(8)(0), WORD(nbytes), ir.IntType(1)(0)])
 
 
 def emit_control(around: Surroundings, call: ControlCall) -> None:
@@ -192,11 +204,25 @@ def poll(around: Surroundings, number: ir.Value, time: float, stop: ir.Block) ->
     """Stop if a signal has come."""
     b = around.b
     around.note_failure()
-    has_come = emit_poll(b, number, time)
+    has_come = emit_poll(b, number, time, around.stopped)
     interrupted, following = b.append_basic_block("interrupted"), b.append_basic_block("following")
     b.cbranch(has_come, interrupted, following)
     b.position_at_end(interrupted)
     b.store(INT(INTERRUPTED), around.failed)
+    b.branch(stop)
+    b.position_at_end(following)
+
+
+def limit(around: Surroundings, number: ir.Value, most: int | None, stop: ir.Block) -> None:
+    """Fail in a round that is one too many; evaluated one operation at a time, the loop raises then."""
+    if most is None:
+        return
+    b = around.b
+    around.note_failure()
+    beyond, following = b.append_basic_block("beyond"), b.append_basic_block("following")
+    b.cbranch(b.icmp_signed("<", number, WORD(most)), following, beyond)
+    b.position_at_end(beyond)
+    b.store(INT(1), around.failed)
     b.branch(stop)
     b.position_at_end(following)
 
@@ -240,13 +266,14 @@ def emit_apart(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     program, length = body.program, params["length"]
     nested = around.nested(body, beside=body.plan.size)
     atoms = list(dict.fromkeys([*call.equation.inputs, *call.equation.outputs]))
-    types = [*[BYTES] * len(atoms), INT.as_pointer(), BYTES, WORD, WORD]
+    types = [*[BYTES] * len(atoms), INT.as_pointer(), INT.as_pointer(), BYTES, WORD, WORD]
     function = ir.Function(outer.module, ir.FunctionType(ir.VoidType(), types), f"{nested.run.name}_rounds")
     function.linkage = "internal"
     b = ir.IRBuilder(function.append_basic_block())
-    *pointers, failed, room, first, end = function.args
+    *pointers, failed, stopped, room, first, end = function.args
     found = dict(zip(atoms, pointers))
-    inside = Surroundings(b, found, WORD(1), failed, b.gep(room, [WORD(body.plan.size)]), around.nested, around.share, around.note_failure)  # type: ignore[arg-type]
+    beyond = b.gep(room, [WORD(body.plan.size)])
+    inside = replace(around, b=b, pointers=found, number=WORD(1), failed=failed, beyond=beyond, stopped=stopped)
     done = function.append_basic_block("done")
     rows = BodyCall(inside, body, nested.run, room, done)
     given = [*zip(program.inputs, call.equation.inputs), *zip(program.outputs, call.equation.outputs)]
@@ -264,7 +291,8 @@ def emit_apart(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     b.branch(done)
     b.position_at_end(done)
     b.ret_void()
-    arguments = [outer.bitcast(around.pointers[atom], BYTES) for atom in atoms] + [around.failed, around.beyond]  # type: ignore[index]
+    arguments = [outer.bitcast(around.pointers[atom], BYTES) for atom in atoms]  # type: ignore[index]
+    arguments += [around.failed, around.stopped, around.beyond]
     if time * length > WORTH_DIVIDING:
         around.share(function, arguments, length, nested.scratch + body.plan.size)
     else:
@@ -273,7 +301,7 @@ def emit_apart(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
 
 def emit_while(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     """A loop that goes on while a condition holds."""
-    b, params, (cond, body) = around.b, call.equation.params, call.bodies
+    b, params, (body, cond) = around.b, call.equation.params, call.bodies
     inputs, first = call.equation.inputs, params["cond_consts"] + params["body_consts"]
     own = range(params["body_consts"], len(body.program.inputs))
     room, beside = room_and_beside(around, call)
@@ -292,14 +320,7 @@ def emit_while(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
         return b.icmp_unsigned("!=", b.load(holds), ir.IntType(8)(0))
 
     with rounds(b, is_left) as number:
-        if params["max_steps"] is not None:
-            around.note_failure()
-            beyond, following = b.append_basic_block("beyond"), b.append_basic_block("following")
-            b.cbranch(b.icmp_signed("<", number, WORD(params["max_steps"])), following, beyond)
-            b.position_at_end(beyond)
-            b.store(INT(1), around.failed)  # evaluated one operation at a time, the loop raises
-            b.branch(stop)
-            b.position_at_end(following)
+        limit(around, number, params["max_steps"], stop)
         for item, variable, result in zip(carry, (body.program.inputs[n] for n in own), body.program.outputs):
             rows.point(variable, item.current())
             rows.point(result, item.following())
@@ -309,6 +330,116 @@ def emit_while(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
         poll(around, number, nanoseconds([*cond.calls, *body.calls]), stop)
     for item in carry:
         item.settle()
+
+
+class Tape:
+    """Records of what a loop carries before each round, one after the other in memory that grows.
+
+    Attributes:
+        places: where in a record each value is.
+        size: of a record.
+    """
+
+    def __init__(self, b: ir.IRBuilder, variables: Sequence[Atom]) -> None:
+        self.b, self.places, self.size = b, [], 0
+        for variable in variables:
+            self.places.append(self.size)
+            self.size += -(-variable.array_type.nbytes // ALIGNMENT) * ALIGNMENT
+        self.size = max(self.size, ALIGNMENT)
+        with b.goto_entry_block():
+            self.start, self.room = b.alloca(BYTES), b.alloca(WORD)
+            b.store(ir.Constant(BYTES, None), self.start)
+        b.store(WORD(0), self.room)
+
+    def value(self, number: ir.Value, place: int) -> ir.Value:
+        """Where a value of a record is."""
+        offset = self.b.add(self.b.mul(number, WORD(self.size)), WORD(self.places[place]))
+        return self.b.gep(self.b.load(self.start), [offset])
+
+    def make_room(self, number: ir.Value, around: Surroundings, stop: ir.Block) -> None:
+        """Let there be room for a record and the next, or stop."""
+        b = self.b
+        with b.if_then(b.icmp_unsigned(">=", b.add(number, WORD(1)), b.load(self.room)), likely=False):
+            room = b.add(b.mul(b.load(self.room), WORD(2)), WORD(FIRST_RECORDS))
+            grow = self.function("realloc", BYTES, [BYTES, WORD])
+            moved = b.call(grow, [b.load(self.start), b.mul(room, WORD(self.size))])
+            none, found = b.append_basic_block("none"), b.append_basic_block("found")
+            b.cbranch(b.icmp_unsigned("==", moved, ir.Constant(BYTES, None)), none, found)
+            b.position_at_end(none)
+            around.note_failure()
+            b.store(INT(1), around.failed)  # evaluated one operation at a time, memory runs out with an error
+            b.branch(stop)
+            b.position_at_end(found)
+            b.store(moved, self.start)
+            b.store(room, self.room)
+
+    def drop(self) -> None:
+        """Give the memory back."""
+        self.b.call(self.function("free", ir.VoidType(), [BYTES]), [self.b.load(self.start)])
+
+    def function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        """A function of the system."""
+        module = self.b.module
+        return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
+def emit_tape(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
+    """A loop that goes on while a condition holds, and the way back; what a round reads is on a tape, where it writes too."""
+    b, params, (back, cond, sweep) = around.b, call.equation.params, call.bodies
+    inputs, first, count = call.equation.inputs, params["cond_consts"], params["carry"]
+    conditions_read, consts = inputs[:first], inputs[first : first + params["consts"]]
+    start, cts = inputs[first + len(consts) :][:count], inputs[first + len(consts) + count :]
+    own = carries(call.equation)[0]
+    room, beside = room_and_beside(around, call)
+    done = b.append_basic_block("done")
+    tape = Tape(b, start)
+    returns, conditions, rows = (BodyCall(around, part, around.nested(part).run, room, done) for part in call.bodies)
+    with b.goto_entry_block():
+        holds = b.alloca(ir.IntType(8))
+    for body, given in ((conditions, conditions_read), (rows, consts), (returns, consts)):
+        for variable, atom in zip(body.body.program.inputs, given):
+            body.point(variable, around.pointers[atom])  # type: ignore[index]
+    conditions.point(cond.program.outputs[0], holds)
+    tape.make_room(WORD(0), around, done)
+    for place, atom in enumerate(start):
+        copy(b, tape.value(WORD(0), place), around.pointers[atom], atom.array_type.nbytes)  # type: ignore[index]
+
+    def is_left(number: ir.Value) -> ir.Value:
+        for place, variable in enumerate(cond.program.inputs[first:]):
+            conditions.point(variable, tape.value(number, place))
+        conditions.run()
+        return b.icmp_unsigned("!=", b.load(holds), ir.IntType(8)(0))
+
+    with rounds(b, is_left) as number:
+        limit(around, number, params["max_steps"], done)
+        tape.make_room(b.add(number, WORD(1)), around, done)
+        following = b.add(number, WORD(1))
+        for place, (variable, result) in enumerate(zip(sweep.program.inputs[len(consts) :], sweep.program.outputs)):
+            rows.point(variable, tape.value(number, place))
+            rows.point(result, tape.value(following, place))
+        rows.run()
+        poll(around, number, nanoseconds([*cond.calls, *sweep.calls]), done)
+    sums = len(call.equation.outputs) - len(cts)
+    for result in call.equation.outputs[:sums]:
+        clear(b, around.pointers[result], result.array_type.nbytes)
+    firsts = [*call.equation.outputs[:sums], *cts]
+    carry = carried(around, call, firsts, back, own, beside)
+    with rounds(b, lambda place: b.icmp_signed("<", place, number)) as backwards:
+        record = b.sub(b.sub(number, WORD(1)), backwards)
+        for place, variable in enumerate(back.program.inputs[len(consts) : own.start]):
+            returns.point(variable, tape.value(record, place))
+        for item, variable, result in zip(carry, (back.program.inputs[n] for n in own), back.program.outputs):
+            returns.point(variable, item.current())
+            returns.point(result, item.following())
+        returns.run()
+        for item in carry:
+            item.turn()
+        poll(around, backwards, nanoseconds(back.calls), done)
+    for item in carry:
+        item.settle()
+    b.branch(done)
+    b.position_at_end(done)
+    tape.drop()
 
 
 def emit_branch(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
@@ -339,5 +470,6 @@ def emit_branch(around: Surroundings, call: ControlCall, stop: ir.Block) -> None
 EMITTERS: dict[Primitive, Callable[[Surroundings, ControlCall, ir.Block], None]] = {
     scan_loop: emit_scan,
     while_loop: emit_while,
+    tape_loop: emit_tape,
     branch: emit_branch,
 }

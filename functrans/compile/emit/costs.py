@@ -9,6 +9,7 @@ from functrans.compile.loops import Combine, Compute, Loop, Statement
 from functrans.compile.machine.vector_math import FUNCTIONS
 from functrans.compile.schedule.steps import ControlCall, KernelCall, MatrixCall, ProductCall, Step
 from functrans.control.branch import branch
+from functrans.control.tape_loop import tape_loop
 from functrans.control.while_loop import while_loop
 
 __all__ = ["nanoseconds", "operations_of"]
@@ -40,7 +41,7 @@ def nanoseconds(calls: Iterable[Step]) -> float:
             total += work(call.kernel.body)
         elif not isinstance(call, ControlCall):
             total += operations_of(call)[0] / 40
-        elif call.equation.primitive is while_loop:
+        elif call.equation.primitive in (while_loop, tape_loop):
             total += ENDLESS
         else:
             total += call.equation.params.get("length", 1) * sum(ROUND + nanoseconds(body.calls) for body in call.bodies)

@@ -339,8 +339,8 @@ def emit_entry(
     """Emit an entry; gives the names of what it is to be bound to.
 
     Args:
-        run: the function to call, of a table of data pointers: inputs, results, the workspace and what of it is for each thread;
-            and the number of threads.
+        run: the function to call, of a table of data pointers: inputs, results, the workspace, what of it is for each thread, and what
+            becomes 1 when a signal has come; and of the number of threads.
         homes: of the results that are inputs written over, the place of this input.
         workspace: its size, if it is to be on the stack; else an array is passed after the inputs.
         shared: the bytes of it that all threads share; behind them is memory for each.
@@ -355,7 +355,8 @@ def emit_entry(
     expected = len(inputs) + (workspace is None) + is_parallel
     emitter.require(b.icmp_unsigned("==", count, WORD(expected)))
     with b.goto_entry_block():
-        table = b.alloca(BYTES, len(inputs) + len(results) + 2)
+        table, stopped = b.alloca(BYTES, len(inputs) + len(results) + 3), b.alloca(INT)
+    b.store(INT(0), stopped)
 
     def argument(place: int) -> ir.Value:
         return b.load(b.gep(objects, [WORD(place)]))
@@ -371,7 +372,7 @@ def emit_entry(
             room = b.alloca(ir.ArrayType(ir.IntType(8), workspace))
             room.align = 64
         scratch = b.bitcast(room, BYTES)
-    for place, pointer in enumerate((scratch, b.gep(scratch, [WORD(shared)]))):
+    for place, pointer in enumerate((scratch, b.gep(scratch, [WORD(shared)]), b.bitcast(stopped, BYTES))):
         b.store(pointer, b.gep(table, [WORD(len(inputs) + len(results) + place)]))
     number: ir.Value = emitter.call("PyLong_AsLong", WORD, argument(expected - 1)) if is_parallel else WORD(1)
     made: list[tuple[ir.Value | None, ir.Value]] = []

@@ -1,7 +1,7 @@
 """A stretch: kernels and calls of libraries, one after the other, as one function.
 
-The function takes a table of pointers, to the elements of what it reads and writes, to its workspace and to memory for
-each thread, and the number of threads; it gives 0, 1 if an operation failed, or `INTERRUPTED`.
+The function takes a table of pointers, to the elements of what it reads and writes, to its workspace, to memory for
+each thread and to what becomes 1 when a signal has come, and the number of threads; it gives 0, 1 if an operation failed, or `INTERRUPTED`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Stretch:
         self.b = b = ir.IRBuilder(self.run.append_basic_block())
         self.failed = b.alloca(INT)
         b.store(INT(0), self.failed)
-        room, self.beyond = (b.load(b.gep(table, [WORD(len(places) + place)])) for place in (0, 1))
+        room, self.beyond, stopped = (b.load(b.gep(table, [WORD(len(places) + place)])) for place in range(3))
+        self.stopped = b.bitcast(stopped, INT.as_pointer())
         self.pointers = {
             v: b.gep(b.load(b.gep(table, [WORD(place)])), [WORD(first_byte(v, layouts))]) for v, place in places.items()
         }
@@ -79,7 +80,7 @@ class Stretch:
             self.kernel(in_parts(call.kernel), [self.pointers[variable] for variable in (*call.inputs, *call.outputs)])
             return
         if isinstance(call, ControlCall):
-            around = self.b, self.pointers, self.number, self.failed, self.beyond
+            around = self.b, self.pointers, self.number, self.failed, self.beyond, self.stopped
             emit_control(Surroundings(*around, self.nested, self.share, self.note_failure), call)
             return
         pointers = [self.pointers[variable] for variable in (*read_by(call), *written_by(call))]

@@ -26,13 +26,16 @@ def poll_mask(nanoseconds: float) -> int:
     return (1 << max(0, int(POLL_NANOSECONDS / max(nanoseconds, 1)).bit_length() - 1)) - 1
 
 
-def emit_poll(b: ir.IRBuilder, number: ir.Value, nanoseconds: float) -> ir.Value:
-    """Whether a signal has come that makes Python raise; asked in some rounds only, by the number of the round."""
+def emit_poll(b: ir.IRBuilder, number: ir.Value, nanoseconds: float, stopped: ir.Value) -> ir.Value:
+    """Whether a signal has come that makes Python raise; asked in some rounds only, by the number of the round.
+
+    Python tells its main thread alone, which lets the others know by what `stopped` points to.
+    """
     is_asked = b.icmp_unsigned("==", b.and_(number, WORD(poll_mask(nanoseconds))), WORD(0))
     before, ask, asked = b.block, b.append_basic_block("ask"), b.append_basic_block("asked")
     b.cbranch(is_asked, ask, asked)
     b.position_at_end(ask)
-    has_come = b.call(poll_function(b.module), [])
+    has_come = b.call(poll_function(b.module), [stopped])
     b.branch(asked)
     b.position_at_end(asked)
     result = b.phi(ir.IntType(1))
@@ -46,7 +49,7 @@ def poll_function(module: ir.Module) -> ir.Function:
     known = module.globals.get("signal_has_come")
     if known is not None:
         return known
-    function = ir.Function(module, ir.FunctionType(ir.IntType(1), []), "signal_has_come")
+    function = ir.Function(module, ir.FunctionType(ir.IntType(1), [INT.as_pointer()]), "signal_has_come")
     function.linkage = "internal"
     function.attributes.add("noinline")
     ensure = ir.Function(module, ir.FunctionType(INT, []), "PyGILState_Ensure")
@@ -56,5 +59,8 @@ def poll_function(module: ir.Module) -> ir.Function:
     state = b.call(ensure, [])
     raised = b.call(check, [])
     b.call(release, [state])
-    b.ret(b.icmp_signed("!=", raised, INT(0)))
+    (stopped,) = function.args
+    with b.if_then(b.icmp_signed("!=", raised, INT(0))):
+        b.store_atomic(INT(1), stopped, "monotonic", 4)
+    b.ret(b.icmp_signed("!=", b.load_atomic(stopped, "monotonic", 4), INT(0)))
     return function

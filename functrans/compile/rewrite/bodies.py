@@ -12,8 +12,9 @@ from typing import Any
 
 from functrans.control.branch import branch
 from functrans.control.scan_loop import scan_loop
-from functrans.control.while_loop import while_loop
-from functrans.core.primitive import Contraction, Control, Elementwise, Reduction, Structural
+from functrans.control.tape_loop import tape_loop, with_tape
+from functrans.control.while_loop import while_loop, while_pullback
+from functrans.core.primitive import Contraction, Control, Elementwise, Primitive, Reduction, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.core.types import ArrayType
 from functrans.ops import structure
@@ -34,6 +35,8 @@ def with_bodies(program: Program, simplified: Callable[[Program], Program]) -> P
         if not isinstance(equation.primitive, Control):
             equations.append(equation)
             continue
+        if equation.primitive is while_pullback and equation.params["checkpoint"] is None:
+            equation = with_tape(equation)
         equation = with_numbers(equation, numbers)
         results = {body: with_results(simplified(body), own) for body, own in zip(equation.programs, carries(equation))}
         equation = replace(equation, params=with_programs(equation.params, results.__getitem__))
@@ -103,13 +106,21 @@ def with_operands(equation: Equation) -> Equation:
     if equation.primitive is branch:
         params["branches"] = tuple(taking(body, found) for body in params["branches"])
         return replace(equation, inputs=(inputs[0], *found, *inputs[1:]), params=params)
-    counted = [("consts", "body", 0)] if equation.primitive is scan_loop else []
-    counted = counted or [("body_consts", "body", params["cond_consts"]), ("cond_consts", "cond", 0)]
-    for count, name, place in counted:
-        own = params[name].captured
-        inputs = (*inputs[:place], *own, *inputs[place:])
-        params |= {count: params[count] + len(own), name: taking(params[name], own)}
+    for count, names, place in COUNTED[equation.primitive]:
+        own = [variable for name in names for variable in params[name].captured]
+        first = params[place] if place else 0
+        inputs = (*inputs[:first], *own, *inputs[first:])
+        params |= {count: params[count] + len(own)} | {name: taking(params[name], own) for name in names}
     return replace(equation, inputs=inputs, params=params)
+
+
+# By loop, the parameter that counts what bodies read in each round, these bodies, and how many operands come before; the
+# last ones first.
+COUNTED: dict[Primitive, list[tuple[str, tuple[str, ...], str | None]]] = {
+    scan_loop: [("consts", ("body",), None)],
+    while_loop: [("body_consts", ("body",), "cond_consts"), ("cond_consts", ("cond",), None)],
+    tape_loop: [("consts", ("sweep", "back"), "cond_consts"), ("cond_consts", ("cond",), None)],
+}
 
 
 def taking(body: Program, captured: Sequence[Variable]) -> Program:
@@ -184,12 +195,14 @@ def with_made(body: Program, made: Mapping[int, Made]) -> Program:
 
 
 def carries(equation: Equation) -> list[range]:
-    """For each body, the places of the inputs that are its first results in the round before."""
+    """For each body, in the order of their names, the places of the inputs that are its first results in the round before."""
     params = equation.params
     if equation.primitive is scan_loop:
         return [range(params["consts"], params["consts"] + params["carry"])]
     if equation.primitive is while_loop:
-        return [range(0), range(params["body_consts"], len(params["body"].inputs))]
+        return [range(params["body_consts"], len(params["body"].inputs)), range(0)]
+    if equation.primitive is tape_loop:  # what the tape holds is written beside what was before
+        return [range(params["consts"] + params["carry"], len(params["back"].inputs)), range(0), range(0)]
     return [range(0)] * len(equation.programs)
 
 

@@ -13,6 +13,7 @@ from functrans.compile.schedule.kernels import KernelCall
 from functrans.compile.schedule.steps import Body, ControlCall, Step, written_by
 from functrans.control.branch import branch
 from functrans.control.scan_loop import scan_loop
+from functrans.control.tape_loop import tape_loop
 from functrans.control.while_loop import while_loop
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal
@@ -71,7 +72,7 @@ def of_scan(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any])
 
 def of_while(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
     """A loop that goes on while a condition holds."""
-    params, (cond, body) = equation.params, bodies
+    params, (body, cond) = equation.params, bodies
     first = params["cond_consts"]
     conditions, consts = operands[:first], operands[first : first + params["body_consts"]]
     carry = list(operands[first + params["body_consts"] :])
@@ -80,10 +81,27 @@ def of_while(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any]
     return carry
 
 
+def of_tape(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
+    """A loop that goes on while a condition holds, and back."""
+    params, (back, cond, sweep) = equation.params, bodies
+    first = params["cond_consts"]
+    conditions, consts = operands[:first], operands[first : first + params["consts"]]
+    carry, cts = (operands[first + params["consts"] :][part] for part in (slice(params["carry"]), slice(params["carry"], None)))
+    tape = []
+    while of_body(cond, [*conditions, *carry])[0]:
+        tape.append(carry)
+        carry = of_body(sweep, [*consts, *carry])
+    count = len(equation.outputs) - len(cts)
+    results = [*(np.zeros(v.array_type.shape, v.array_type.dtype)[()] for v in equation.outputs[:count]), *cts]
+    for state in reversed(tape):
+        results = of_body(back, [*consts, *state, *results])
+    return results
+
+
 def of_branch(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
     """One of some branches."""
     index, *own = operands
     return of_body(bodies[min(max(int(index), 0), len(bodies) - 1)], own)
 
 
-CONTROL: dict[Primitive, Callable[[Equation, Sequence[Body], Sequence[Any]], list[Any]]] = {scan_loop: of_scan, while_loop: of_while, branch: of_branch}
+CONTROL: dict[Primitive, Callable[[Equation, Sequence[Body], Sequence[Any]], list[Any]]] = {scan_loop: of_scan, while_loop: of_while, tape_loop: of_tape, branch: of_branch}

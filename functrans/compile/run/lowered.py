@@ -18,6 +18,7 @@ from functrans.compile.schedule.overwriting import is_idle
 from functrans.compile.schedule.steps import ControlCall, KernelCall, MatrixCall, ProductCall, Step, written_by
 from functrans.control.branch import branch
 from functrans.control.scan_loop import scan_loop
+from functrans.control.while_loop import while_loop
 from functrans.core.program import Program
 from functrans.errors import describe_origin
 
@@ -96,14 +97,17 @@ def control_text(call: ControlCall) -> str:
     """A loop or a branch, for people, with the kernels of its bodies."""
     equation = call.equation
     params, types = equation.params, ", ".join(str(variable.array_type) for variable in equation.outputs)
+    bodies = list(call.bodies)
     if equation.primitive is branch:
-        heads = [f"case {number}:" for number in range(len(call.bodies))]
+        heads = [f"case {number}:" for number in range(len(bodies))]
     elif equation.primitive is scan_loop:
         heads = [f"for i in {'reversed(' * params['reverse']}range({params['length']}){')' * params['reverse']}:"]
+    elif equation.primitive is while_loop:
+        heads, bodies = ["while:", "do:"], bodies[::-1]
     else:
-        heads = ["while:", "do:"]
+        heads, bodies = ["while:", "do:", "then back:"], [*bodies[1:], bodies[0]]
     text = f"# {equation.primitive.name}: {types}  from {describe_origin(equation.origin)}\n"
-    for head, body in zip(heads, call.bodies):
+    for head, body in zip(heads, bodies):
         inside = "\n".join(step_text(step) for step in body.plan.calls if not is_idle(step))
         text += f"{head}\n{indent(inside or 'pass', '    ')}\n"
     return text

@@ -66,6 +66,42 @@ BRANCHES = {
     "sorted by NumPy": lambda x, n: ft.cond(n[1] > 0, lambda x: np.sort(x), lambda x: x, x),
     "one that fails": lambda x, n: ft.cond(n[0] > 0, lambda x, k: x[k], lambda x, k: x[k - 10], x, n[4] * 2),
 }
+def count_while(condition, step, x):
+    """The number of steps taken, and what they make of x."""
+    return ft.while_loop(lambda c: condition(c[1]) & (c[0] < 50), lambda c: (c[0] + 1, step(c[1])), (0, x))
+
+
+def gradients(function, *arguments):
+    return ft.vjp(function, *arguments)[1](tuple(np.cos(np.arange(np.size(v))).reshape(np.shape(v)) for v in function(*arguments)))
+
+
+WHILES = {
+    "in place": lambda x, y: count_while(lambda c: np.sum(c * c) > 1, lambda c: c * 0.7, x),
+    "read at other places": lambda x, y: count_while(lambda c: np.sum(c * c) > 1, lambda c: c[::-1] * 0.7 + c[0] * 0.01, x),
+    "a product": lambda x, y: count_while(lambda c: np.max(c) < 90, lambda c: y.T @ y @ c / 9 + c, x),
+    "no steps": lambda x, y: count_while(lambda c: np.sum(c * c) < -1, lambda c: c * 0.7, x),
+    "numbers": lambda x, y: ft.while_loop(lambda c: c < 100, lambda c: c * 3, 1),
+    "exchanged": lambda x, y: ft.while_loop(lambda c: c[2] < 7, lambda c: (c[1], c[0] + c[1], c[2] + 1), (x, 2 * x, 0)),
+    "left as it is": lambda x, y: ft.while_loop(lambda c: c[1] < 9, lambda c: (c[0], c[1] + np.abs(c[0][0]) + 1), (x, 0.0)),
+    "inside another": lambda x, y: ft.while_loop(
+        lambda c: np.sum(c) < 500, lambda c: count_while(lambda d: np.max(d) < 8, lambda d: d * 1.5 + 0.1, c / 5)[1] + c, np.abs(x)
+    ),
+    "sorted by NumPy": lambda x, y: count_while(lambda c: np.sum(c * c) > 1, lambda c: np.sort(c * 0.7), x),
+    "the way back": lambda x, y: gradients(
+        lambda x, y: ft.while_loop(lambda c: c[1] < 3, lambda c: (np.tanh(y.T @ y @ c[0] / 9 + x), c[1] + c[0][0] ** 2 / 9 + 0.3), (x, 0.0)),
+        x, y,
+    ),
+    "the way back of what is exchanged": lambda x, y: gradients(
+        lambda x, y: ft.while_loop(lambda c: c[2] < 7, lambda c: (c[1], np.sin(c[0]) * c[1] + y[0], c[2] + 1), (x, 2 * x, 0))[:2], x, y
+    ),
+    "the way back of no steps": lambda x, y: gradients(lambda x: (ft.while_loop(lambda c: c[0] > 1e9, np.sin, x),), x),
+    "the way back through a function with rules": lambda x, y: gradients(
+        lambda x: (ft.while_loop(lambda c: np.max(np.abs(c)) < 90, lambda c: doubled(c) + 1, x),), x
+    ),
+    "items that end apart": lambda x, y: ft.vmap(ft.value_and_grad(lambda x: ft.while_loop(lambda c: c < 9, lambda c: c * x, 1.5 + x)))(
+        np.abs(x) + 1.1
+    ),
+}  # fmt: skip
 TABLE = GENERATOR.normal(size=5)
 
 
@@ -80,6 +116,30 @@ doubled.defvjp(lambda x: (doubled(x), None), lambda _, ct: (2 * ct * TABLE,))
 @pytest.mark.parametrize("name", SCANS)
 def test_scans(name):
     checked(SCANS[name], GENERATOR.normal(size=(7, 5)), np.arange(7, dtype=np.int32))
+
+
+@pytest.mark.parametrize("name", WHILES)
+def test_whiles(name):
+    checked(WHILES[name], GENERATOR.normal(size=5), GENERATOR.normal(size=(7, 5)))
+
+
+def test_a_tape_grows():
+    """Over more steps than it has room for at first, with large carries, and in several calls."""
+    function = ft.jit(lambda x, n: ft.grad(lambda x: np.sum(ft.while_loop(lambda c: c[1] < n, lambda c: (np.sin(c[0]), c[1] + 1), (x, 0))[0]))(x))
+    x = GENERATOR.normal(size=5000)
+    for steps in (300, 3, 1000, 0):
+        y, slope = x, np.ones(5000)
+        for _ in range(steps):
+            slope, y = slope * np.cos(y), np.sin(y)
+        np.testing.assert_allclose(function(x, steps), slope, rtol=1e-10)
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, ft.grad])
+def test_too_many_steps(transform):
+    endless = transform(lambda x: ft.while_loop(lambda x: x > 0, lambda x: x + 1, x, max_steps=20))
+    for call in (ft.jit(endless), endless):
+        with pytest.raises(ft.errors.StepLimitError, match="max_steps=20"):
+            call(1.0)
 
 
 @pytest.mark.parametrize("name", BRANCHES)
@@ -236,7 +296,7 @@ import numpy as np, functrans as ft
 function = {function}
 run = {run}
 def interrupt():
-    time.sleep(0.3)
+    time.sleep(0.7)
     global sent
     sent = time.perf_counter()
     os.kill(os.getpid(), signal.SIGINT)
@@ -254,7 +314,7 @@ print("interrupted")
 """
 
 
-def interrupted(function, run, most=0.1):
+def interrupted(function, run, most=0.5):
     """Ctrl-C ends a call within some seconds."""
     script = textwrap.dedent(INTERRUPTED).format(function=function, run=run, most=most)
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
@@ -264,6 +324,13 @@ def test_long_loops_can_be_interrupted():
     done = interrupted(
         "ft.jit(lambda c: ft.scan(lambda c, _: (np.tanh(c + 0.1), None), c, length=10**12)[0]); function.lower(np.ones(8)).compile()",
         "lambda: function(np.ones(8))",
-        most=0.2,
+        most=0.5,
     )
+    assert done.stdout == "interrupted\n", done.stderr
+
+
+@pytest.mark.parametrize("jitted", ["ft.jit(function)", "function", "ft.jit(ft.vmap(function))"])
+def test_endless_loops_can_be_interrupted(jitted):
+    function = f"lambda c: ft.while_loop(lambda c: np.all(c > -2), lambda c: np.sin(c) + c / 2, c); function = {jitted}"
+    done = interrupted(function, "lambda: function(np.ones((4, 8)))")
     assert done.stdout == "interrupted\n", done.stderr
