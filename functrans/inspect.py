@@ -19,7 +19,7 @@ from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, is_differentiable, type_of
 from functrans.errors import DifferentiationError, at_user_line, describe_origin
 from functrans.ops.recomputation import checkpoint_name, offload
-from functrans.transforms.costs import FREE
+from functrans.transforms.costs import is_view
 from functrans.transforms.tape import record
 
 __all__ = ["Residual", "Residuals", "residuals"]
@@ -191,7 +191,7 @@ def described(program: Program, variable: Variable, paths: dict[Variable, str]) 
         elif equation.primitive is offload:
             key, item = described(program, equation.inputs[0], paths)  # type: ignore[arg-type]
             return key, replace(item, kind="file")
-        elif equation.primitive not in FREE:
+        elif not is_view(equation):
             break
         if not isinstance(equation.inputs[0], Variable):
             break

@@ -116,13 +116,19 @@ def passes_of(body: Program, active: Flags, options: Options) -> Passes:
 
 
 def offloaded(parts: Partition, folder: str | None) -> Program:
-    """The forward part with its residuals in files."""
+    """The forward part with its residuals in files, from when they are there."""
     forward = parts.forward
     copies = {residual: Variable(residual.array_type) for residual in parts.residuals if residual.array_type.shape}
-    equations = [Equation((copy,), recomputation.offload, (residual,), {"folder": folder}) for residual, copy in copies.items()]
+    equations: list[Equation] = []
+    for equation in forward.equations:
+        equations.append(equation)
+        for variable in equation.outputs:
+            if variable in copies:
+                made = copies[variable]
+                equations.append(Equation((made,), recomputation.offload, (variable,), {"folder": folder}, equation.origin))
     results = forward.outputs[: len(forward.outputs) - len(parts.residuals)]
     kept = [copies.get(residual, residual) for residual in parts.residuals]
-    return replace(forward, equations=(*forward.equations, *equations), outputs=(*results, *kept))
+    return replace(forward, equations=tuple(equations), outputs=(*results, *kept))
 
 
 def forward(operands: list[Any], active: int, *, body: Program, options: Options, sources: Flags) -> Any:

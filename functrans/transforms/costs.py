@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from functrans.core.primitive import Composite, Contraction, Elementwise, Indexing, Primitive, Reduction, Structural
 from functrans.core.program import Equation, Program
-from functrans.ops import arithmetic, structure
+from functrans.ops import arithmetic, indexing, structure
 from functrans.ops.recomputation import checkpoint_name
 from functrans.transforms.custom import gradient_stop
 
-__all__ = ["UNIT", "recomputation_cost"]
+__all__ = ["UNIT", "is_view", "recomputation_cost"]
 
 UNIT = 16  # the cost of keeping a byte
 CHEAP, COPY, DIVIDE, TRANSCENDENTAL, LIBRARY = 2, 8, 4, 12, 64 * UNIT
@@ -44,9 +44,14 @@ ARITHMETIC: dict[Primitive, int] = {
 }  # fmt: skip
 
 
+def is_view(equation: Equation) -> bool:
+    """Whether the result lies in the memory of the first operand, or has none."""
+    return equation.primitive in FREE or equation.primitive is indexing.getitem and len(equation.inputs) == 1
+
+
 def recomputation_cost(equation: Equation) -> int:
     """What computing the equation once more costs; 0 if nothing."""
-    return 0 if equation.primitive in FREE else COSTS.get(type(equation.primitive), library)(equation)
+    return 0 if is_view(equation) else COSTS.get(type(equation.primitive), library)(equation)
 
 
 def read(equation: Equation) -> int:
@@ -77,12 +82,6 @@ def contraction(equation: Equation) -> int:
     return 4 * UNIT * given(equation) + UNIT * math.prod(sizes.values())
 
 
-def indexing(equation: Equation) -> int:
-    """Nothing for a view, else a copy of what is read or written."""
-    places = equation.inputs[equation.primitive.differentiated :]  # type: ignore[attr-defined]
-    return 2 * COPY * given(equation) if places or equation.primitive.differentiated == 2 else 0  # type: ignore[attr-defined]
-
-
 def library(equation: Equation) -> int:
     """A call that reads and gives, and what programs among the parameters cost as often as they run at least."""
     rounds = equation.params.get("length")
@@ -100,6 +99,6 @@ COSTS: dict[type, Callable[[Equation], int]] = {
     Structural: structural,
     Reduction: lambda equation: CHEAP * read(equation),
     Contraction: contraction,
-    Indexing: indexing,
+    Indexing: lambda equation: 2 * COPY * given(equation),
     Composite: library,
 }

@@ -31,7 +31,7 @@ from functrans.core.program import Atom, Equation, Program, Variable, check, wit
 from functrans.errors import ProgramError
 from functrans.ops.recomputation import checkpoint_name
 from functrans.transforms.budget import Choice, within_budget
-from functrans.transforms.costs import UNIT, recomputation_cost
+from functrans.transforms.costs import UNIT, is_view, recomputation_cost
 from functrans.transforms.minimum_cut import sink_side
 
 __all__ = ["Partition", "Policy", "partition"]
@@ -165,9 +165,9 @@ class Pool:
         self.prices: dict[Variable, int | None] = {variable: variable.array_type.nbytes * UNIT for variable in self.charged}
         for equation in self.free:
             cost: int | None = recomputation_cost(equation)
-            is_view = not cost and equation.primitive is not checkpoint_name
+            is_unasked = is_view(equation) and equation.primitive is not checkpoint_name
             is_required = id(equation) in required
-            kept = policy is not None and is_required and not is_view and asked(policy, equation)
+            kept = policy is not None and is_required and not is_unasked and asked(policy, equation)
             if kept or not equation.repeatable or equation.has_effect and silent(equation) is None:
                 cost = None
             elif not is_required:
@@ -175,7 +175,7 @@ class Pool:
             barred = policy is not None and cost is not None
             for variable in equation.outputs:
                 # Of equal choices the one that keeps what is there anyway, rather than a view or a derivative of it.
-                price = variable.array_type.nbytes * UNIT + (is_view or not is_required)
+                price = variable.array_type.nbytes * UNIT + (is_unasked or not is_required)
                 self.prices[variable] = None if barred else price
             self.costs.append(cost)
 

@@ -43,7 +43,9 @@ def renamed(program: Program) -> Program:
         for equation in program.equations
     ]
     inputs, outputs = tuple(map(own, program.inputs)), tuple(map(own, program.outputs))
-    return replace(program, inputs=inputs, equations=tuple(equations), outputs=outputs, captured=tuple(map(own, program.captured)))
+    return replace(
+        program, inputs=inputs, equations=tuple(equations), outputs=outputs, captured=tuple(map(own, program.captured))
+    )
 
 
 def settled(program: Program) -> Program:
