@@ -16,7 +16,6 @@ import numpy as np
 
 from functrans.core.primitive import General, Structural
 from functrans.core.types import dtype_of, shape_of
-from functrans.ops.arithmetic import reals
 from functrans.ops.structure import sample
 
 checkpoint_name = Structural(
@@ -73,5 +72,4 @@ barrier: General = General(
         count=count,
     ),
     multiple=True,
-    samples=lambda: [(reals((2, 3), (3,), (2,))()[0][0], {"count": 2})],
 )

@@ -26,8 +26,7 @@ from functools import cached_property
 from typing import Any
 
 from functrans.config import settings
-from functrans.core.primitive import Control
-from functrans.core.program import Atom, Equation, Program, Variable, check, without_dead_code
+from functrans.core.program import Atom, Equation, Program, Variable, check, silent, without_dead_code
 from functrans.errors import ProgramError
 from functrans.ops.recomputation import checkpoint_name
 from functrans.transforms.budget import Choice, within_budget
@@ -168,7 +167,7 @@ class Pool:
             is_unasked = is_view(equation) and equation.primitive is not checkpoint_name
             is_required = id(equation) in required
             kept = policy is not None and is_required and not is_unasked and asked(policy, equation)
-            if kept or not equation.repeatable or equation.has_effect and silent(equation) is None:
+            if kept or not equation.repeatable or quiet(equation).has_effect:
                 cost = None
             elif not is_required:
                 cost = 0  # it is computed once, in one pass or the other
@@ -242,7 +241,7 @@ class Pool:
         joint, results = self.joint, self.results
         again: dict[Variable, Equation] = {}
         for place in sorted(choice.again):
-            equation = silent(self.free[place]) or self.free[place]
+            equation = quiet(self.free[place])
             again |= dict.fromkeys(equation.outputs, equation)
         equations = on_demand(self.backward, again, joint.outputs[results:])
         read = {atom for equation in equations for atom in equation.inputs}.union(joint.outputs[results:])
@@ -266,28 +265,9 @@ def asked(policy: Policy, equation: Equation) -> bool:
     return bool(policy(equation.primitive, *(atom.array_type for atom in equation.inputs), **equation.params))
 
 
-def silent(equation: Equation) -> Equation | None:
-    """An equation that gives the same results without the effects of programs among its parameters; None if there is none."""
-    if not equation.has_effect:
-        return equation
-    if not isinstance(equation.primitive, Control) or equation.primitive.has_effect:
-        return None
-    params: dict[str, Any] = {}
-    for name, value in equation.params.items():
-        items = value if isinstance(value, tuple) else (value,)
-        changed = tuple(without_effects(item) if isinstance(item, Program) else item for item in items)
-        if any(item is None and old is not None for item, old in zip(changed, items)):
-            return None
-        params[name] = changed if isinstance(value, tuple) else changed[0]
-    return replace(equation, params=params)
-
-
-def without_effects(program: Program) -> Program | None:
-    """`program` without what gives no results; None if an effect gives some."""
-    equations = [silent(equation) for equation in program.equations if equation.outputs]
-    if any(equation is None for equation in equations):
-        return None
-    return replace(program, equations=tuple(equation for equation in equations if equation is not None))
+def quiet(equation: Equation) -> Equation:
+    """An equation without the effects of the programs among its parameters, as far as these give no results."""
+    return replace(equation, params=silent(equation)) if equation.has_effect else equation
 
 
 def ancestors(equations: Sequence[Equation], values: Iterable[Any]) -> list[Equation]:

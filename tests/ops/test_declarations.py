@@ -14,7 +14,7 @@ from functrans.testing import check_declaration, check_derivatives, check_types,
 # Rules of calls, control flow and effects are tested through the functions that make them; `positions` has no operands, and is tested
 # through the places of extrema that the compiler makes of it.
 WITHOUT_SAMPLES = {
-    "axis_sum", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "positions", "pure_callback", "stop_gradient",
+    "axis_sum", "barrier", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "positions", "pure_callback", "stop_gradient",
 }  # fmt: skip
 SAMPLED = [primitive for name, primitive in sorted(PRIMITIVES.items()) if primitive.samples is not None]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import functrans as ft
 from functrans import errors
 from functrans.control.bodies import closed
-from functrans.core.primitive import General
+from functrans.core.primitive import PRIMITIVES, General
 from functrans.core.staging import stage
 from functrans.transforms.budget import within_budget
 from functrans.transforms.partition import Pool, partition, with_names
@@ -178,6 +178,7 @@ draw = General(
     batch=lambda operands, batched, size: draw(operands[0]),
     repeatable=False,
 )
+del PRIMITIVES["draw_in_test"]
 
 
 def test_what_cannot_be_repeated_is_kept_whatever_a_policy_says():
