@@ -13,7 +13,7 @@ import numpy as np
 
 from functrans import tree
 from functrans.control.checkpoint import checkpoint_call
-from functrans.core.program import Equation, Program, Variable
+from functrans.core.program import Program, Variable
 from functrans.core.staging import StagedTracer, function_title, stage
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, is_differentiable, type_of
@@ -171,38 +171,26 @@ def values_in(item: Any) -> Iterator[Any]:
         yield item
 
 
-def described(program: Program, variable: Variable, paths: dict[Variable, str]) -> tuple[Any, Residual]:
-    """What a value is known by, and what it is: a view is the array that it is of, a call's result what the call made."""
-    definitions = program.definitions()
-    name = None
-    while True:
-        equation = definitions.get(variable)
-        if equation is None:
-            break
-        if equation.primitive is checkpoint_call:
-            inner, atom = equation.params["body"], equation.params["body"].outputs[equation.outputs.index(variable)]
-            if atom not in inner.inputs:
-                key, item = described(inner, atom, {})
-                return (variable, key), item
-            variable = equation.inputs[inner.inputs.index(atom)]
-            continue
-        if equation.primitive is checkpoint_name:
-            name = name or equation.params["name"]
-        elif equation.primitive is offload:
-            key, item = described(program, equation.inputs[0], paths)  # type: ignore[arg-type]
-            return key, replace(item, kind="file")
-        elif not is_view(equation):
-            break
-        if not isinstance(equation.inputs[0], Variable):
-            break
-        variable = equation.inputs[0]
-    return variable, residual(equation, variable, paths, name)
-
-
-def residual(equation: Equation | None, variable: Variable, paths: dict[Variable, str], name: str | None) -> Residual:
-    """A value that an equation gives, or an argument, or an array from outside."""
-    if equation is not None:
-        return Residual(variable.array_type, "computed", name or equation.primitive.name, describe_origin(equation.origin))
-    if variable in paths:
-        return Residual(variable.array_type, "argument", paths[variable], "")
-    return Residual(variable.array_type, "captured", "", "")
+def described(program: Program, variable: Variable, paths: dict[Variable, str], name: str = "") -> tuple[Any, Residual]:
+    """What a value is known by, and what it is: a view is the array that it is of, what a loop or a call gives is what gave
+    it inside."""
+    equation = program.definitions().get(variable)
+    if equation is None:
+        kind = "argument" if variable in paths else "captured"
+        return variable, Residual(variable.array_type, kind, paths.get(variable, ""), "")
+    body, (first, *_) = equation.params.get("body"), (*equation.inputs, None)
+    if isinstance(body, Program) and len(body.outputs) == len(equation.outputs):
+        atom = body.outputs[equation.outputs.index(variable)]
+        if atom in body.inputs and equation.primitive is checkpoint_call:
+            atom = equation.inputs[body.inputs.index(atom)]
+            return described(program, atom, paths, name)  # type: ignore[arg-type]
+        if isinstance(atom, Variable) and atom not in body.inputs:
+            return variable, replace(described(body, atom, {}, name)[1], type=variable.array_type)
+    elif equation.primitive is offload:
+        key, item = described(program, first, paths, name)  # type: ignore[arg-type]
+        return key, replace(item, kind="file")
+    elif is_view(equation) and isinstance(first, Variable):
+        is_named = equation.primitive is checkpoint_name
+        return described(program, first, paths, name or (equation.params["name"] if is_named else ""))
+    what = name or equation.primitive.name
+    return variable, Residual(variable.array_type, "computed", what, describe_origin(equation.origin))

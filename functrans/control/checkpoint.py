@@ -316,6 +316,8 @@ MOST_RECENT = 256
 
 def known(program: Program) -> Program:
     """An equal program that was staged before, with the same lines, if there is one."""
+    if calls_user_code(program):
+        return program
     try:
         key = contents(program)
         before = recent.pop(key, program)
@@ -325,6 +327,16 @@ def known(program: Program) -> Program:
     if len(recent) > MOST_RECENT:
         recent.popitem(last=False)
     return before
+
+
+def calls_user_code(program: Program) -> bool:
+    """Whether a parameter is a function or a message of the user's, which another call has another of."""
+    return any(
+        any(map(calls_user_code, equation.programs))
+        if isinstance(equation.primitive, Control)
+        else equation.primitive.runs_user_code
+        for equation in program.equations
+    )
 
 
 def contents(program: Program) -> Hashable:

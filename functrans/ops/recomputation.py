@@ -9,7 +9,6 @@ are values of their own.
 from __future__ import annotations
 
 import mmap
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,8 @@ checkpoint_name = Structural(
 
 def offload_evaluate(x: Any, folder: str | None) -> Any:
     """A copy of an array in a file that is deleted already, though it can be read as long as the copy is there."""
+    import tempfile  # here, so that importing this package stays quick
+
     if not isinstance(x, np.ndarray) or not x.size:
         return x
     with tempfile.TemporaryFile(dir=folder) as file:

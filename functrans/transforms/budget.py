@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from math import inf
 from typing import Any, Protocol
 
@@ -48,24 +47,24 @@ class Pool(Protocol):
     prices: dict[Variable, int | None]
     definitions: dict[Variable, int]
 
-    def cheapest(self, weight: Fraction) -> Choice: ...
+    def cheapest(self, work: int, memory: int) -> Choice: ...
 
     def choice(self, places: Iterable[int]) -> Choice: ...
 
 
 def within_budget(pool: Pool, title: str, budget: int) -> Choice:
     """The cheapest choice found that keeps at most `budget` bytes."""
-    few = pool.cheapest(Fraction(1 + sum(price or 0 for price in pool.prices.values())))
+    few = pool.cheapest(1 + sum(price or 0 for price in pool.prices.values()), 1)
     if few.nbytes <= budget:
         return few
-    many = pool.cheapest(Fraction(1, 1 + sum(cost or 0 for cost in pool.costs)))
+    many = pool.cheapest(1, 1 + sum(cost or 0 for cost in pool.costs))
     if many.nbytes > budget:
         raise BudgetError(
             f"checkpoint of {title}: a budget of {budget} bytes is too small: {many.nbytes} bytes are kept at least, of values "
             f"that are never computed again\n  Remedy: give a budget of {many.nbytes} bytes or more.{at_user_line()}"
         )
     for _ in range(64):
-        middle = pool.cheapest(Fraction(few.price - many.price, many.cost - few.cost))
+        middle = pool.cheapest(few.price - many.price, many.cost - few.cost)
         if middle.again in (few.again, many.again):
             break
         if middle.nbytes <= budget:

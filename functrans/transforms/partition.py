@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -85,7 +84,7 @@ def partition(
     if joint.captured:
         raise ProgramError(f"partition: program {joint.name} captures values: give them as inputs")
     pool = Pool(with_names(without_dead_code(joint)), known, results, policy, charged)
-    choice = pool.cheapest(Fraction(1)) if budget is None else within_budget(pool, joint.name, budget)
+    choice = pool.cheapest(1, 1) if budget is None else within_budget(pool, joint.name, budget)
     return pool.divided(choice)
 
 
@@ -205,9 +204,9 @@ class Pool:
             prices[nodes[variable]] = self.prices[variable] or 0
         return Network(places, costs, prices, arcs)
 
-    def cheapest(self, weight: Fraction) -> Choice:
-        """The choice at which bytes kept, and work done twice times `weight`, cost least."""
-        network, (work, memory) = self.network, weight.as_integer_ratio()
+    def cheapest(self, work: int, memory: int) -> Choice:
+        """The choice that costs least, where `work` is what a unit of work done twice costs, and `memory` a unit of memory."""
+        network = self.network
         supply = [cost * work + price * memory for cost, price in zip(network.costs, network.prices)]
         arcs = [(tail, head, None if price is None else price * memory) for tail, head, price in network.arcs]
         infinite = 1 + sum(supply) + sum(capacity for _, _, capacity in arcs if capacity is not None)
