@@ -490,6 +490,33 @@ def test_a_traced_value_that_leaks_is_named():
         left[0] + 1.0
 
 
+def recurrent(call, xs, h, w):
+    """A loop with a checkpointed step."""
+
+    def step(h, x):
+        h = np.tanh(h @ w + x) * np.exp(-np.square(x))
+        return h, np.sum(h)
+
+    h, sums = ft.scan(call(step), h, xs)
+    return np.sum(np.sin(sums)) + np.sum(h)
+
+
+@pytest.mark.parametrize("options", [{}, {"budget": 100}, {"policy": P.everything}], ids=str)
+@pytest.mark.parametrize("derivative", [ft.grad, ft.hessian, lambda f: ft.vmap(ft.grad(f))], ids=["grad", "hessian", "vmap"])
+def test_loops_inside_and_around(options, derivative):
+    xs = np.linspace(-1.0, 1.0, 12).reshape(2, 2, 3)
+    call = lambda f: ft.checkpoint(f, **options)
+    args = (xs, W) if derivative in (ft.grad, ft.hessian) else (np.stack([xs, 2.0 * xs]), np.stack([W, W]))
+    expected = derivative(lambda xs, w: recurrent(lambda f: f, xs, X, w))(*args)
+    for function in (
+        lambda xs, w: recurrent(call, xs, X, w),
+        call(lambda xs, w: recurrent(lambda f: f, xs, X, w)),
+        call(lambda xs, w: recurrent(call, xs, X, w)),
+    ):
+        same(derivative(function)(*args), expected, rtol=1e-9)
+        same(ft.jit(derivative(function))(*args), expected, rtol=1e-9)
+
+
 UNARY = [np.sin, np.tanh, lambda x: np.exp(-x * x), np.transpose, lambda x: x[::-1] * 2.0, lambda x: x @ np.tanh(x)]
 
 

@@ -36,7 +36,9 @@ def test_a_barrier_is_an_identity_to_all_transforms():
     assert ft.make_program(passed)(X, Y, Z).has_effect is False
 
 
-@pytest.mark.parametrize("x", [X, X.T, X[:, ::2], np.arange(4, dtype=np.int8), np.zeros((0, 3)), np.float64(2.0), 3.0], ids=repr)
+@pytest.mark.parametrize(
+    "x", [X, X.T, X[:, ::2], np.arange(4, dtype=np.int8), np.zeros((0, 3)), np.float64(2.0), 3.0], ids=repr
+)
 def test_offloading_copies_values(x, tmp_path):
     copy = offload(x, folder=str(tmp_path))
     np.testing.assert_array_equal(copy, x)
