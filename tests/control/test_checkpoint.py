@@ -321,6 +321,24 @@ def test_compiled_code_takes_the_memory_of_two_levels():
     assert merged >= 64 * x.nbytes  # what was computed again is what was computed before, kept
 
 
+def test_compiled_loops_compute_again_only_when_they_must():
+    """What is computed again is not fused with what was computed before, from the same values."""
+
+    def steps(x):
+        for _ in range(8):
+            x = np.sin(x) * np.exp(-x) + np.roll(x, 1)
+        return x
+
+    def function(x):
+        for _ in range(6):
+            x = ft.checkpoint(steps)(x)
+        return np.sum(x * x)
+
+    x = np.linspace(0.0, 1.0, 2**14)
+    # The arguments of 5 blocks; and of one block, 3 values a step, and a few on their way.
+    assert workspace(ft.value_and_grad(function), x) <= (5 + 3 * 8 + 3) * x.nbytes
+
+
 def test_compiled_code_keeps_budgets():
     weights, x = deep(64, 64, 128)
     function = ft.checkpoint(lambda weights, x: np.sum(layers(x, weights)), budget=16 * x.nbytes)
