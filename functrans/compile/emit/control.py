@@ -7,7 +7,7 @@ writes lie in the whole arrays. So nothing is allocated or copied in a round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -25,7 +25,7 @@ from functrans.control.scan_loop import scan_loop
 from functrans.control.tape_loop import tape_loop
 from functrans.control.while_loop import while_loop
 from functrans.core.primitive import Primitive
-from functrans.core.program import Atom, Variable
+from functrans.core.program import Atom
 
 __all__ = ["Surroundings", "emit_control"]
 
@@ -51,7 +51,7 @@ class Surroundings:
     """
 
     b: ir.IRBuilder
-    pointers: dict[Variable, ir.Value]
+    pointers: Mapping[Atom, ir.Value]
     number: ir.Value
     failed: ir.Value
     beyond: ir.Value
@@ -179,7 +179,7 @@ def carried(around: Surroundings, call: ControlCall, first: Sequence[Atom], body
     found = []
     for start, result, end in zip(first, body.program.outputs, call.equation.outputs):
         other = next(others) if result in two else None
-        found.append(Carry(around.b, around.pointers[start], around.pointers[end], other, end.array_type.nbytes))  # type: ignore[index]
+        found.append(Carry(around.b, around.pointers[start], around.pointers[end], other, end.array_type.nbytes))
     return found
 
 
@@ -239,15 +239,15 @@ def emit_scan(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     room, beside = room_and_beside(around, call)
     rows = BodyCall(around, body, around.nested(body).run, room, stop)
     for variable, atom in zip(program.inputs[:consts], inputs):
-        rows.point(variable, around.pointers[atom])  # type: ignore[index]
+        rows.point(variable, around.pointers[atom])
     carry = carried(around, call, inputs[consts:], body, own, beside)
     sliced = [*zip(program.inputs[own.stop :], inputs[own.stop :]), *zip(program.outputs[count:], outputs[count:])]
     time = nanoseconds(body.calls)
     with rounds(b, lambda number: b.icmp_signed("<", number, WORD(length))) as number:
         place = b.sub(WORD(length - 1), number) if params["reverse"] else number
-        for variable, atom in sliced:
+        for value, atom in sliced:
             step = atom.array_type.nbytes // max(length, 1)
-            rows.point(variable, b.gep(around.pointers[atom], [b.mul(place, WORD(step))]))  # type: ignore[index]
+            rows.point(value, b.gep(around.pointers[atom], [b.mul(place, WORD(step))]))
         for item, variable, result in zip(carry, (program.inputs[n] for n in own), program.outputs):
             rows.point(variable, item.current())
             rows.point(result, item.following())
@@ -291,7 +291,7 @@ def emit_apart(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     b.branch(done)
     b.position_at_end(done)
     b.ret_void()
-    arguments = [outer.bitcast(around.pointers[atom], BYTES) for atom in atoms]  # type: ignore[index]
+    arguments = [outer.bitcast(around.pointers[atom], BYTES) for atom in atoms]
     arguments += [around.failed, around.stopped, around.beyond]
     if time * length > WORTH_DIVIDING:
         around.share(function, arguments, length, nested.scratch + body.plan.size)
@@ -309,7 +309,7 @@ def emit_while(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     with b.goto_entry_block():
         holds = b.alloca(ir.IntType(8))
     for variable, atom in zip((*cond.program.inputs[: params["cond_consts"]], *body.program.inputs[: own.start]), inputs):
-        (conditions if variable in conditions.places else rows).point(variable, around.pointers[atom])  # type: ignore[index]
+        (conditions if variable in conditions.places else rows).point(variable, around.pointers[atom])
     conditions.point(cond.program.outputs[0], holds)
     carry = carried(around, call, inputs[first:], body, own, beside)
 
@@ -398,11 +398,11 @@ def emit_tape(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
         holds = b.alloca(ir.IntType(8))
     for body, given in ((conditions, conditions_read), (rows, consts), (returns, consts)):
         for variable, atom in zip(body.body.program.inputs, given):
-            body.point(variable, around.pointers[atom])  # type: ignore[index]
+            body.point(variable, around.pointers[atom])
     conditions.point(cond.program.outputs[0], holds)
     tape.make_room(WORD(0), around, done)
     for place, atom in enumerate(start):
-        copy(b, tape.value(WORD(0), place), around.pointers[atom], atom.array_type.nbytes)  # type: ignore[index]
+        copy(b, tape.value(WORD(0), place), around.pointers[atom], atom.array_type.nbytes)
 
     def is_left(number: ir.Value) -> ir.Value:
         for place, variable in enumerate(cond.program.inputs[first:]):
@@ -447,7 +447,7 @@ def emit_branch(around: Surroundings, call: ControlCall, stop: ir.Block) -> None
     b, (chosen, *inputs) = around.b, call.equation.inputs
     room, _ = room_and_beside(around, call)
     dtype = chosen.array_type.dtype
-    index = b.load(b.bitcast(around.pointers[chosen], ir.IntType(8 * dtype.itemsize).as_pointer()))  # type: ignore[index]
+    index = b.load(b.bitcast(around.pointers[chosen], ir.IntType(8 * dtype.itemsize).as_pointer()))
     last = index.type(len(call.bodies) - 1)
     if dtype.kind == "i":
         index = b.select(b.icmp_signed("<", index, index.type(0)), index.type(0), index)
@@ -461,7 +461,7 @@ def emit_branch(around: Surroundings, call: ControlCall, stop: ir.Block) -> None
         taken = BodyCall(around, body, around.nested(body).run, room, stop)
         own, given = (*body.program.inputs, *body.program.outputs), (*inputs, *call.equation.outputs)
         for value, atom in zip(own, given):
-            taken.point(value, around.pointers[atom])  # type: ignore[index]
+            taken.point(value, around.pointers[atom])
         taken.run()
         b.branch(after)
     b.position_at_end(after)

@@ -21,7 +21,7 @@ from functrans.compile.schedule.memory import ALIGNMENT, Plan
 from functrans.compile.schedule.overwriting import is_idle
 from functrans.compile.schedule.steps import Body, ControlCall, KernelCall, NativeCall, ProductCall, read_by, written_by
 from functrans.config import settings
-from functrans.core.program import Variable
+from functrans.core.program import Atom, Variable
 
 __all__ = ["Stretch"]
 
@@ -64,7 +64,7 @@ class Stretch:
         b.store(INT(0), self.failed)
         room, self.beyond, stopped = (b.load(b.gep(table, [WORD(len(places) + place)])) for place in range(3))
         self.stopped = b.bitcast(stopped, INT.as_pointer())
-        self.pointers = {
+        self.pointers: dict[Atom, ir.Value] = {
             v: b.gep(b.load(b.gep(table, [WORD(place)])), [WORD(first_byte(v, layouts))]) for v, place in places.items()
         }
         for variable, (owner, offset) in planned.places.items():
