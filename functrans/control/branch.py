@@ -347,7 +347,9 @@ def scalar(name: str, what: str, value: Any, kinds: str, remedy: str) -> Any:
     """`value`, if it is a scalar of one of these kinds."""
     value = operand(value, name)
     if shape_of(value) or dtype_of(value).kind not in kinds:
-        raise StructureError(f"{name}: {what} is {describe(value)}, and must be a scalar\n  Remedy: pass {remedy}.{at_user_line()}")
+        raise StructureError(
+            f"{name}: {what} is {describe(value)}, and must be a scalar\n  Remedy: pass {remedy}.{at_user_line()}"
+        )
     return value
 
 
@@ -400,8 +402,8 @@ def with_results(program: Program, types: Sequence[ArrayType]) -> Program:
     equations, outputs = list(program.equations), list(program.outputs)
     for place, (atom, type_) in enumerate(zip(program.outputs, types)):
         if atom.array_type != type_:
-            outputs[place] = Variable(type_)
-            equations.append(Equation((outputs[place],), convert, (atom,), {"dtype": type_.dtype}))
+            outputs[place] = result = Variable(type_)
+            equations.append(Equation((result,), convert, (atom,), {"dtype": type_.dtype}))
     return replace(program, equations=tuple(equations), outputs=tuple(outputs))
 
 

@@ -41,7 +41,9 @@ def item_by_item(
 
 
 @derived
-def item_body(program: Program, primitive: Control, batched: Flags, types: tuple[ArrayType, ...], params: tuple[Any, ...]) -> Body:
+def item_body(
+    program: Program, primitive: Control, batched: Flags, types: tuple[ArrayType, ...], params: tuple[Any, ...]
+) -> Body:
     """(operands all items share, operands of one item) -> its results, of which none is a Python number."""
     shared = [not flag for flag in batched]
 

@@ -5,7 +5,6 @@ Invariant: carries keep their structure, shapes and dtypes from step to step.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +14,13 @@ from functrans import tree
 from functrans.control import while_loop as primitives
 from functrans.control.bodies import staged_body, strong
 from functrans.control.carries import checked_carry
-from functrans.control.scan import scan
+from functrans.control.scan import steps_at_once
+from functrans.control.scan_loop import scan_loop
 from functrans.control.schedules import Checkpoint, checked_checkpoint
 from functrans.core.program import Program
 from functrans.core.staging import function_title
 from functrans.core.tracer import operand
-from functrans.core.types import PYTHON_SCALARS, describe, dtype_of, shape_of, type_of
+from functrans.core.types import describe, dtype_of, result_dtype, shape_of, type_of
 from functrans.errors import StructureError, at_user_line
 from functrans.numpy.structure import astype
 
@@ -59,7 +59,7 @@ def while_loop(
         >>> def square_root(a):
         ...     far = lambda x: np.abs(x * x - a) > 1e-12
         ...     return ft.while_loop(far, lambda x: 0.5 * (x + a / x), a)
-        >>> float(square_root(4.0)), round(float(ft.grad(square_root)(4.0)), 9)
+        >>> round(float(square_root(4.0)), 9), round(float(ft.grad(square_root)(4.0)), 9)
         (2.0, 0.25)
 
     Source: the signature is that of ``jax.lax.while_loop``; for reverse mode see Griewank and Walther, Evaluating
@@ -68,11 +68,17 @@ def while_loop(
     checkpoint = checked_checkpoint("while_loop", checkpoint)
     check_max_steps(max_steps)
     leaves, structure = tree.flatten(init_val)
-    return run_loop("while_loop", cond_fun, body_fun, tree.unflatten(structure, [strong(operand(leaf)) for leaf in leaves]), max_steps, checkpoint)
+    init = tree.unflatten(structure, [strong(operand(leaf, "while_loop")) for leaf in leaves])
+    return run_loop("while_loop", cond_fun, body_fun, init, max_steps, checkpoint)
 
 
 def run_loop(
-    name: str, cond_fun: Callable[..., Any], body_fun: Callable[..., Any], init: Any, max_steps: int | None, checkpoint: Checkpoint
+    name: str,
+    cond_fun: Callable[..., Any],
+    body_fun: Callable[..., Any],
+    init: Any,
+    max_steps: int | None,
+    checkpoint: Checkpoint,
 ) -> Any:
     """The loop, called `name` in messages."""
     leaves, structure = tree.flatten(init)
@@ -148,16 +154,49 @@ def fori_loop(
     """
     lower, upper = bound("lower", lower), bound("upper", upper)
     leaves, structure = tree.flatten(init_val)
-    init = tree.unflatten(structure, [strong(operand(leaf)) for leaf in leaves])
-    if isinstance(lower, int) and isinstance(upper, int):
-        ...
-    first = lower
-    return run_loop("fori_loop", lambda state: state[0] < upper, lambda state: (state[0] + 1, body_fun(*state)), (first, init), None, None)[1]
+    init = tree.unflatten(structure, [strong(operand(leaf, "fori_loop")) for leaf in leaves])
+    if type(lower) is int and type(upper) is int:
+        return counted_loop(body_fun, lower, upper, init, steps_at_once(unroll or 1, max(upper - lower, 0)))
+    if type_of(upper).weak and not type_of(lower).weak:
+        upper = astype(upper, dtype_of(lower))
+    elif not type_of(upper).weak:
+        lower = astype(lower, result_dtype(type_of(lower).promoting, dtype_of(upper)))
+
+    def goes_on(state: Any) -> Any:
+        return state[0] < upper
+
+    def step(state: Any) -> Any:
+        return state[0] + 1, body_fun(*state)
+
+    step.__name__ = function_title(body_fun)
+    return run_loop("fori_loop", goes_on, step, (lower, init), None, None)[1]
+
+
+def counted_loop(body_fun: Callable[[Any, Any], Any], lower: int, upper: int, init: Any, unroll: int) -> Any:
+    """The loop between Python's integers: a `scan` over them, in whose body they are Python numbers as well."""
+    leaves, structure = tree.flatten(init)
+    types = list(map(type_of, leaves))
+
+    def body(carry: Any, i: Any) -> Any:
+        return checked_carry("fori_loop", f"the body {function_title(body_fun)}", body_fun(i, carry), init, types)
+
+    body.__name__ = function_title(body_fun)
+    arguments = tree.unflatten(structure, types), type_of(lower)
+    program, values = staged_body(body, arguments, transform="fori_loop", hoists=False)
+    if upper <= lower:
+        return init
+    results = scan_loop(
+        *values, *leaves, np.arange(lower, upper),
+        body=program, consts=len(values), carry=len(leaves), length=upper - lower, reverse=False, unroll=unroll,
+    )  # fmt: skip
+    return tree.unflatten(structure, results)
 
 
 def bound(name: str, value: Any) -> Any:
     """A bound of a `fori_loop`, if it is an integer."""
     value = operand(value, "fori_loop")
     if shape_of(value) or dtype_of(value).kind not in "iu":
-        raise StructureError(f"fori_loop: {name} is {describe(value)}, and must be an integer{at_user_line()}")
+        raise StructureError(
+            f"fori_loop: {name} is {describe(value)}, and must be an integer\n  Remedy: convert it with .astype(int).{at_user_line()}"
+        )
     return value

@@ -60,8 +60,10 @@ def interpret(
     shared, carries, xs = operands[:consts], list(operands[consts : consts + carry]), operands[consts + carry :]
     types = [atom.array_type for atom in body.outputs[carry:]]
     ys = [np.empty((length, *type_.shape), type_.dtype) for type_ in types]
+    is_number = [variable.array_type.weak for variable in body.inputs[consts + carry :]]  # the counter of a fori_loop
     for step in reversed(range(length)) if reverse else range(length):
-        results = run(body, [*shared, *carries, *(x[step] for x in xs)])
+        slices = [x[step].item() if weak else x[step] for x, weak in zip(xs, is_number)]
+        results = run(body, [*shared, *carries, *slices])
         carries = results[:carry]
         for stack, y in zip(ys, results[carry:]):
             stack[step] = y

@@ -27,7 +27,7 @@ RULES = ("sqrt", "recursive")
 def checked_checkpoint(loop: str, checkpoint: Any) -> Checkpoint:
     """`checkpoint` as a loop takes it; raises ValueError, naming the loop, for what is none."""
     if checkpoint is None or (isinstance(checkpoint, str) and checkpoint in RULES):
-        return checkpoint  # type: ignore[no-any-return]
+        return checkpoint
     if isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0:
         return checkpoint
     raise ValueError(

@@ -13,7 +13,8 @@ import numpy as np
 
 from functrans.control.bodies import strong_type
 from functrans.control.evaluation import perform, run
-from functrans.control.while_loop import reverse_with, states
+from functrans.control.while_evaluation import states
+from functrans.control.while_programs import reverse_with
 from functrans.core.primitive import Control
 from functrans.core.program import Equation, Program, Variable
 from functrans.core.types import ArrayType

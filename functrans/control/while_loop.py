@@ -18,31 +18,30 @@ Source: Griewank and Walther, Evaluating Derivatives (2008), chapters 5 and 12.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from functrans.control.bodies import Flags, chosen, spread, strong_type
-from functrans.control.evaluation import perform, run
+from functrans.control.evaluation import perform
 from functrans.control.items import item_by_item
-from functrans.control.schedules import Checkpoint, revolve, snapshots
+from functrans.control.while_evaluation import interpret, interpret_pullback
 from functrans.control.while_programs import (
     Batch,
-    Loop,
-    Reverse,
     batched_loop,
     loop_of,
     pruned_loop,
     pushed_loop,
     reverse_of,
+    reverse_with,
     spread_batch,
     union,
 )
 from functrans.core.primitive import Control
 from functrans.core.program import Program
 from functrans.core.types import ArrayType, dtype_of, is_differentiable, shape_of, type_of
-from functrans.errors import StepLimitError, UnsupportedError, at_user_line
+from functrans.errors import UnsupportedError, at_user_line
 from functrans.ops.structure import broadcast_to
 from functrans.transforms.batch import released_batch, traced_batch
 from functrans.transforms.tape import zeros
@@ -53,32 +52,6 @@ __all__ = ["while_loop", "while_pullback"]
 def evaluate(*operands: Any, **params: Any) -> tuple[Any, ...]:
     """The final carries."""
     return perform(while_loop, interpret, operands, params)
-
-
-def interpret(*operands: Any, max_steps: int | None, checkpoint: Checkpoint, **programs: Any) -> tuple[Any, ...]:
-    """The loop in Python."""
-    loop = loop_of(**programs)
-    own, consts, carries = loop.parts(operands)
-    for state in states(loop.cond, loop.body, own, consts, carries, max_steps):
-        carries = state
-    return tuple(carries)
-
-
-def states(
-    cond: Program, body: Program, own: Sequence[Any], consts: Sequence[Any], carries: Sequence[Any], max_steps: int | None
-) -> Iterator[Sequence[Any]]:
-    """The carries before each step, then the final ones."""
-    steps = 0
-    yield carries
-    while run(cond, [*own, *carries])[0]:
-        if steps == max_steps:
-            raise StepLimitError(
-                f"while_loop: the condition still holds after max_steps={max_steps} steps"
-                f"\n  Remedy: let the loop end earlier, or allow it more steps.{at_user_line()}"
-            )
-        carries = run(body, [*consts, *carries])
-        steps += 1
-        yield carries
 
 
 def result_types(*types: ArrayType, body: Program, **params: Any) -> list[ArrayType]:
@@ -193,59 +166,12 @@ while_loop = Control(
 )
 
 
-def reverse_with(active: Flags, batches: tuple[Batch, ...], **params: Any) -> Reverse:
-    """The programs of the way back by the parameters of `while_pullback`."""
-    return reverse_of(loop_of(**params), active, batches)
-
-
 def evaluate_pullback(*operands: Any, **params: Any) -> tuple[Any, ...]:
     """The cotangents of the active consts and of the active first carries."""
     return perform(while_pullback, interpret_pullback, operands, params)
 
 
-def interpret_pullback(*operands: Any, max_steps: int | None, checkpoint: Checkpoint, **params: Any) -> tuple[Any, ...]:
-    """The way back in Python."""
-    made = reverse_with(**params)
-    own, consts, carries, cts = made.parts(operands)
-    count = len(made.back.outputs) - len(cts)
-    sums = [zeros_like(atom.array_type) for atom in made.back.outputs[:count]]
-
-    def visited(carries: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        return states(made.cond, made.sweep, own, consts, carries, max_steps)
-
-    with np.errstate(all="ignore"):
-        for state in backwards(visited, lambda state: run(made.sweep, [*consts, *state]), carries, checkpoint):
-            found = run(made.back, [*consts, *state, *cts])
-            sums, cts = [total + part for total, part in zip(sums, found)], found[count:]
-    return (*sums, *cts)
-
-
-def backwards(
-    visited: Callable[[Any], Iterator[Any]], step: Callable[[Any], Any], first: Any, checkpoint: Checkpoint
-) -> Iterator[Any]:
-    """The carries before each step, from the last step to the first."""
-    if checkpoint is None:
-        kept = list(visited(first))[:-1]
-        while kept:
-            yield kept.pop()
-        return
-    steps = sum(1 for _ in visited(first)) - 1
-    state, stack = first, []
-    for kind, start, *stop in revolve(steps, snapshots(checkpoint, steps)):
-        if kind == "save":
-            stack.append(state)
-        elif kind == "advance":
-            for _ in range(start, *stop):
-                state = step(state)
-        elif kind == "back":
-            yield state
-        elif kind == "restore":
-            state = stack[-1]
-        else:
-            stack.pop()
-
-
-def pullback_types(*types: ArrayType, max_steps: int | None, checkpoint: Checkpoint, **params: Any) -> list[ArrayType]:
+def pullback_types(*types: ArrayType, max_steps: int | None, checkpoint: Any, **params: Any) -> list[ArrayType]:
     """Those of the active consts and carries, with the axes of batches."""
     return [strong_type(atom.array_type) for atom in reverse_with(**params).back.outputs]
 
@@ -298,10 +224,10 @@ class Joint:
     def divided(self, items: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """What belongs to the values and to the tangents: undoes `merged`."""
         count = self.point.loop.body_consts
-        first, remaining = iter(items[self.arrays : self.loop.body_consts]), iter(items[self.loop.body_consts :])
-        values, tangents = [next(first) for _ in range(count)], spread(first, self.active[:count])
-        values += [next(remaining) for _ in self.active[count:]]
-        return values, tangents + spread(remaining, self.active[count:])
+        consts, carries = items[self.arrays : self.loop.body_consts], items[self.loop.body_consts :]
+        first, rest = self.active[:count], self.active[count:]
+        tangents = [*spread(consts[count:], first), *spread(carries[len(rest) :], rest)]
+        return [*consts[:count], *carries[: len(rest)]], tangents
 
     def flags(self, values: Sequence[Any], tangents: Sequence[Any]) -> Flags:
         """Flags of the inputs of its body."""
@@ -317,9 +243,7 @@ class Joint:
         read = chosen(self.operands, (*made.consts, *made.carries))
         check_known(read)
         cts = chosen(cts, wanted[count:])
-        found = while_pullback(
-            *self.point.own, *read, *cts, active=wanted, batches=(), **{**params, **self.loop._asdict()}
-        )
+        found = while_pullback(*self.point.own, *read, *cts, active=wanted, batches=(), **{**params, **self.loop._asdict()})
         return self.divided(spread(found, wanted))
 
     def final_tangents(self, params: dict[str, Any]) -> list[Any]:
@@ -431,14 +355,13 @@ def pull_batched(
         own, others = values[: len(saved)], spread(values[len(saved) :], given)
         return pull_pullback(others, own, bits, active=active, batches=tuple(inner), **params)
 
-    trace, found = traced_batch(
-        [*saved, *full], [*level.flags, *(True,) * len(full)], level.size, level.axis_name, call
-    )
+    trace, found = traced_batch([*saved, *full], [*level.flags, *(True,) * len(full)], level.size, level.axis_name, call)
     released = [(None, False) if value is None else released_batch(trace, value) for value in found]
-    return [
-        np.sum(value, axis=0) if batched and not own else spread_over([value], [batched or value is None], [own], level.size)[0]
-        for (value, batched), own in zip(released, level.flags)
-    ]
+    values = spread_over(
+        [value for value, _ in released], [batched or value is None for value, batched in released], level.flags, level.size
+    )
+    shared = [batched and not own for (_, batched), own in zip(released, level.flags)]
+    return [np.sum(value, axis=0) if is_shared else value for value, is_shared in zip(values, shared)]
 
 
 def first_item(ct: Any, size: int) -> Any:
@@ -447,7 +370,14 @@ def first_item(ct: Any, size: int) -> Any:
 
 
 def batch_pullback(
-    operands: list[Any], batched: list[bool], size: int, axis_name: Any, *, active: Flags, batches: tuple[Batch, ...], **params: Any
+    operands: list[Any],
+    batched: list[bool],
+    size: int,
+    axis_name: Any,
+    *,
+    active: Flags,
+    batches: tuple[Batch, ...],
+    **params: Any,
 ) -> Any:
     """The way back with one more batch, if all items take the same steps; else each item goes its own.
 

@@ -35,6 +35,7 @@ __all__ = [
     "pruned_loop",
     "pushed_loop",
     "reverse_of",
+    "reverse_with",
     "spread_batch",
     "union",
 ]
@@ -230,6 +231,11 @@ def reverse_of(loop: Loop, active: Flags, batches: tuple[Batch, ...] = ()) -> Re
     return reverse_programs(loop.body, loop, active, batches)
 
 
+def reverse_with(active: Flags, batches: tuple[Batch, ...], **params: Any) -> Reverse:
+    """The programs of the way back by the parameters of `while_pullback`."""
+    return reverse_of(loop_of(**params), active, batches)
+
+
 @derived
 def reverse_programs(body: Program, loop: Loop, active: Flags, batches: tuple[Batch, ...]) -> Reverse:
     """See `reverse_of`."""
@@ -262,8 +268,8 @@ def batched_reverse(made: Reverse, level: Batch) -> Reverse:
     sums = (False,) * (len(made.back.outputs) - len(cts))
     back = batched_body(made.back, (*consts, *carries, *cts), (*sums, *cts), *axis)
     assert sweep.flags == tuple(carries) and back.flags[len(sums) :] == tuple(cts), "a batch spreads to more carries"
-    programs = (bound(part.program, part.values) for part in (cond, sweep, back))
-    return Reverse(*programs, made.consts, made.carries, (*made.flags, back.flags))
+    programs = [bound(part.program, part.values) for part in (cond, sweep, back)]
+    return Reverse(programs[0], programs[1], programs[2], made.consts, made.carries, (*made.flags, back.flags))
 
 
 def spread_batch(made: Reverse, flags: Sequence[bool], size: int, axis_name: Any) -> Flags | None:

@@ -150,7 +150,12 @@ class Program:
 
         >>> print(ft.make_program(lambda x: ft.while_loop(lambda y: y < 9.0, lambda y: y * x, x))(2.0))
         program lambda(a: float64[]*) -> c
-          b: float64[] = astype(a; dtype=float64)
+          b: float64[] = convert(a; dtype=float64)
+          c: float64[] = while_loop(a, b; cond_consts=0, body_consts=1, max_steps=None, checkpoint=None)
+            cond: lambda(a: float64[]) -> b
+              b: bool[] = less(a, 9.0)
+            body: lambda(a: float64[]*, b: float64[]) -> c
+              c: float64[] = multiply(b, a)
     """
 
     name: str
