@@ -106,22 +106,37 @@ def forward(operands: list[Any], active: int, **params: Any) -> Any:
     flags = loop.spread(given[loop.cond_consts :])
     own, consts, carries = loop.parts(operands)
     made = reverse_of(loop, flags)
-    kept = *own, *chosen(consts, made.consts), *chosen(carries, made.carries)
-    return while_loop(*operands, **params), (kept, [type_of(value) for value in carries], flags)
+    kept = *own, *chosen([*consts, *carries], made.read)
+    return while_loop(*operands, **params), (kept, flags)
 
 
 def pull(cts: Sequence[Any], saved: Any, active: int, **params: Any) -> Any:
     """The way back."""
-    kept, types, flags = saved
-    loop = loop_of(**params)
-    full = with_zeros(cts, types, flags[loop.body_consts :])
-    found = while_pullback(*kept, *full, active=flags, batches=(), **silent(params))
-    return [*(None,) * loop.cond_consts, *spread(found, flags)]
+    kept, flags = saved
+    loop = loop_of(**params).silent
+    made = reverse_of(loop, flags)
+    own, consts, carries, _ = made.parts(kept)
+    values = spread([*consts, *carries], made.read)
+    return [*(None,) * loop.cond_consts, *way_back(loop, own, values, flags, cts, params)]
 
 
-def silent(params: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of a loop without its effects."""
-    return {**params, **loop_of(**params).silent._asdict()}
+def way_back(
+    loop: Loop, own: Sequence[Any], values: Sequence[Any], active: Flags, cts: Sequence[Any], params: dict[str, Any]
+) -> list[Any]:
+    """The cotangents of the active inputs of the body, from those of the final carries; each may be None, for zero.
+
+    Only what the final carries with a cotangent depend on is gone through; what that does not read may be None in `values`.
+    """
+    pruned = pruned_loop(loop, [ct is not None for ct in cts], active[: loop.body_consts])
+    left = tuple(chosen(active, pruned.inputs))
+    read = chosen(chosen(values, pruned.inputs), reverse_of(pruned.loop, left).read)
+    check_known(read)
+    types = [variable.array_type for variable in pruned.loop.body.inputs[pruned.loop.body_consts :]]
+    full = with_zeros(chosen(cts, pruned.carries), types, left[pruned.loop.body_consts :])
+    found = while_pullback(
+        *chosen(own, pruned.cond_consts), *read, *full, active=left, batches=(), **{**params, **pruned.loop._asdict()}
+    )
+    return spread(spread(found, left), pruned.inputs)
 
 
 def batch(operands: list[Any], batched: list[bool], size: int, axis_name: Any, **params: Any) -> Any:
@@ -148,7 +163,7 @@ def spread_over(values: Sequence[Any], batched: Sequence[bool], wanted: Sequence
 def prune(wanted: Sequence[bool], **params: Any) -> Any:
     """Without the carries that neither results, nor the condition, nor other carries need."""
     pruned = pruned_loop(loop_of(**params), wanted)
-    operands = *pruned.cond_consts, *pruned.body_consts, *pruned.carries
+    operands = *pruned.cond_consts, *pruned.inputs
     return None if all(operands) else (operands, pruned.carries, {**params, **pruned.loop._asdict()})
 
 
@@ -190,7 +205,7 @@ class Point:
         self.loop = loop_of(**params)
         made = reverse_of(self.loop, active)
         self.own, consts, carries, self.cts = made.parts(operands)
-        self.values = [*spread(consts, made.consts), *spread(carries, made.carries)]
+        self.values = spread([*consts, *carries], made.read)
 
     def carry_cts(self, active: Flags, cts: Sequence[Any]) -> list[Any]:
         """For each input of the body its cotangent at the end, None but for active carries."""
@@ -236,21 +251,15 @@ class Joint:
     def cotangents(
         self, value_cts: Sequence[Any], tangent_cts: Sequence[Any], wanted: Flags, params: dict[str, Any]
     ) -> tuple[list[Any], list[Any]]:
-        """The way back: the cotangents of the wanted values and tangents, from those of the final ones."""
-        count = self.loop.body_consts
-        made = reverse_of(self.loop, wanted)
-        cts = self.merged((None,) * self.arrays, value_cts, tangent_cts)[count:]
-        read = chosen(self.operands, (*made.consts, *made.carries))
-        check_known(read)
-        cts = chosen(cts, wanted[count:])
-        found = while_pullback(*self.point.own, *read, *cts, active=wanted, batches=(), **{**params, **self.loop._asdict()})
-        return self.divided(spread(found, wanted))
+        """The way back: the cotangents of the wanted values and tangents, from those of the final carries and theirs."""
+        cts = self.merged((None,) * self.arrays, value_cts, tangent_cts)[self.loop.body_consts :]
+        return self.divided(way_back(self.loop, self.point.own, self.operands, wanted, cts, params))
 
     def final_tangents(self, params: dict[str, Any]) -> list[Any]:
         """The loop: the final tangents of the active carries."""
         count, carries = self.point.loop.body_consts, len(self.point.loop.body.outputs)
         pruned = pruned_loop(self.loop, (*(False,) * carries, *(True,) * sum(self.active[count:])))
-        operands = chosen(self.operands, (*pruned.body_consts, *pruned.carries))
+        operands = chosen(self.operands, pruned.inputs)
         check_known(operands)
         own = chosen(self.point.own, pruned.cond_consts)
         results = while_loop(*own, *operands, **{**params, **pruned.loop._asdict()})
@@ -271,14 +280,14 @@ def push_pullback(primals: list[Any], tangents: list[Any], *, active: Flags, bat
     if batches:
         return push_batched(primals, tangents, active, batches, params)
     point, given = Point(primals, active, params), Point(tangents, active, params)
-    ct_tangents = with_zeros(given.cts, point.cts, (True,) * len(point.cts))
     flags = [tangent is not None for tangent in given.values]
     if not any(flags):
         results = while_pullback(*primals, active=active, batches=(), **params)
         first = primals[: len(primals) - len(point.cts)]
+        ct_tangents = with_zeros(given.cts, point.cts, (True,) * len(point.cts))
         return results, list(while_pullback(*first, *ct_tangents, active=active, batches=(), **params))
     joint = Joint(point, point.loop.spread(union(active, flags)), given.values)
-    cts = point.carry_cts(active, ct_tangents), point.carry_cts(active, point.cts)
+    cts = point.carry_cts(active, given.cts), point.carry_cts(active, point.cts)
     of_values, of_tangents = joint.cotangents(*cts, joint.flags(active, active), params)
     return chosen(of_tangents, active), chosen(of_values, active)
 
@@ -305,12 +314,10 @@ def pull_pullback(
         of_cts = joint.final_tangents(params)
     of_values: Sequence[Any] = [None] * len(point.values)
     if any(needs.values):
-        count = point.loop.body_consts
-        ends = [None] * count + [zeros_like(type_) for type_ in types[count:]]
+        ends = [None] * len(point.values)
         flags = joint.loop.spread(joint.flags(needs.values, (False,) * len(active)))
         of_values, _ = joint.cotangents(ends, point.carry_cts(active, point.cts), flags, params)
-    made = reverse_of(point.loop, active)
-    return [*(None,) * len(point.own), *chosen(of_values, (*made.consts, *made.carries)), *of_cts]
+    return [*(None,) * len(point.own), *chosen(of_values, reverse_of(point.loop, active).read), *of_cts]
 
 
 def push_batched(
@@ -401,14 +408,9 @@ def prune_pullback(wanted: Sequence[bool], *, active: Flags, batches: tuple[Batc
     wanted_active = tuple(map(bool, spread(results, active)))
     consts, carries = wanted_active[: loop.body_consts], wanted_active[loop.body_consts :]
     pruned = pruned_loop(loop, carries, consts)
-    left = tuple(chosen(wanted_active, (*pruned.body_consts, *pruned.carries)))
-    new = reverse_of(pruned.loop, left)
-    operands = (
-        *pruned.cond_consts,
-        *map(bool, chosen(spread(new.consts, pruned.body_consts), made.consts)),
-        *map(bool, chosen(spread(new.carries, pruned.carries), made.carries)),
-        *chosen(carries, active[loop.body_consts :]),
-    )
+    left = tuple(chosen(wanted_active, pruned.inputs))
+    read = spread(reverse_of(pruned.loop, left).read, pruned.inputs)
+    operands = (*pruned.cond_consts, *map(bool, chosen(read, made.read)), *chosen(carries, active[loop.body_consts :]))
     if all(operands) and all(results):
         return None
     levels = tuple(level._replace(flags=tuple(chosen(level.flags, operands))) for level in batches)

@@ -83,6 +83,11 @@ class Pruned(NamedTuple):
     body_consts: Flags
     carries: Flags
 
+    @property
+    def inputs(self) -> Flags:
+        """Which inputs of the body it has."""
+        return (*self.body_consts, *self.carries)
+
 
 def pruned_loop(loop: Loop, wanted: Sequence[bool], consts: Sequence[bool] | None = None) -> Pruned:
     """The loop with the wanted carries, those that they and the condition need, and, of the body's, these consts at least."""
@@ -202,6 +207,11 @@ class Reverse(NamedTuple):
     carries: Flags
     flags: tuple[Flags, ...] = ()
 
+    @property
+    def read(self) -> Flags:
+        """Which inputs of the body are read."""
+        return (*self.consts, *self.carries)
+
     def parts(self, values: Sequence[Any]) -> list[Sequence[Any]]:
         """Consts of the condition, read consts, read carries, and cotangents, or what belongs to them."""
         consts, carries = sum(self.consts), sum(self.carries)
@@ -215,9 +225,9 @@ class Reverse(NamedTuple):
 
     def needed(self, wanted: Sequence[bool]) -> Flags:
         """Which results must be computed for the wanted ones: with the cotangents of carries that these need."""
-        carries = len(self.parts(self.back.inputs)[-1])
+        first = sum(self.read)
+        carries = len(self.back.inputs) - first
         consts, start = tuple(wanted[: len(wanted) - carries]), wanted[len(wanted) - carries :]
-        first = len(self.back.inputs) - carries
         return (*consts, *fixed_point(lambda flags: reads(self.back, (*consts, *flags))[first:], start))
 
 

@@ -108,7 +108,7 @@ def silent_params(params: dict[str, Any]) -> dict[str, Any]:
     """Parameters with programs that have no effects."""
 
     def of(value: Any) -> Any:
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and any(isinstance(item, Program) for item in value):
             return tuple(map(of, value))
         return value.silent if isinstance(value, Program) else value
 
