@@ -25,7 +25,7 @@ def perform(
     if compiled is not None and settings.jit and not any(isinstance(value, TracedValue) for value in operands):
         results: Any = compiled(primitive, operands, params)
         if results is not NotImplemented:
-            return results
+            return results  # type: ignore[no-any-return]
     with running(root()):
         return interpret(*operands, **params)
 

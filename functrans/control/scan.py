@@ -68,7 +68,7 @@ def scan(
     slices, xs_structure = tree.flatten(xs)
     slices = [operand(leaf, "scan") for leaf in slices]
     count = checked_length(title, slices, tree.paths(xs), length)
-    params = {"length": count, "reverse": bool(reverse), "unroll": steps_at_once(unroll, count)}
+    params: dict[str, Any] = {"length": count, "reverse": bool(reverse), "unroll": steps_at_once(unroll, count)}
     if checked_checkpoint(f"scan of {title}", checkpoint) is not None:
         params["checkpoint"] = checkpoint
     types = [type_of(value) for value in carries]

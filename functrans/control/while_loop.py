@@ -29,6 +29,7 @@ from functrans.control.items import item_by_item
 from functrans.control.while_evaluation import interpret, interpret_pullback
 from functrans.control.while_programs import (
     Batch,
+    Loop,
     batched_loop,
     loop_of,
     pruned_loop,

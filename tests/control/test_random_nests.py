@@ -81,7 +81,7 @@ def perform(nest, m, x, y):
     return m.fori_loop(0, upper, lambda i, c: perform(inner, m, c, y) * (1.0 - 0.1 * i), x)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(NESTS, st.integers(0, 100))
 def test_nests(nest, seed):
     generator = np.random.default_rng(seed)

@@ -17,9 +17,13 @@ from functrans.control.while_loop import while_loop, while_pullback
 from functrans.core.primitive import Contraction, Control, Elementwise, Primitive, Reduction, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.core.types import ArrayType
-from functrans.ops import structure
+from functrans.errors import Origin
+from functrans.ops import arithmetic, structure
 
-__all__ = ["carries", "with_bodies"]
+__all__ = ["NATIVE", "carries", "with_bodies"]
+
+# The loops and branches that have native code; others, such as a way back that keeps few states, are performed in Python.
+NATIVE: frozenset[Primitive] = frozenset({scan_loop, while_loop, tape_loop, branch})
 
 
 def with_bodies(program: Program, simplified: Callable[[Program], Program]) -> Program:
@@ -32,11 +36,11 @@ def with_bodies(program: Program, simplified: Callable[[Program], Program]) -> P
     for equation in program.equations:
         if equation.primitive is structure.broadcast_to and isinstance(equation.inputs[0], Literal):
             numbers[equation.outputs[0]] = equation.inputs[0]
-        if not isinstance(equation.primitive, Control):
-            equations.append(equation)
-            continue
         if equation.primitive is while_pullback and equation.params["checkpoint"] is None:
             equation = with_tape(equation)
+        if equation.primitive not in NATIVE:
+            equations.append(equation)
+            continue
         equation = with_numbers(equation, numbers)
         results = {body: with_results(simplified(body), own) for body, own in zip(equation.programs, carries(equation))}
         equation = replace(equation, params=with_programs(equation.params, results.__getitem__))
@@ -48,9 +52,8 @@ def with_bodies(program: Program, simplified: Callable[[Program], Program]) -> P
         inputs: list[Atom] = []
         for atom in equation.inputs:
             if isinstance(atom, Literal):
-                own = Variable(atom.array_type)
-                equations.append(Equation((own,), structure.copy, (atom,), {}, equation.origin))
-                atom = own
+                equations.append(copy_of(atom, equation.origin))
+                atom = equations[-1].outputs[0]
             inputs.append(atom)
         equations.append(replace(equation, inputs=tuple(inputs)))
     return replace(program, equations=tuple(equations), captured=tuple(captured), values=tuple(values))
@@ -194,6 +197,12 @@ def with_made(body: Program, made: Mapping[int, Made]) -> Program:
     return replace(body, inputs=inputs, equations=(*first, *body.equations))
 
 
+def copy_of(atom: Atom, origin: Origin | None = None) -> Equation:
+    """A copy, which of a Python number is one."""
+    copying = arithmetic.positive if atom.array_type.weak else structure.copy
+    return Equation((Variable(atom.array_type),), copying, (atom,), {}, origin)
+
+
 def carries(equation: Equation) -> list[range]:
     """For each body, in the order of their names, the places of the inputs that are its first results in the round before."""
     params = equation.params
@@ -214,9 +223,8 @@ def with_results(body: Program, carried: range) -> Program:
     for place, atom in enumerate(body.outputs):
         stays = place < len(carried) and atom is body.inputs[carried[place]]
         if atom in taken or isinstance(atom, Literal) or atom in body.inputs and not stays:
-            own = Variable(atom.array_type)
-            equations.append(Equation((own,), structure.copy, (atom,), {}))
-            atom = own
+            equations.append(copy_of(atom))
+            atom = equations[-1].outputs[0]
         taken.add(atom)
         outputs.append(atom)
     return replace(body, equations=tuple(equations), outputs=tuple(outputs))

@@ -12,6 +12,7 @@ from typing import Any
 from functrans.compile.arguments import Layouts
 from functrans.compile.machine.blas import Product
 from functrans.compile.machine.lapack import MatrixFunction, matrix_function
+from functrans.compile.rewrite.bodies import NATIVE
 from functrans.compile.schedule.fuse import Item, Leaf, arrange, leaves_of
 from functrans.compile.schedule.kernels import KernelCall, kernel_calls
 from functrans.compile.schedule.nodes import is_scattered, nodes_of, stored
@@ -146,6 +147,8 @@ def call_of(equation: Equation, layouts: Layouts) -> Step:
 
 def control_call(equation: Equation) -> Step:
     """A loop or a branch: native if all that its bodies do is."""
+    if equation.primitive not in NATIVE:
+        return HostCall(equation)
     bodies = []
     for program in equation.programs:
         calls = steps(program, {})
