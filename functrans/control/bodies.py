@@ -35,6 +35,7 @@ __all__ = [
     "joint_body",
     "pushed_body",
     "reached",
+    "read_inputs",
     "restaged",
     "separated",
     "spread",
@@ -244,6 +245,12 @@ def batched_body(program: Program, batched: Flags, always: Flags, size: int, axi
         for variable, own in zip(program.inputs, batched)
     ]
     return restaged(program.name, function, flags, types)
+
+
+def read_inputs(program: Program) -> Flags:
+    """Which inputs a program reads."""
+    read = {atom for equation in program.equations for atom in equation.inputs} | set(program.outputs)
+    return tuple(variable in read for variable in program.inputs)
 
 
 def separated(program: Program, known: int, results: int) -> Program:

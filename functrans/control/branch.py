@@ -27,12 +27,12 @@ from functrans.control.bodies import (
     joint_body,
     pushed_body,
     reached,
+    read_inputs,
     spread,
     staged_body,
 )
 from functrans.control.evaluation import perform, run
 from functrans.control.items import item_by_item
-from functrans.control.scan_bodies import read_inputs
 from functrans.core.primitive import Control, Elementwise, Reduction, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
 from functrans.core.staging import function_title

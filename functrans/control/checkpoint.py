@@ -24,9 +24,19 @@ import numpy as np
 
 from functrans import tree
 from functrans.control import policies
-from functrans.control.bodies import Flags, batched_body, chosen, derived, joint_body, pushed_body, reached, spread, staged_body
+from functrans.control.bodies import (
+    Flags,
+    batched_body,
+    chosen,
+    derived,
+    joint_body,
+    pushed_body,
+    reached,
+    read_inputs,
+    spread,
+    staged_body,
+)
 from functrans.control.policies import Offload
-from functrans.control.scan_bodies import read_inputs
 from functrans.core.primitive import Control
 from functrans.core.program import Equation, Literal, Program, Variable, without_dead_code
 from functrans.core.staging import function_title

@@ -25,6 +25,7 @@ from functrans.control.bodies import (
     joint_body,
     pushed_body,
     reached,
+    read_inputs,
     restaged,
     separated,
     spread,
@@ -112,9 +113,9 @@ def hoisted(program: Program, consts: int) -> tuple[Program, Program]:
 
 
 @derived
-def pushed_step(body: Program, consts: int, carry: int, active: Flags) -> Step:
+def pushed_step(body: Program, consts: int, carry: int, active: Flags, from_selection: bool) -> Step:
     """The body with tangents: (consts and their tangents, carries and theirs, slices and theirs) -> likewise."""
-    program, values, flags = pushed_pair(body, consts, carry, active)
+    program, values, flags = pushed_pair(body, consts, carry, active, from_selection, False)
     first, outputs = len(values) + len(active), len(body.outputs)
     own, tangents = program.inputs[len(values) : first], spread(program.inputs[first:], active)
     inputs = [*program.inputs[: len(values)], *interleaved(own, tangents, consts, carry)]
@@ -123,10 +124,11 @@ def pushed_step(body: Program, consts: int, carry: int, active: Flags) -> Step:
     return Step(*hoisted_step(arranged, values, consts + sum(active[:consts])), flags)
 
 
-def pushed_pair(body: Program, consts: int, carry: int, active: Flags, apart: bool = False) -> Body:
+def pushed_pair(body: Program, consts: int, carry: int, active: Flags, from_selection: bool, apart: bool) -> Body:
     """The body with tangents, of which active carries always have one."""
     ys = (False,) * (len(body.outputs) - carry)
-    return pushed_body(body, active, (*active[consts : consts + carry], *ys), apart)
+    always = (*active[consts : consts + carry], *ys)
+    return pushed_body(body, active, always, from_selection or body.selects, apart)
 
 
 def hoisted_step(program: Program, values: tuple[Any, ...], consts: int) -> tuple[Program, tuple[Any, ...], Program]:
@@ -148,12 +150,6 @@ def pruned_step(body: Program, consts: int, carry: int, wanted: Flags) -> tuple[
     shared, _, xs = parts(read_inputs(program), consts, carry)
     operands = (*shared, *carries, *xs)
     return replace(program, inputs=tuple(chosen(program.inputs, operands))), operands, (*carries, *wanted[carry:])
-
-
-def read_inputs(program: Program) -> Flags:
-    """Which inputs a program reads."""
-    read = {atom for equation in program.equations for atom in equation.inputs} | set(program.outputs)
-    return tuple(variable in read for variable in program.inputs)
 
 
 @dataclass(frozen=True)
@@ -271,9 +267,11 @@ def keep_nothing(*_: Any, **params: Any) -> bool:
 
 
 @derived
-def linearized_step(body: Program, consts: int, carry: int, active: Flags, recompute: bool) -> tuple[Split, Program]:
+def linearized_step(
+    body: Program, consts: int, carry: int, active: Flags, recompute: bool, from_selection: bool
+) -> tuple[Split, Program]:
     """The body, and that of its derivative: (consts, their tangents; tangents of carries; values, tangents of xs) -> tangents."""
-    pair = pushed_pair(body, consts, carry, active, apart=True)
+    pair = pushed_pair(body, consts, carry, active, from_selection, True)
     known, outputs = len(pair.values) + len(active), len(body.outputs)
     apart = separated(pair.program, known, outputs)
     made = split(pair._replace(program=apart), consts, carry, len(active), outputs, recompute, backward=False)
@@ -288,7 +286,7 @@ def reverse_split(body: Program, consts: int, carry: int, active: Flags, recompu
     shared, carries, xs = parts(active, consts, carry)
     live = (*carries, *reached(body, active)[carry:])
     always = (*(False for _ in shared), *carries, *(False for _ in xs))
-    pair = joint_body(body, active, live, always)
+    pair = joint_body(body, active, live, always, body.selects)
     return split(pair, consts, carry, len(active), len(body.outputs), recompute, backward=True), live
 
 
@@ -313,8 +311,10 @@ class Back:
 
 
 @derived
-def reverse_step(body: Program, consts: int, carry: int, active: Flags, recompute: bool, given: Flags) -> Back:
-    """The way back, where only the given ones of the results have cotangents."""
+def reverse_step(
+    body: Program, consts: int, carry: int, active: Flags, recompute: bool, given: Flags, from_selection: bool
+) -> Back:
+    """The way back, where only the given ones of the results have cotangents; they may be of values that were not chosen."""
     made, live = reverse_split(body, consts, carry, active, recompute)
     own = made.step.flags
     first = len(made.later.inputs) - sum(live)
@@ -327,7 +327,8 @@ def reverse_step(body: Program, consts: int, carry: int, active: Flags, recomput
     carries = fixed_point(spreading, [a and b for a, b in zip(given[:carry], live)])
     cts = tuple(a and b for a, b in zip((*carries, *given[carry:]), live))
     always = [consts <= place < consts + carry and carries[place - consts] for place in range(len(active))]
-    part = linear_part(made.later, first, tuple(chosen(cts, live)), tuple(chosen(always, own)))
+    masked = from_selection and not body.selects
+    part = linear_part(made.later, first, tuple(chosen(cts, live)), tuple(chosen(always, own)), masked)
     found = spread(spread(part.program.outputs, part.flags), own)
     of_consts, of_carries, of_xs = parts(found, consts, carry)
     contributions = [item for item in of_consts if item is not None]
@@ -349,12 +350,12 @@ def reverse_step(body: Program, consts: int, carry: int, active: Flags, recomput
     return Back(program, part.values, cts, flags, tuple(total.array_type for total in totals))
 
 
-def linear_part(program: Program, first: int, given: Flags, always: Flags) -> Body:
+def linear_part(program: Program, first: int, given: Flags, always: Flags, masked: bool) -> Body:
     """`program`, linear in its inputs from number `first` on, with those that are given only, and which results are left.
 
-    A linear function is its own derivative, and derivatives know where they are zero.
+    A linear function is its own derivative, and derivatives know where they are zero, and, `masked`, that a zero wins.
     """
-    if all(given):
+    if all(given) and not masked:
         return Body(program, (), (True,) * len(program.outputs))
     flags: list[bool] = []
     types = [variable.array_type for variable in program.inputs]
@@ -362,7 +363,7 @@ def linear_part(program: Program, first: int, given: Flags, always: Flags) -> Bo
     def function(known: list[Any], cotangents: list[Any]) -> Any:
         blanks = [zeros(type_) for type_ in types[first:]]
         pairs = [*((value, None) for value in known), *zip(blanks, spread(cotangents, given))]
-        trace, results = pushed(pairs, program.evaluate)
+        trace, results = pushed(pairs, program.evaluate, masked)
         found = [released_pair(trace, result) for result in results]
         flags[:] = [tangent is not None or own for (_, tangent), own in zip(found, always)]
         return chosen([zeros(type_of(value)) if tangent is None else tangent for value, tangent in found], flags)

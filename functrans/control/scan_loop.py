@@ -83,7 +83,9 @@ def spread_through(body: Program, consts: int, carry: int, active: Sequence[bool
     return (*shared, *carried, *xs)
 
 
-def push(primals: list[Any], tangents: list[Any], *, body: Program, consts: int, carry: int, **params: Any) -> Any:
+def push(
+    primals: list[Any], tangents: list[Any], *, from_selection: bool, body: Program, consts: int, carry: int, **params: Any
+) -> Any:
     """The loop with tangents beside the values; two loops if only the tangents are staged, by `linearize`."""
     active = spread_through(body, consts, carry, [tangent is not None for tangent in tangents])
     full = [
@@ -92,7 +94,7 @@ def push(primals: list[Any], tangents: list[Any], *, body: Program, consts: int,
     ]
     run = push_apart if stages_tangents_only(primals) else push_together
     with np.errstate(all="ignore"):
-        return run(primals, full, active, body=body, consts=consts, carry=carry, **params)
+        return run(primals, full, active, from_selection, body=body, consts=consts, carry=carry, **params)
 
 
 def stages_tangents_only(primals: Sequence[Any]) -> bool:
@@ -106,10 +108,18 @@ def stages_tangents_only(primals: Sequence[Any]) -> bool:
 
 
 def push_together(
-    primals: list[Any], tangents: list[Any], active: Flags, *, body: Program, consts: int, carry: int, **params: Any
+    primals: list[Any],
+    tangents: list[Any],
+    active: Flags,
+    from_selection: bool,
+    *,
+    body: Program,
+    consts: int,
+    carry: int,
+    **params: Any,
 ) -> Any:
     """One loop of values and tangents."""
-    step = pushed_step(body, consts, carry, active)
+    step = pushed_step(body, consts, carry, active, from_selection)
     of_consts, of_carries, of_xs = parts(active, consts, carry)
     operands = interleaved(primals, tangents, consts, carry)
     shared, start, xs = parts(operands, consts + sum(of_consts), carry + sum(of_carries))
@@ -121,10 +131,18 @@ def push_together(
 
 
 def push_apart(
-    primals: list[Any], tangents: list[Any], active: Flags, *, body: Program, consts: int, carry: int, **params: Any
+    primals: list[Any],
+    tangents: list[Any],
+    active: Flags,
+    from_selection: bool,
+    *,
+    body: Program,
+    consts: int,
+    carry: int,
+    **params: Any,
 ) -> Any:
     """The loop of the values, and one of tangents, which reads what the first one stacks."""
-    made, derivative = linearized_step(body, consts, carry, active, params.get("checkpoint") is not None)
+    made, derivative = linearized_step(body, consts, carry, active, params.get("checkpoint") is not None, from_selection)
     results, saved = run_split(made, primals, consts, carry, params)
     of_consts, of_carries, of_xs = (chosen(*pair) for pair in zip(parts(tangents, consts, carry), parts(active, consts, carry)))
     shared = [*saved.consts, *of_consts]
@@ -158,11 +176,21 @@ def flags_of(active: int, types: Sequence[ArrayType], body: Program, consts: int
     return spread_through(body, consts, carry, given)
 
 
-def pull(cts: Sequence[Any], saved: Any, active: int, *, body: Program, consts: int, carry: int, **params: Any) -> list[Any]:
+def pull(
+    cts: Sequence[Any],
+    saved: Any,
+    active: int,
+    *,
+    from_selection: bool,
+    body: Program,
+    consts: int,
+    carry: int,
+    **params: Any,
+) -> list[Any]:
     """The loop of the pullbacks of the steps, in the other direction."""
     kept, types = saved
     given = tuple(ct is not None for ct in cts)
-    back = reverse_step(body, consts, carry, flags_of(active, types, body, consts, carry), params.get("checkpoint") is not None, given)
+    back = reverse_step(body, consts, carry, flags_of(active, types, body, consts, carry), params.get("checkpoint") is not None, given, from_selection)
     result_types = types_of_results(*types, body=body, consts=consts, carry=carry, **params)
     full = [zeros(type_) if ct is None else ct for ct, type_ in zip(cts, result_types)]
     shared = [*back.values, *kept.consts]
@@ -208,6 +236,20 @@ def prune(wanted: Sequence[bool], *, body: Program, consts: int, carry: int, **p
     return operands, results, {"body": program, **counts, **params}
 
 
+def reach(active: Sequence[bool], *, body: Program, consts: int, carry: int, **params: Any) -> Sequence[bool]:
+    """Carries that derivatives spread to in any step, and what depends on them."""
+    return reached(body, spread_through(body, consts, carry, active))
+
+
 scan_loop = Control(
-    "scan", evaluate, types=types_of_results, push=push, forward=forward, pull=pull, batch=batch, prune=prune
+    "scan",
+    evaluate,
+    types=types_of_results,
+    push=push,
+    forward=forward,
+    pull=pull,
+    batch=batch,
+    prune=prune,
+    reach=reach,
+    knows_selection=True,
 )

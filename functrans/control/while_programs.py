@@ -21,8 +21,8 @@ from functrans.control.bodies import (
     joint_body,
     pushed_body,
     reached,
+    read_inputs,
 )
-from functrans.control.scan_bodies import read_inputs
 from functrans.core.program import Program, Variable, without_dead_code
 
 __all__ = [

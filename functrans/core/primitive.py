@@ -421,6 +421,9 @@ class Control(Primitive):
         prune: ``(wanted, **params)`` -> for the operation that gives the wanted results and no more than it must: which
             operands it has and which results (a truth value each), and its parameters; None if all are needed. What an
             effect needs is wanted as well.
+        knows_selection: whether `push` and `pull` take one more parameter, `from_selection`, a truth value: whether the
+            tangents or cotangents they get may belong to values that were not chosen. What they give may, if that is so,
+            or if `selects` of the primitive or of one of the programs holds.
         reach: ``(active, **params)`` -> for each result, whether it depends on the active operands by a path of floating
             and complex values; without it, all results do.
     """
@@ -441,6 +444,7 @@ class Control(Primitive):
         prune: Callable[..., Any],
         reach: Callable[..., Any] | None = None,
         selects: bool = False,
+        knows_selection: bool = False,
         samples: Callable[[], Any] | None = None,
     ) -> None:
         super().__init__(name, evaluate, selects=selects, samples=samples)
@@ -451,6 +455,7 @@ class Control(Primitive):
         self.batch = batch
         self.prune = prune
         self.reach = reach
+        self.knows_selection = knows_selection
 
     def result_type(self, types: Sequence[ArrayType], params: dict[str, Any]) -> tuple[ArrayType, ...]:
         return tuple(self.types(*types, **params))

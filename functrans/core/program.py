@@ -178,6 +178,13 @@ class Program:
         return all(equation.repeatable for equation in self.equations)
 
     @cached_property
+    def selects(self) -> bool:
+        """Whether cotangents that an equation sends back may belong to values that were not chosen."""
+        return any(
+            equation.primitive.selects or any(program.selects for program in equation.programs) for equation in self.equations
+        )
+
+    @cached_property
     def silent(self) -> Program:
         """The program without its effects, for code that runs once more: the way back through a loop, a derivative."""
         if not self.has_effect:

@@ -26,6 +26,7 @@ from functrans.core.primitive import (
     Reduction,
     Structural,
 )
+from functrans.core.program import programs_in
 from functrans.core.staging import function_title
 from functrans.core.trace import Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
@@ -107,8 +108,10 @@ class ForwardTrace(Trace):
             with running(self):
                 return primitive.decomposition(*operands, **params)
         if active and isinstance(primitive, Control):
+            more = {"from_selection": flag} if primitive.knows_selection else {}
             with running(self.parent):
-                results, parts = primitive.push(values, tangents, **params)
+                results, parts = primitive.push(values, tangents, **more, **params)
+            flag = flag or any(program.selects for program in programs_in(params))
             return tuple(ForwardTracer(self, value, part, flag and part is not None) for value, part in zip(results, parts))
         out = self.parent.process(primitive, values, params)
         if not own:

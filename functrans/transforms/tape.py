@@ -29,6 +29,7 @@ from functrans.core.primitive import (
     Reduction,
     Structural,
 )
+from functrans.core.program import programs_in
 from functrans.core.trace import EVALUATION, NUMPY_ERRORS, Trace, TracedValue, current, explain, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, dtype_of, is_differentiable, shape_of, type_of, uniform
@@ -383,7 +384,8 @@ def pull_general(primitive: Any, active: int, saved: Any, params: dict[str, Any]
 
 def pull_control(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
     """The declared rule."""
-    return primitive.pull(ct, saved, active, **params)
+    more = {"from_selection": selected} if primitive.knows_selection else {}
+    return primitive.pull(ct, saved, active, **more, **params)
 
 
 def pull_located(located: Located, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
@@ -443,6 +445,8 @@ def backward(
             cotangents[position] = None
             flag = selected[position] or primitive.selects
         results = PULLBACKS[type(primitive)](primitive, active, saved, params, ct, flag)
+        if primitive.multiple:
+            flag = flag or any(program.selects for program in programs_in(params))
         for place, contribution in enumerate(results):
             node = places[place]
             if node < 0 or contribution is None:

@@ -451,3 +451,18 @@ def test_map():
         ft.map(function, X, batch_size=0)
     with pytest.raises(ft.errors.StructureError, match="leading axes"):
         ft.map(lambda x: x[0], (X, X[:2]), batch_size=2)
+
+
+def test_a_selection_never_poisons_a_gradient():
+    x = np.array([0.0, 4.0])
+    root = lambda x: ft.scan(lambda c, _: (np.sqrt(c), c), x, length=2)[0]
+    outside = lambda x: np.sum(np.where(x > 0, root(x), x))
+    inside = lambda x: np.sum(ft.scan(lambda c, _: (np.where(c > 0, np.sqrt(c), c), None), x, length=2)[0])
+    before = lambda x: np.sum(root(np.maximum(x, 1.0) * x))
+    expected = [1.0, 0.25 * 4**-0.75]
+    for function in (outside, inside):
+        np.testing.assert_allclose(ft.grad(function)(x), expected)
+        np.testing.assert_allclose([ft.jvp(function, (x,), (e,))[1] for e in np.eye(2)], expected)
+        np.testing.assert_allclose(ft.linearize(function, x)[1](np.array([0.0, 1.0])), expected[1])
+        assert np.isfinite(ft.hessian(function)(x)).all()
+    assert np.isinf(ft.grad(before)(x)[0])
