@@ -281,13 +281,33 @@ def linearized_step(
 
 
 @derived
-def reverse_split(body: Program, consts: int, carry: int, active: Flags, recompute: bool) -> tuple[Split, Flags]:
-    """The body and what its pullback is made of, and which results that takes cotangents of."""
+def reverse_split(body: Program, consts: int, carry: int, active: Flags, keeps: str) -> tuple[Split, Flags]:
+    """The body and what its pullback is made of, and which results that takes cotangents of.
+
+    `keeps` says what a step keeps: ``"residuals"``; ``"operands"``, if the rest can be computed from them; ``"nothing"``.
+    """
     shared, carries, xs = parts(active, consts, carry)
     live = (*carries, *reached(body, active)[carry:])
     always = (*(False for _ in shared), *carries, *(False for _ in xs))
     pair = joint_body(body, active, live, always, body.selects)
-    return split(pair, consts, carry, len(active), len(body.outputs), recompute, backward=True), live
+    counts = consts, carry, len(active), len(body.outputs)
+    made = whole(pair, *counts) if keeps == "nothing" else split(pair, *counts, keeps == "operands", backward=True)
+    return made, live
+
+
+def whole(pair: Body, consts: int, carry: int, known: int, outputs: int) -> Split:
+    """A split of which the later part does all from the operands of the step; sources are ``("carry", place)`` as well."""
+    joint, before = hoisted(pair.program, len(pair.values) + consts)
+    shared = len(pair.values) + consts + len(before.outputs)
+    known += shared - consts
+    later = without_dead_code(replace(joint, outputs=joint.outputs[outputs:]).silent)
+    reads = [place for place, flag in enumerate(read_inputs(later)) if flag and place < known]
+    numbers = [place - shared for place in reads if place >= shared]
+    sources = tuple(("carry", number) if number < carry else ("x", number - carry) for number in numbers)
+    inputs = (*(joint.inputs[place] for place in reads), *joint.inputs[known:])
+    own = tuple(place for place in reads if place < shared)
+    forward = without_dead_code(replace(joint, inputs=joint.inputs[:known], outputs=joint.outputs[:outputs]))
+    return Split(Step(forward, pair.values, before, pair.flags), replace(later, inputs=inputs), own, sources, ())
 
 
 @dataclass(frozen=True)
@@ -312,10 +332,10 @@ class Back:
 
 @derived
 def reverse_step(
-    body: Program, consts: int, carry: int, active: Flags, recompute: bool, given: Flags, from_selection: bool
+    body: Program, consts: int, carry: int, active: Flags, keeps: str, given: Flags, from_selection: bool
 ) -> Back:
     """The way back, where only the given ones of the results have cotangents; they may be of values that were not chosen."""
-    made, live = reverse_split(body, consts, carry, active, recompute)
+    made, live = reverse_split(body, consts, carry, active, keeps)
     own = made.step.flags
     first = len(made.later.inputs) - sum(live)
 

@@ -27,6 +27,7 @@ from functrans.control.bodies import (
 )
 from functrans.control.evaluation import perform, run
 from functrans.control.scan_bodies import (
+    Back,
     Saved,
     Split,
     interleaved,
@@ -38,11 +39,14 @@ from functrans.control.scan_bodies import (
     reverse_split,
     reverse_step,
 )
+from functrans.control.scan_revolve import revolving
+from functrans.control.schedules import snapshots
 from functrans.core.primitive import Control
 from functrans.core.program import Program
 from functrans.core.staging import StagingTrace
 from functrans.core.trace import TracedValue, current
 from functrans.core.types import ArrayType, is_differentiable, shape_of, type_of
+from functrans.errors import UnsupportedError, at_user_line, describe_origin
 from functrans.transforms.tape import zeros
 
 __all__ = ["scan_loop"]
@@ -162,12 +166,32 @@ def run_split(made: Split, operands: Sequence[Any], consts: int, carry: int, par
 
 
 def forward(operands: list[Any], active: int, *, body: Program, consts: int, carry: int, **params: Any) -> Any:
-    """The loop with residuals beside the ys."""
+    """The loop with residuals beside the ys; of one that is to keep few states, just the loop."""
     types = [type_of(value) for value in operands]
-    made, _ = reverse_split(body, consts, carry, flags_of(active, types, body, consts, carry), params.get("checkpoint") is not None)
+    keeps = what_is_kept(params)
+    if keeps == "nothing":
+        check_repeatable(body)
+        return scan_loop(*operands, body=body, consts=consts, carry=carry, **params), (operands, types)
+    made, _ = reverse_split(body, consts, carry, flags_of(active, types, body, consts, carry), keeps)
     with np.errstate(all="ignore"):
         results, saved = run_split(made, operands, consts, carry, params)
     return results[: len(body.outputs)], (saved, types)
+
+
+def what_is_kept(params: dict[str, Any]) -> str:
+    """What reverse mode keeps of each step, as `reverse_split` takes it."""
+    return {None: "residuals", "step": "operands"}.get(params.get("checkpoint"), "nothing")
+
+
+def check_repeatable(body: Program) -> None:
+    """Raise if the steps of a loop cannot be run again."""
+    for equation in body.equations:
+        if not equation.repeatable:
+            raise UnsupportedError(
+                f"scan of {body.name}: checkpoint= runs steps again, and {equation.primitive} may then give something else"
+                f"\n  made at {describe_origin(equation.origin)}"
+                f"\n  Remedy: take it out of the loop, and pass its results as xs.{at_user_line()}"
+            )
 
 
 def flags_of(active: int, types: Sequence[ArrayType], body: Program, consts: int, carry: int) -> Flags:
@@ -189,17 +213,37 @@ def pull(
 ) -> list[Any]:
     """The loop of the pullbacks of the steps, in the other direction."""
     kept, types = saved
+    flags = flags_of(active, types, body, consts, carry)
     given = tuple(ct is not None for ct in cts)
-    back = reverse_step(body, consts, carry, flags_of(active, types, body, consts, carry), params.get("checkpoint") is not None, given, from_selection)
     result_types = types_of_results(*types, body=body, consts=consts, carry=carry, **params)
     full = [zeros(type_) if ct is None else ct for ct, type_ in zip(cts, result_types)]
-    shared = [*back.values, *kept.consts]
-    carries = [*chosen(full[:carry], back.cts[:carry]), *map(zeros, back.sums), *kept.following]
-    xs = [*kept.steps(params["reverse"]), *chosen(full[carry:], back.cts[carry:])]
-    turned = params | {"reverse": not params["reverse"]}
-    results = scan_loop(*shared, *carries, *xs, body=back.program, consts=len(shared), carry=len(carries), **turned)
-    of_carries, of_consts, _, of_xs = pieces(results, sum(back.cts[:carry]), len(back.sums), len(kept.following))
+    keeps = what_is_kept(params)
+    if keeps == "nothing":
+        count = snapshots(params["checkpoint"], params["length"])
+        made = revolving(body, consts, carry, flags, given, from_selection, count, params["reverse"], params["length"])
+        back = made.back
+        results = made.run(scan_loop, parts(kept, consts, carry), ct_parts(full, back, carry), params)
+    else:
+        back = reverse_step(body, consts, carry, flags, keeps, given, from_selection)
+        results = run_back(back, kept, ct_parts(full, back, carry), params)
+    of_carries, of_consts, of_xs = pieces(results, sum(back.cts[:carry]), len(back.sums))
     return spread([*of_consts, *of_carries, *of_xs], back.flags)
+
+
+def ct_parts(cts: Sequence[Any], back: Back, carry: int) -> tuple[list[Any], list[Any]]:
+    """The cotangents that the loop back takes, of carries and of ys."""
+    return chosen(cts[:carry], back.cts[:carry]), chosen(cts[carry:], back.cts[carry:])
+
+
+def run_back(back: Back, kept: Saved, cts: tuple[list[Any], list[Any]], params: dict[str, Any]) -> list[Any]:
+    """The results of the loop back that are cotangents."""
+    shared = [*back.values, *kept.consts]
+    carries = [*cts[0], *map(zeros, back.sums), *kept.following]
+    xs = [*kept.steps(params["reverse"]), *cts[1]]
+    turned = {**params, "reverse": not params["reverse"]}
+    results = scan_loop(*shared, *carries, *xs, body=back.program, consts=len(shared), carry=len(carries), **turned)
+    of_cts, _, of_xs = pieces(results, len(carries) - len(kept.following), len(kept.following))
+    return [*of_cts, *of_xs]
 
 
 def batch(

@@ -382,7 +382,7 @@ def oscillator(checkpoint, steps=10, reverse=False):
     return function, (0.7, H, np.array([0.1, -0.2, 0.3]))
 
 
-MODES = ["sqrt"]
+MODES = ["sqrt", "recursive", 1, 2, 4]
 
 
 @pytest.mark.parametrize("checkpoint", MODES)
