@@ -124,6 +124,14 @@ NESTS = st.recursive(st.sampled_from(LEAVES).map(lambda leaf: lambda m, x, p: le
 POINTS = [(np.array([0.4, -0.7, 0.9]), 0.8), (np.array([-0.3, 0.2, 0.6]), -1.1)]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def interpreted():
+    """Loops run in Python: what is tested is what they are made of."""
+    ft.config.jit = False
+    yield
+    ft.config.jit = True
+
+
 def assert_trees(actual, expected):
     for one, other in zip(ft.tree.leaves(actual), ft.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)

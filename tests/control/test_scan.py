@@ -19,6 +19,20 @@ Z = rng.standard_normal((4, 3)) + 1j * rng.standard_normal((4, 3))
 N = np.array([3, 1, 4, 1, 5])
 
 
+@pytest.fixture(autouse=True)
+def interpreted():
+    """Loops run in Python but where a test compiles them."""
+    ft.config.jit = False
+    yield
+    ft.config.jit = True
+
+
+@pytest.fixture
+def compiled(interpreted):
+    """Loops run in machine code."""
+    ft.config.jit = True
+
+
 def unrolled(f, init, xs=None, length=None, reverse=False, **_):
     """What `ft.scan` gives, by a Python loop."""
     leaves, structure = ft.tree.flatten(xs)
@@ -91,14 +105,25 @@ def test_values(name):
     assert_trees(ft.make_program(by_scan)(*args)(*args), by_hand(*args))
 
 
+def first_derivatives(function, args):
+    """The value, a tangent and a cotangent."""
+    tangents = ft.tree.map(np.cos, args)
+    out, pullback = ft.vjp(function, *args)
+    return out, ft.jvp(function, args, tangents)[1], pullback(ft.tree.map(lambda y: np.sin(y) + 1, out))
+
+
 @pytest.mark.parametrize("name", LOOPS)
 def test_derivatives_are_those_of_the_unrolled_loop(name):
     by_scan, by_hand, args = loop(name)
-    tangents = ft.tree.map(np.cos, args)
-    assert_trees(ft.jvp(by_scan, args, tangents)[1], ft.jvp(by_hand, args, tangents)[1])
-    out, pullback = ft.vjp(by_scan, *args)
-    cotangents = ft.tree.map(lambda y: np.sin(y) + 1, out)
-    assert_trees(pullback(cotangents), ft.vjp(by_hand, *args)[1](cotangents))
+    assert_trees(first_derivatives(by_scan, args), first_derivatives(by_hand, args))
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_compiled_loops(name, compiled):
+    by_scan, by_hand, args = loop(name)
+    expected = first_derivatives(by_hand, args)
+    assert_trees(by_scan(*args), expected[0])
+    assert_trees(ft.jit(lambda args: first_derivatives(by_scan, args))(args), expected)
 
 
 @pytest.mark.parametrize("name", LOOPS)
