@@ -408,14 +408,23 @@ def with_results(program: Program, types: Sequence[ArrayType]) -> Program:
 
 
 def sharing_captured(staged: Sequence[tuple[Program, tuple[Any, ...]]]) -> tuple[Programs, tuple[Any, ...]]:
-    """The programs with what any of them captured as the first inputs of all, and these values, each once."""
-    captured = {identity(value): value for _, values in staged for value in values}
+    """The programs with what any of them captured as the first inputs of all, and these values, each once.
+
+    But for what one of them captured more than once, under several names: all of these stay.
+    """
+    captured = {key: value for _, values in staged for key, value in zip(numbered(values), values)}
     programs = []
     for program, values in staged:
-        own = dict(zip(map(identity, values), program.inputs))
+        own = dict(zip(numbered(values), program.inputs))
         first = [own.get(key) or Variable(type_of(value)) for key, value in captured.items()]
         programs.append(replace(program, inputs=(*first, *program.inputs[len(values) :])))
     return tuple(programs), tuple(captured.values())
+
+
+def numbered(values: Sequence[Any]) -> list[Any]:
+    """The identity of each value, and how many before it have the same."""
+    identities = list(map(identity, values))
+    return [(own, identities[:place].count(own)) for place, own in enumerate(identities)]
 
 
 def identity(value: Any) -> Any:
