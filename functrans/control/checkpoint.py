@@ -179,6 +179,8 @@ def batch(
 def prune(wanted: Sequence[bool], *, body: Program, options: Options, sources: Flags) -> Any:
     """Without what only other results need."""
     program, operands = pruned_body(body, tuple(wanted))
+    if all(operands) and all(wanted):
+        return None
     return operands, wanted, {"body": program, "options": options, "sources": tuple(chosen(sources, operands))}
 
 

@@ -382,11 +382,10 @@ def without_dead_code(program: Program) -> Program:
 
 
 def pruned(equation: Equation, live: set[Variable]) -> Equation:
-    """An equation without the results of a loop, a branch or a call that nothing reads."""
-    wanted = [variable in live for variable in equation.outputs]
-    if not isinstance(equation.primitive, Control) or all(wanted):
+    """An equation without the results of a loop, a branch or a call that nothing reads, and without what only they need."""
+    if not isinstance(equation.primitive, Control):
         return equation
-    found = equation.primitive.prune(wanted, **equation.params)
+    found = equation.primitive.prune([variable in live for variable in equation.outputs], **equation.params)
     if found is None:
         return equation
     operands, results, params = found
