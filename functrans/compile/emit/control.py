@@ -112,7 +112,7 @@ class Carry:
 
     def __init__(self, b: ir.IRBuilder, first: ir.Value, home: ir.Value, beside: ir.Value | None, nbytes: int) -> None:
         self.b, self.home, self.nbytes, self.is_apart = b, home, nbytes, beside is not None
-        if first is not home:
+        with b.if_then(b.icmp_unsigned("!=", b.bitcast(first, BYTES), b.bitcast(home, BYTES))):
             copy(b, home, first, nbytes)
         if beside is not None:
             with b.goto_entry_block():

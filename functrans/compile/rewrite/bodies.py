@@ -20,7 +20,7 @@ from functrans.core.types import ArrayType
 from functrans.errors import Origin
 from functrans.ops import arithmetic, structure
 
-__all__ = ["NATIVE", "carries", "with_bodies"]
+__all__ = ["NATIVE", "carries", "first_carries", "with_bodies"]
 
 # The loops and branches that have native code; others, such as a way back that keeps few states, are performed in Python.
 NATIVE: frozenset[Primitive] = frozenset({scan_loop, while_loop, tape_loop, branch})
@@ -213,6 +213,23 @@ def carries(equation: Equation) -> list[range]:
     if equation.primitive is tape_loop:  # what the tape holds is written beside what was before
         return [range(params["consts"] + params["carry"], len(params["back"].inputs)), range(0), range(0)]
     return [range(0)] * len(equation.programs)
+
+
+def first_carries(equation: Equation) -> list[tuple[Atom, Variable]]:
+    """What a loop carries at first, each with what it is at the end."""
+    params, count = equation.params, 0
+    if equation.primitive is scan_loop:
+        place, number = params["consts"], params["carry"]
+    elif equation.primitive is while_loop:
+        place = params["cond_consts"] + params["body_consts"]
+        number = len(equation.inputs) - place
+    elif equation.primitive is tape_loop:
+        place = params["cond_consts"] + params["consts"] + params["carry"]
+        number = len(equation.inputs) - place
+        count = len(equation.outputs) - number  # sums, which start at zero
+    else:
+        return []
+    return list(zip(equation.inputs[place : place + number], equation.outputs[count:]))
 
 
 def with_results(body: Program, carried: range) -> Program:

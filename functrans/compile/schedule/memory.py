@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from functrans.compile.rewrite.bodies import carries
+from functrans.compile.rewrite.bodies import carries, first_carries
 from functrans.compile.schedule.kernels import KernelCall
 from functrans.compile.schedule.overwriting import may_write_over, written_over
 from functrans.compile.schedule.steps import Body, ControlCall, NativeCall, read_by, written_by
@@ -194,23 +194,36 @@ def overwritten(
     spare: Collection[Variable],
     own: Mapping[Variable, Variable] | None,
 ) -> dict[Variable, Variable]:
-    """The values that are written over another which dies in the same kernel, each with that other."""
+    """The values that are written over another which dies in the same kernel or loop, each with that other."""
     over: dict[Variable, Variable] = {}
     lasts: dict[Variable, Variable] = {}  # of what is written over, the last value written there
     for number, call in reversed(list(enumerate(calls))):
-        if not isinstance(call, KernelCall):
-            continue
-        buffers = dict(zip((*call.inputs, *call.outputs), (*call.kernel.inputs, *call.kernel.outputs)))
-        for target in call.outputs:
+        for target, sources in candidates(call):
             last = lasts.get(target, target)
-            dying = [source for source in call.inputs if lives[source][1] == number and source not in lasts]
+            dying = [source for source in sources if lives[source][1] == number and source not in lasts]
             for source in sorted(dying, key=lambda source: source not in spare):
                 is_home = last in results and may_take_over(last, source, own)
                 allowed = is_home if source in spare else bytes_of(source) >= LARGE
-                if allowed and lives[target][0] == number and may_write_over(call.kernel, buffers[source], buffers[target]):
+                if allowed and lives[target][0] == number and is_safe(call, source, target):
                     over[target], lasts[source] = source, last
                     break
     return over
+
+
+def candidates(call: NativeCall) -> list[tuple[Variable, Sequence[Variable]]]:
+    """The values a call makes that might be written over others it reads, with these: what a loop carries over what it is at first."""
+    if isinstance(call, KernelCall):
+        return [(target, call.inputs) for target in call.outputs]
+    pairs = first_carries(call.equation) if isinstance(call, ControlCall) else []
+    return [(target, [source]) for source, target in pairs if isinstance(source, Variable)]
+
+
+def is_safe(call: NativeCall, source: Variable, target: Variable) -> bool:
+    """Whether a call may write a value over one that it reads."""
+    if not isinstance(call, KernelCall):
+        return read_by(call).count(source) == 1 and source.array_type == target.array_type
+    buffers = dict(zip((*call.inputs, *call.outputs), (*call.kernel.inputs, *call.kernel.outputs)))
+    return may_write_over(call.kernel, buffers[source], buffers[target])
 
 
 def units_of(
