@@ -109,8 +109,8 @@ def revolving(
     xs = [type_.stacked(length) for type_ in slices]
 
     def step(shared: list[Any], carries: list[Any], slices: list[Any]) -> Any:
-        own, arrays = pieces(shared, len(shared) - len(xs))
-        common, arrays = chosen(own[first : first + consts], of_consts), chosen(arrays, of_xs)
+        own, stacks = pieces(shared, len(shared) - len(xs))
+        common, arrays = chosen(own[first : first + consts], of_consts), chosen(stacks, of_xs)
 
         def run(position: Any, *state: Any) -> list[Any]:
             place = length - 1 - position if reverse else position
@@ -118,13 +118,13 @@ def revolving(
 
         sums, (count, steps), stack = pieces(carries, len(carries) - len(stack_types), 2)
         number, *rest = slices
-        state, count, steps, stack = state_before(number, count, steps, stack, kept, run)
+        state, count, steps, states_kept = state_before(number, count, steps, stack, kept, run)
         values = iter(rest)
         found = dict(zip((place for place, flag in enumerate(states) if flag), state))
         read = [found[place] if kind == "carry" else next(values) for kind, place in made.sources]
         arguments = [*back.values, *(own[place] for place in made.consts), *sums, *read, *values]
-        sums, cts = pieces(back.program.evaluate(arguments), len(sums))
-        return [*sums, count - (item(steps, count - 1) == number), steps, *stack, *cts]
+        totals, cts = pieces(back.program.evaluate(arguments), len(sums))
+        return [*totals, count - (item(steps, count - 1) == number), steps, *states_kept, *cts]
 
     whole_number = ArrayType((), np.dtype(np.int64))
     stack_types = [whole_number, whole_number.stacked(kept + 1), *(t.stacked(kept + 1) for t in chosen(of_carries, states))]
