@@ -161,10 +161,10 @@ def state_before(
         arrays = [index_set(array, value, slot, index=(ARRAY,)) for array, value in zip((steps, *stack), (stop, *state))]
         return [stop, count + room, arrays[0], *state, *arrays[1:]]
 
-    position, *state = [item(array, count - 1) for array in (steps, *stack)]
-    found = looped(lambda position, *_: position < number, advance, [position, count, steps, *state, *stack])
-    (_, count, steps), state, stack = pieces(found, 3, len(stack))
-    return state, count, steps, stack
+    position, *top = [item(array, count - 1) for array in (steps, *stack)]
+    found = looped(lambda position, *_: position < number, advance, [position, count, steps, *top, *stack])
+    (_, count, steps), state, kept_states = pieces(found, 3, len(stack))
+    return state, count, steps, kept_states
 
 
 def split(steps: Any, kept: Any) -> Any:
