@@ -119,8 +119,8 @@ def checked_result(title: str, result: Any, structure: Any, given: Sequence[Any]
     for leaf, one, path in zip(leaves, given, paths):
         if type_of(leaf) != type_of(one):
             raise StructureError(
-                f"associative_scan of {title}: the function is given {describe(one)} for elems{path}, and returns {describe(leaf)}"
-                "\n  Remedy: combine the elements at each place of the axis, and keep shape and dtype, since results are "
-                f"combined again.{at_user_line()}"
+                f"associative_scan of {title}: the function is given {describe(one)} for elems{path}, and returns "
+                f"{describe(leaf)}\n  Remedy: combine the elements at each place of the axis, and keep shape and dtype, since "
+                f"results are combined again.{at_user_line()}"
             )
     return leaves

@@ -228,7 +228,10 @@ def joint_body(program: Program, active: Flags, live: Flags, always: Flags, from
 
 @derived
 def batched_body(program: Program, batched: Flags, always: Flags, size: int, axis_name: Any) -> Body:
-    """The program of batches, in front, for the inputs that are batched, and which outputs are; those that `always` are get copies."""
+    """The program of batches, in front, for the inputs that are batched, and which outputs are batched.
+
+    Those that `always` are get copies for the items.
+    """
     flags: list[bool] = []
 
     def function(inputs: list[Any]) -> Any:

@@ -42,14 +42,18 @@ def scan(
         length: the number of steps; needed if `xs` has no arrays.
         reverse: whether to go from the last slice to the first; ys stay at the place of their slice.
         unroll: a hint for the compiler: how many steps to write out, True for all. Results do not depend on it.
-        checkpoint: what reverse mode keeps of a loop of n steps. None: what the pullbacks of the steps read, of each step.
-            ``"sqrt"``: about sqrt(n) carries and what the pullbacks read in sqrt(n) steps; each step is run twice.
+        checkpoint: what reverse mode keeps of a loop of n steps. By default what the pullbacks of the steps read, of each
+            step. ``"sqrt"``: carries before about sqrt(n) segments, and what the pullbacks read in one of them; each step
+            is run once more. An int: so many carries at a time; ``"recursive"``: about log2(n) carries. Steps are then run
+            again from the last carry that is kept, as seldom as there can be with so few: about log2(n) / 2 times with
+            ``"recursive"``. What is kept for derivatives of derivatives is bounded in the same way.
 
     Returns:
         ``(carry, ys)``: the last carry, and the ys stacked along a new leading axis.
 
     Raises:
         StructureError: the carry changes its structure or the type of a leaf, or leading axes differ.
+        UnsupportedError: a loop with few carries is to be differentiated, and a step gives something else when run again.
 
     Example:
         >>> import numpy as np, functrans as ft
@@ -58,6 +62,9 @@ def scan(
         (6.0, [1.0, 3.0, 6.0])
         >>> ft.grad(lambda x: ft.scan(lambda c, x: (c * x, None), 1.0, x)[0])(np.array([2.0, 3.0])).tolist()
         [3.0, 2.0]
+        >>> simulate = lambda a: ft.scan(lambda c, _: (c + a * np.sin(c), None), 1.0, length=1000, checkpoint="sqrt")[0]
+        >>> float(ft.grad(simulate)(0.001)) > 0
+        True
 
     Source: the signature is that of ``jax.lax.scan``; for reverse mode see Griewank and Walther, Evaluating
     Derivatives (2008), sections 4 and 12.
@@ -85,7 +92,8 @@ def scan(
     args = tree.unflatten(structure, types), tree.unflatten(xs_structure, slice_types)
     program, values = closed(without_dead_code(stage(step, args, transform="scan")))
     if count == 0:
-        results = [*carries, *(np.zeros((0, *atom.array_type.shape), atom.array_type.dtype) for atom in program.outputs[len(types) :])]
+        stacks = [atom.array_type.stacked(0) for atom in program.outputs[len(types) :]]
+        results = [*carries, *(np.zeros(type_.shape, type_.dtype) for type_ in stacks)]
     else:
         results = run(program, values, carries, slices, params)
     return tree.unflatten(structure, results[: len(carries)]), tree.unflatten(y_structures[0], results[len(carries) :])
@@ -131,7 +139,9 @@ def checked_length(title: str, slices: Sequence[Any], paths: Sequence[str], leng
             )
     lengths = {shape_of(x)[0] for x in slices}
     if length is not None:
-        lengths.add(length)
+        if not hasattr(length, "__index__") or length < 0:
+            raise ValueError(f"scan of {title}: length is {length!r}, and must be an int that is not negative{at_user_line()}")
+        lengths.add(int(length))
     if len(lengths) != 1:
         found = ", ".join(f"xs{path} is {describe(x)}" for x, path in zip(slices, paths))
         given = "" if length is None else f", length is {length}"

@@ -210,7 +210,7 @@ class Split:
 
 
 def split(pair: Body, consts: int, carry: int, known: int, outputs: int, recompute: bool, backward: bool) -> Split:
-    """The parts of a program (values, operands of the body, what only the later pass has) -> (results, those of the later pass).
+    """The parts of a program (values, operands of the body, what only the later pass has) -> (results, later results).
 
     Args:
         known, outputs: how many operands and results the body has.
@@ -229,7 +229,8 @@ def split(pair: Body, consts: int, carry: int, known: int, outputs: int, recompu
     stacked: dict[int, int] = {}  # by carry, its place among the values
     following: dict[int, Variable] = {}
 
-    def add(variable: Variable, *source: Any) -> None:
+    def put(variable: Variable, *source: Any) -> None:
+        """Let `variable` be among the values; if no source is given, as a residual."""
         if not source:
             source = "result", len(results) + len(residuals)
             residuals.append(variable)
@@ -240,20 +241,20 @@ def split(pair: Body, consts: int, carry: int, known: int, outputs: int, recompu
     for place, variable in kept.items():
         number = place - shared
         if number >= carry:
-            add(variable, "x", number - carry)
+            put(variable, "x", number - carry)
         elif number >= 0 and results[number] in ys:
-            add(variable, "before", ys[results[number]], number)
+            put(variable, "before", ys[results[number]], number)
         elif number >= 0:
             stacked[number] = len(values)
-            add(variable)
+            put(variable)
     for variable in parted.residuals:
         carried = next((place for place in stacked if results[place] is variable), None)
         if variable in ys:
-            add(variable, "result", ys[variable])
+            put(variable, "result", ys[variable])
         elif backward and carried is not None:
             following[carried] = variable
         else:
-            add(variable)
+            put(variable)
     own = tuple(place for place in kept if place < shared)
     inputs = (*(kept[place] for place in own), *values, *following.values(), *joint.inputs[known:])
     step = Step(replace(parted.forward, outputs=(*results, *residuals)), pair.values, before, pair.flags)
@@ -270,7 +271,10 @@ def keep_nothing(*_: Any, **params: Any) -> bool:
 def linearized_step(
     body: Program, consts: int, carry: int, active: Flags, recompute: bool, from_selection: bool
 ) -> tuple[Split, Program]:
-    """The body, and that of its derivative: (consts, their tangents; tangents of carries; values, tangents of xs) -> tangents."""
+    """The body, and that of its derivative.
+
+    That takes (consts, their tangents; tangents of carries; values of the step, tangents of xs) to tangents.
+    """
     pair = pushed_pair(body, consts, carry, active, from_selection, True)
     known, outputs = len(pair.values) + len(active), len(body.outputs)
     apart = separated(pair.program, known, outputs)

@@ -219,7 +219,7 @@ def pull(
     full = [zeros(type_) if ct is None else ct for ct, type_ in zip(cts, result_types)]
     keeps = what_is_kept(params)
     if keeps == "nothing":
-        count = snapshots(params["checkpoint"], params["length"])
+        count = min(snapshots(params["checkpoint"], params["length"]), params["length"])
         made = revolving(body, consts, carry, flags, given, from_selection, count, params["reverse"], params["length"])
         back = made.back
         results = made.run(scan_loop, parts(kept, consts, carry), ct_parts(full, back, carry), params)
@@ -247,7 +247,15 @@ def run_back(back: Back, kept: Saved, cts: tuple[list[Any], list[Any]], params: 
 
 
 def batch(
-    operands: list[Any], batched: list[bool], size: int, axis_name: Any, *, body: Program, consts: int, carry: int, **params: Any
+    operands: list[Any],
+    batched: list[bool],
+    size: int,
+    axis_name: Any,
+    *,
+    body: Program,
+    consts: int,
+    carry: int,
+    **params: Any,
 ) -> Any:
     """The loop of batches; carries that a batch spreads to in any step are batched from the first."""
     shared, start, xs = parts(tuple(batched), consts, carry)

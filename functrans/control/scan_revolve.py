@@ -66,7 +66,8 @@ class Revolving:
         consts, start, xs = operands
         complete = [*self.values, *self.split.step.consts(consts), *xs]
         shared = [*complete, *self.invariant.evaluate(complete)]
-        stack = [np.int64(1), np.zeros(self.kept + 1, np.int64), *(with_room(state, self.kept) for state in chosen(start, self.states))]
+        states = [with_room(state, self.kept) for state in chosen(start, self.states)]
+        stack = [np.int64(1), np.zeros(self.kept + 1, np.int64), *states]
         carries = [*cts[0], *map(zeros, self.back.sums), *stack]
         numbers = np.arange(params["length"])
         slices = [xs[place] for kind, place in self.split.sources if kind == "x"]

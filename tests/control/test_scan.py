@@ -78,7 +78,9 @@ LOOPS = {
         ),
         (W, X[:3]),
     ),
-    "indexing": (lambda scan, h, x: scan(lambda c, n: (c * ft.numpy.asarray(x)[n] + h, ft.numpy.asarray(x)[n, 0]), h, N % 5), (H, X)),
+    "indexing": (
+        lambda scan, h, x: scan(lambda c, n: (c * ft.numpy.asarray(x)[n] + h, ft.numpy.asarray(x)[n, 0]), h, N % 5), (H, X),
+    ),
     "selection": (lambda scan, h, x: scan(lambda c, x: (np.where(x > 0, c * x, c + np.exp(x)), np.max(c)), h, x), (H, X)),
     "one step": (lambda scan, w, x: scan(lambda c, x: (np.sin(w @ c) * x, c), H, x), (W, X[:1])),
 }  # fmt: skip
@@ -225,7 +227,10 @@ def test_python_numbers_are_of_numpys_types():
     [
         (lambda c, x: (c + x, None), 0, r"the carry begins as int64\[\], and the body returns float64\[\](.|\n)*Remedy"),
         (lambda c, x: ({"a": c["a"], "b": x * c["b"]}, 1), {"a": 1.0, "b": H}, None),
-        (lambda c, x: ({"a": c["a"], "b": x}, 1), {"a": 1.0, "b": H}, r"carry\['b'\] begins as float64\[3\], and the body returns float64\[\]"),
+        (
+            lambda c, x: ({"a": c["a"], "b": x}, 1), {"a": 1.0, "b": H},
+            r"carry\['b'\] begins as float64\[3\], and the body returns float64\[\]",
+        ),
         (lambda c, x: ((c, x), None), 0.0, r"the carry begins with structure(.|\n)*\(\*, \*\)"),
         (lambda c, x: c + x, 0.0, r"must return a pair \(carry, y\), got float64\[\](.|\n)*\(carry, None\)"),
         (lambda c, x: (c + 0j, None), 0.0, r"begins as float64\[\], and the body returns complex128\[\]"),
@@ -241,7 +246,8 @@ def test_carries_keep_their_type(f, init, message):
 
 def test_lengths_must_agree():
     step = lambda c, x: (c, x)
-    with pytest.raises(ft.errors.StructureError, match=r"leading axes(.|\n)*xs\[0\] is float64\[5,3\], xs\[1\] is float64\[4\]"):
+    message = r"leading axes(.|\n)*xs\[0\] is float64\[5,3\], xs\[1\] is float64\[4\]"
+    with pytest.raises(ft.errors.StructureError, match=message):
         ft.scan(step, 0.0, (X, X[:4, 0]))
     with pytest.raises(ft.errors.StructureError, match=r"xs is float64\[5,3\], length is 4"):
         ft.scan(step, 0.0, X, 4)
@@ -249,6 +255,10 @@ def test_lengths_must_agree():
         ft.scan(step, 0.0)
     with pytest.raises(ft.errors.StructureError, match=r"xs\['a'\] is float64\[\], and has no leading axis"):
         ft.scan(step, 0.0, {"a": 1.0})
+    assert ft.scan(lambda c, _: (c + 1, None), 0, length=np.int8(3))[0] == 3
+    for length in (-1, 2.0):
+        with pytest.raises(ValueError, match=f"length is {length}, and must be"):
+            ft.scan(step, 0.0, length=length)
     with pytest.raises(ValueError, match="unroll is 0"):
         ft.scan(step, 0.0, X, unroll=0)
 
@@ -273,7 +283,8 @@ def test_effects_happen_in_order(capsys):
     def smooth(a):
         return ft.scan(lambda c, x: (c * a, ft.debug.print("{}", c)), 1.0, length=3)[0]
 
-    for transformed in (ft.grad(smooth), lambda a: ft.jvp(smooth, (a,), (a,)), ft.hessian(smooth), lambda a: ft.linearize(smooth, a)):
+    pushed, linear = (lambda a: ft.jvp(smooth, (a,), (a,))), (lambda a: ft.linearize(smooth, a))
+    for transformed in (ft.grad(smooth), pushed, ft.hessian(smooth), linear):
         transformed(2.0)
         assert capsys.readouterr().out == "1.0\n2.0\n4.0\n"
     ft.linearize(smooth, 2.0)[1](1.0)
@@ -428,6 +439,14 @@ def test_checkpointed_loops_have_the_same_derivatives(checkpoint, steps, reverse
 
 
 @pytest.mark.parametrize("checkpoint", MODES)
+def test_compiled_checkpointed_loops(checkpoint, compiled):
+    plain, args = oscillator(None, 23)
+    function, _ = oscillator(checkpoint, 23)
+    expected = first_derivatives(plain, args)
+    assert_trees(ft.jit(lambda args: first_derivatives(function, args))(args), expected)
+
+
+@pytest.mark.parametrize("checkpoint", MODES)
 def test_checkpointed_loops_to_third_order(checkpoint):
     function, args = oscillator(checkpoint)
     check_grads(function, args, order=3, rtol=1e-5, atol=1e-5)
@@ -455,6 +474,30 @@ def test_checkpointed_loops_need_less_memory():
     assert peak(gradients["sqrt"], state) < 50 * state.nbytes
     assert peak(second[None], state) > 2 * 144 * state.nbytes
     assert peak(second["sqrt"], state) < 200 * state.nbytes
+
+
+@pytest.mark.parametrize("checkpoint", MODES)
+def test_steps_that_run_again_have_no_effects_again(checkpoint, capsys):
+    def function(a):
+        return ft.scan(lambda c, _: (np.sin(c * a), ft.debug.print("{:.2f}", c)), 1.0, length=4, checkpoint=checkpoint)[0]
+
+    function(2.0)
+    expected = capsys.readouterr().out
+    assert len(expected.split()) == 4
+    for transformed in (ft.grad(function), ft.hessian(function)):
+        transformed(2.0)
+        assert capsys.readouterr().out == expected
+
+
+def test_steps_that_cannot_run_again():
+    def function(a, checkpoint):
+        noise = lambda n: ft.pure_callback(lambda n: np.asarray(0.5 * n), ft.ArrayType((), float), n)
+        return ft.scan(lambda c, n: (c * a + noise(n), None), 1.0, np.arange(4), checkpoint=checkpoint)[0]
+
+    expected = ft.grad(function)(2.0, None)
+    assert ft.grad(function)(2.0, "sqrt") == expected
+    with pytest.raises(ft.errors.UnsupportedError, match=r"checkpoint= runs steps again(.|\n)*made at test_scan.py(.|\n)*Remedy"):
+        ft.grad(function)(2.0, "recursive")
 
 
 def test_checkpoints_that_are_none():
