@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
-from functrans.control.bodies import chosen, closed, strong
+from functrans.control.bodies import chosen, staged_body, strong
 from functrans.control.carries import checked_carry
 from functrans.control.scan_bodies import parts
 from functrans.control.scan_loop import scan_loop
 from functrans.control.schedules import Checkpoint, checked_checkpoint
 from functrans.control.segments import divided
-from functrans.core.program import Program, without_dead_code
-from functrans.core.staging import function_title, stage
+from functrans.core.program import Program
+from functrans.core.staging import function_title
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, describe, dtype_of, shape_of, type_of
 from functrans.errors import StructureError, at_user_line
@@ -90,7 +90,7 @@ def scan(
     step.__name__ = title
     slice_types = [ArrayType(shape_of(x)[1:], dtype_of(x)) for x in slices]
     args = tree.unflatten(structure, types), tree.unflatten(xs_structure, slice_types)
-    program, values = closed(without_dead_code(stage(step, args, transform="scan")))
+    program, values = staged_body(step, args, transform="scan", hoists=count > 0)
     if count == 0:
         stacks = [atom.array_type.stacked(0) for atom in program.outputs[len(types) :]]
         results = [*carries, *(np.zeros(type_.shape, type_.dtype) for type_ in stacks)]

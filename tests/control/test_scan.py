@@ -190,6 +190,8 @@ def test_zero_steps():
     assert ft.jvp(lambda x: ft.scan(step, H, x)[1], (X[:0],), (X[:0],))[1][0].shape == (0, 3)
     assert ft.vmap(lambda h: ft.scan(step, h, X[:0]))(X)[1][0].shape == (5, 0, 3)
     assert ft.scan(lambda c, _: (c + 1, c), 0, length=0)[1].dtype == np.int64
+    inverted = lambda w: ft.scan(lambda c, _: (c + np.linalg.inv(w), None), np.ones((2, 2)), length=0)[0]
+    assert ft.jacobian(inverted)(np.zeros((2, 2))).tolist() == np.zeros((2, 2, 2, 2)).tolist()
 
 
 def test_closures_keep_their_derivatives():
