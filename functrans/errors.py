@@ -81,6 +81,7 @@ class ConcretizationError(FunctransError, TypeError):
 
         ft.grad(lambda x: np.sin(x))(1.0)
         ft.jit(lambda x: np.where(x > 0, x, -x))(1.0)
+        ft.jit(lambda x: ft.cond(x > 0, np.sqrt, np.zeros_like, x))(1.0)
 
     ``x.item()`` and ``ft.stop_gradient(x)`` are the explicit ways out of a derivative.
     """

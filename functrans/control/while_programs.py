@@ -146,7 +146,7 @@ def pushed_loop(loop: Loop, active: Flags) -> tuple[Loop, tuple[Any, ...]]:
 def pushed_parts(body: Program, loop: Loop, active: Flags) -> tuple[Loop, tuple[Any, ...]]:
     """See `pushed_loop`."""
     count, carried = loop.body_consts, active[loop.body_consts :]
-    program, values, flags = pushed_body(body, active, carried, selects(body))
+    program, values, flags = pushed_body(body, active, carried, True)
     assert flags == carried, "derivatives spread to more carries"
     own = program.inputs[len(values) : len(values) + len(active)]
     tangents = program.inputs[len(values) + len(active) :]
@@ -156,11 +156,6 @@ def pushed_parts(body: Program, loop: Loop, active: Flags) -> tuple[Loop, tuple[
     spare = [Variable(variable.array_type) for variable in tangents[first:]]
     cond = replace(loop.cond, inputs=(*loop.cond.inputs, *spare))
     return Loop(cond, program, loop.cond_consts, len(consts)), values
-
-
-def selects(program: Program) -> bool:
-    """Whether an operation in the program chooses some values and drops others."""
-    return any(equation.primitive.selects or any(map(selects, equation.programs)) for equation in program.equations)
 
 
 def batched_loop(
@@ -253,7 +248,7 @@ def reverse_programs(body: Program, loop: Loop, active: Flags, batches: tuple[Ba
         return batched_reverse(reverse_of(loop, active, batches[:-1]), batches[-1])
     count = loop.body_consts
     cond, body = loop.silent[:2]
-    joint, values, _ = joint_body(body, active, active[count:], active, selects(body))
+    joint, values, _ = joint_body(body, active, active[count:], active, True)  # another step, or a choice outside, may select
     back = without_dead_code(replace(bound(joint, values), outputs=joint.outputs[len(body.outputs) :]))
     read = read_inputs(back)
     cond_reads = read_inputs(without_dead_code(cond))

@@ -48,8 +48,8 @@ class StagedTracer(Tracer):
             self,
             asker,
             "which has no value while the function is staged",
-            "choose between values with np.where; keep Python branches outside the staged function, or make what they "
-            "depend on a static argument",
+            "choose between values with np.where and between computations with ft.cond, and repeat them with ft.while_loop; keep "
+            "other Python branches outside the staged function, or make what they depend on a static argument",
         )
 
     constant = peek

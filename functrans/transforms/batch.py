@@ -63,7 +63,8 @@ class BatchTracer(Tracer):
                 self,
                 asker,
                 "which stands for a whole batch of values",
-                "choose between values with np.where; keep what Python must know out of the batched arguments (in_axes=None)",
+                "choose between values with np.where and between computations with ft.cond, and repeat them with ft.while_loop; "
+                "keep what Python must know out of the batched arguments (in_axes=None)",
             )
         return self.value.peek(asker) if isinstance(self.value, Tracer) else self.value
 

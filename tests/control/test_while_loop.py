@@ -448,6 +448,18 @@ def test_errors(name):
         call()
 
 
+def test_choices_keep_nan_out_of_gradients():
+    """As where they are written out: in the loop, before it and after it."""
+    root = lambda x: ft.while_loop(counted(2), lambda c: (np.cbrt(c[0]), c[1] + 1), (x, 0))[0]  # its slope at 0 is infinite
+    after = lambda x: np.where(x > 1, root(x), x)
+    within = lambda x: ft.while_loop(counted(3), lambda c: (np.where(c[0] > 0, np.cbrt(c[0]), c[0]), c[1] + 1), (x, 0))[0]
+    before = lambda x: ft.while_loop(counted(2), lambda c: (np.where(x > 0, c[0] * x, x), c[1] + 1), (np.cbrt(x), 0))[0]
+    for function, points in ((after, (0.0, 3.0)), (within, (0.0, 2.0)), (before, (0.0, 2.0))):
+        for x in points:
+            assert np.isfinite(ft.grad(function)(x)) and np.isfinite(ft.jvp(function, (x,), (1.0,))[1])
+    assert ft.grad(after)(0.0) == 1.0
+
+
 def test_writing_into_an_outer_array_raises():
     def function(x):
         outer = np.zeros_like(x)
