@@ -448,6 +448,15 @@ def test_errors(name):
         call()
 
 
+def test_nans_are_found_in_loops_and_branches():
+    logarithm = lambda x: np.log(x - 1.0)  # this line
+    repeated = lambda x: ft.while_loop(counted(3), lambda c: (logarithm(c[0]), c[1] + 1), (x, 0))[0]
+    taken = lambda x: ft.cond(x > 0, lambda x: logarithm(logarithm(x)), np.sin, x)
+    for function in (repeated, ft.grad(repeated), ft.jit(repeated), taken, ft.jit(taken)):
+        with ft.debug.nans(), pytest.raises(ft.errors.NonFiniteError, match=r"(?s)log of float64\[\].*this line"):
+            function(2.5)
+
+
 def test_choices_keep_nan_out_of_gradients():
     """As where they are written out: in the loop, before it and after it."""
     root = lambda x: ft.while_loop(counted(2), lambda c: (np.cbrt(c[0]), c[1] + 1), (x, 0))[0]  # its slope at 0 is infinite
