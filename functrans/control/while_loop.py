@@ -76,9 +76,9 @@ def zeros_like(value: Any) -> Any:
     return zeros(strong_type(value if isinstance(value, ArrayType) else type_of(value)))
 
 
-def push(primals: list[Any], tangents: list[Any], **params: Any) -> Any:
+def push(primals: list[Any], tangents: list[Any], *, from_selection: bool, **params: Any) -> Any:
     """The loop with tangents beside the carries."""
-    loop = loop_of(**params)
+    loop = loop_of(**params, masked=from_selection)
     _, consts_active, carries_active = loop.parts([tangent is not None for tangent in tangents])
     active = loop.spread((*consts_active, *carries_active))
     consts_active, carries_active = active[: loop.body_consts], active[loop.body_consts :]
@@ -90,7 +90,7 @@ def push(primals: list[Any], tangents: list[Any], **params: Any) -> Any:
             *own,
             *values, *consts, *chosen(const_tangents, consts_active),
             *carries, *with_zeros(carry_tangents, carries, carries_active),
-            **{**params, **pushed._asdict()},
+            **{**params, **pushed.params},
         )  # fmt: skip
     return results[: len(carries)], spread(results[len(carries) :], carries_active)
 
@@ -111,13 +111,14 @@ def forward(operands: list[Any], active: int, **params: Any) -> Any:
     return while_loop(*operands, **params), (kept, flags)
 
 
-def pull(cts: Sequence[Any], saved: Any, active: int, **params: Any) -> Any:
+def pull(cts: Sequence[Any], saved: Any, active: int, *, from_selection: bool, **params: Any) -> Any:
     """The way back."""
     kept, flags = saved
-    loop = loop_of(**params).silent
+    loop = loop_of(**params)
     made = reverse_of(loop, flags)
     own, consts, carries, _ = made.parts(kept)
     values = spread([*consts, *carries], made.read)
+    loop = loop.silent._replace(masked=from_selection)
     return [*(None,) * loop.cond_consts, *way_back(loop, own, values, flags, cts, params)]
 
 
@@ -135,8 +136,9 @@ def way_back(
     types = [variable.array_type for variable in pruned.loop.body.inputs[pruned.loop.body_consts :]]
     full = with_zeros(chosen(cts, pruned.carries), types, left[pruned.loop.body_consts :])
     found = while_pullback(
-        *chosen(own, pruned.cond_consts), *read, *full, active=left, batches=(), **{**params, **pruned.loop._asdict()}
-    )
+        *chosen(own, pruned.cond_consts), *read, *full,
+        active=left, batches=(), **{**params, **pruned.loop.params, "masked": loop.masked},
+    )  # fmt: skip
     return spread(spread(found, left), pruned.inputs)
 
 
@@ -149,7 +151,7 @@ def batch(operands: list[Any], batched: list[bool], size: int, axis_name: Any, *
     made, cond_values, body_values, flags = found
     own, consts, carries = loop.parts(operands)
     full = spread_over(carries, loop.parts(batched)[2], flags, size)
-    results = while_loop(*cond_values, *own, *body_values, *consts, *full, **{**params, **made._asdict()})
+    results = while_loop(*cond_values, *own, *body_values, *consts, *full, **{**params, **made.params})
     return results, flags
 
 
@@ -165,7 +167,7 @@ def prune(wanted: Sequence[bool], **params: Any) -> Any:
     """Without the carries that neither results, nor the condition, nor other carries need."""
     pruned = pruned_loop(loop_of(**params), wanted)
     operands = *pruned.cond_consts, *pruned.inputs
-    return None if all(operands) else (operands, pruned.carries, {**params, **pruned.loop._asdict()})
+    return None if all(operands) else (operands, pruned.carries, {**params, **pruned.loop.params})
 
 
 while_loop = Control(
@@ -178,7 +180,7 @@ while_loop = Control(
     batch=batch,
     prune=prune,
     reach=reach,
-    selects=True,
+    knows_selection=True,
 )
 
 
@@ -263,8 +265,13 @@ class Joint:
         operands = chosen(self.operands, pruned.inputs)
         check_known(operands)
         own = chosen(self.point.own, pruned.cond_consts)
-        results = while_loop(*own, *operands, **{**params, **pruned.loop._asdict()})
+        results = while_loop(*own, *operands, **{**without(params, "masked"), **pruned.loop.params})
         return spread(results, pruned.carries)[carries:]
+
+
+def without(params: dict[str, Any], name: str) -> dict[str, Any]:
+    """Parameters but for one."""
+    return {key: value for key, value in params.items() if key != name}
 
 
 def check_known(values: Sequence[Any]) -> None:
@@ -276,8 +283,11 @@ def check_known(values: Sequence[Any]) -> None:
         )
 
 
-def push_pullback(primals: list[Any], tangents: list[Any], *, active: Flags, batches: tuple[Batch, ...], **params: Any) -> Any:
+def push_pullback(
+    primals: list[Any], tangents: list[Any], *, from_selection: bool, active: Flags, batches: tuple[Batch, ...], **params: Any
+) -> Any:
     """The way back through the loop with tangents; or once more, if only cotangents have tangents."""
+    params["masked"] = params["masked"] or from_selection
     if batches:
         return push_batched(primals, tangents, active, batches, params)
     point, given = Point(primals, active, params), Point(tangents, active, params)
@@ -299,9 +309,10 @@ def forward_pullback(operands: list[Any], bits: int, **params: Any) -> Any:
 
 
 def pull_pullback(
-    cts: Sequence[Any], saved: Any, bits: int, *, active: Flags, batches: tuple[Batch, ...], **params: Any
+    cts: Sequence[Any], saved: Any, bits: int, *, from_selection: bool, active: Flags, batches: tuple[Batch, ...], **params: Any
 ) -> Any:
     """The loop with tangents, for the cotangents; and the way back through it, for consts and carries."""
+    params["masked"] = params["masked"] or from_selection
     if batches:
         return pull_batched(cts, saved, bits, active, batches, params)
     point = Point(saved, active, params)
@@ -331,7 +342,7 @@ def push_batched(
 
     def call(values: list[Any]) -> Any:
         own, others = values[: len(primals)], spread(values[len(primals) :], has_tangent)
-        return push_pullback(own, others, active=active, batches=tuple(inner), **params)
+        return push_pullback(own, others, from_selection=False, active=active, batches=tuple(inner), **params)
 
     values = [*primals, *chosen(tangents, has_tangent)]
     trace, (results, parts) = traced_batch(
@@ -361,7 +372,7 @@ def pull_batched(
 
     def call(values: list[Any]) -> Any:
         own, others = values[: len(saved)], spread(values[len(saved) :], given)
-        return pull_pullback(others, own, bits, active=active, batches=tuple(inner), **params)
+        return pull_pullback(others, own, bits, from_selection=False, active=active, batches=tuple(inner), **params)
 
     trace, found = traced_batch([*saved, *full], [*level.flags, *(True,) * len(full)], level.size, level.axis_name, call)
     released = [(None, False) if value is None else released_batch(trace, value) for value in found]
@@ -415,7 +426,7 @@ def prune_pullback(wanted: Sequence[bool], *, active: Flags, batches: tuple[Batc
     if all(operands) and all(results):
         return None
     levels = tuple(level._replace(flags=tuple(chosen(level.flags, operands))) for level in batches)
-    return operands, results, {**params, **pruned.loop._asdict(), "active": left, "batches": levels}
+    return operands, results, {**params, **pruned.loop.params, "active": left, "batches": levels}
 
 
 while_pullback = Control(
@@ -427,5 +438,5 @@ while_pullback = Control(
     pull=pull_pullback,
     batch=batch_pullback,
     prune=prune_pullback,
-    selects=True,
+    knows_selection=True,
 )

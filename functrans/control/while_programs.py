@@ -47,12 +47,19 @@ class Loop(NamedTuple):
     Attributes:
         cond: (consts of its own, carries) -> bool.
         body: (consts of its own, carries) -> carries.
+        masked: whether tangents and cotangents that derivatives of it get may belong to values that were not chosen.
     """
 
     cond: Program
     body: Program
     cond_consts: int
     body_consts: int
+    masked: bool = False
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of the primitive."""
+        return dict(zip(("cond", "body", "cond_consts", "body_consts"), self))
 
     @property
     def silent(self) -> Loop:
@@ -70,9 +77,9 @@ class Loop(NamedTuple):
         return (*consts, *fixed_point(lambda carries: reached(self.body, (*consts, *carries)), start))
 
 
-def loop_of(cond: Program, body: Program, cond_consts: int, body_consts: int, **params: Any) -> Loop:
+def loop_of(cond: Program, body: Program, cond_consts: int, body_consts: int, masked: bool = False, **params: Any) -> Loop:
     """The loop among the parameters of a primitive."""
-    return Loop(cond, body, cond_consts, body_consts)
+    return Loop(cond, body, cond_consts, body_consts, masked)
 
 
 class Pruned(NamedTuple):
@@ -107,7 +114,8 @@ def pruned_body(body: Program, loop: Loop, wanted: Flags, consts: Flags) -> Prun
     consts = union(reads(body, carries)[: loop.body_consts], consts)
     own = cond_reads[: loop.cond_consts]
     cond = restricted(loop.cond, (*own, *carries), (True,))
-    return Pruned(Loop(cond, restricted(body, (*consts, *carries), carries), sum(own), sum(consts)), own, consts, carries)
+    left = Loop(cond, restricted(body, (*consts, *carries), carries), sum(own), sum(consts), loop.masked)
+    return Pruned(left, own, consts, carries)
 
 
 def union(one: Sequence[bool], other: Sequence[bool]) -> Flags:
@@ -146,7 +154,7 @@ def pushed_loop(loop: Loop, active: Flags) -> tuple[Loop, tuple[Any, ...]]:
 def pushed_parts(body: Program, loop: Loop, active: Flags) -> tuple[Loop, tuple[Any, ...]]:
     """See `pushed_loop`."""
     count, carried = loop.body_consts, active[loop.body_consts :]
-    program, values, flags = pushed_body(body, active, carried, True)
+    program, values, flags = pushed_body(body, active, carried, loop.masked or body.selects)
     assert flags == carried, "derivatives spread to more carries"
     own = program.inputs[len(values) : len(values) + len(active)]
     tangents = program.inputs[len(values) + len(active) :]
@@ -155,7 +163,7 @@ def pushed_parts(body: Program, loop: Loop, active: Flags) -> tuple[Loop, tuple[
     program = replace(program, inputs=(*consts, *own[count:], *tangents[first:]))
     spare = [Variable(variable.array_type) for variable in tangents[first:]]
     cond = replace(loop.cond, inputs=(*loop.cond.inputs, *spare))
-    return Loop(cond, program, loop.cond_consts, len(consts)), values
+    return Loop(cond, program, loop.cond_consts, len(consts), loop.masked), values
 
 
 def batched_loop(
@@ -248,7 +256,7 @@ def reverse_programs(body: Program, loop: Loop, active: Flags, batches: tuple[Ba
         return batched_reverse(reverse_of(loop, active, batches[:-1]), batches[-1])
     count = loop.body_consts
     cond, body = loop.silent[:2]
-    joint, values, _ = joint_body(body, active, active[count:], active, True)  # another step, or a choice outside, may select
+    joint, values, _ = joint_body(body, active, active[count:], active, loop.masked or body.selects)
     back = without_dead_code(replace(bound(joint, values), outputs=joint.outputs[len(body.outputs) :]))
     read = read_inputs(back)
     cond_reads = read_inputs(without_dead_code(cond))

@@ -56,17 +56,20 @@ def test_values_and_gradients(name):
         np.testing.assert_allclose(ft.jacfwd(looped)(x), ft.jacfwd(python)(x), 1e-10, 1e-12)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("name", CONDS)
 def test_finite_differences(name):
     for x in (H, -H):
         check_grads(lambda x: CONDS[name](ft.cond, x), (x,), order=2)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("name", ["operands", "branch in branch"])
 def test_finite_differences_of_third_order(name):
     check_grads(lambda x: np.sum(CONDS[name](ft.cond, x) ** 2), (H,), order=3, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("name", CONDS)
 def test_batches(name):
     """Items take both sides; against one item after the other."""
@@ -100,6 +103,7 @@ def both(x):
     return ft.cond(np.sum(x) > 0, lambda x: side(x, True), lambda x: side(x, False), x)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("names", list(itertools.product(TRANSFORMS, TRANSFORMS)), ids="-".join)
 def test_pairs_of_transforms(names):
     """Against the side that is taken, alone; a batch takes one each."""

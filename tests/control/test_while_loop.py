@@ -4,6 +4,7 @@ import itertools
 import signal
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -124,12 +125,14 @@ def test_values_and_gradients(name):
     assert_trees_close(ft.jvp(loop, args, tangents), ft.jvp(python, args, tangents))
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("name", LOOPS)
 def test_finite_differences(name):
     _, args = LOOPS[name]
     check_grads(over(name, ft.while_loop), args, order=2)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("name", ["counter", "condition closes over", "some active", "nested", "branch in loop"])
 def test_finite_differences_of_third_order(name):
     _, args = LOOPS[name]
@@ -160,6 +163,7 @@ def per_item(loop, x):
     return loop(lambda y: np.sum(y**2) > 0.1, lambda y: 0.6 * y * np.cos(x), x)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("function", [recurrence, per_item])
 @pytest.mark.parametrize("names", list(itertools.product(TRANSFORMS, TRANSFORMS)), ids="-".join)
 def test_pairs_of_transforms(function, names):
@@ -215,11 +219,14 @@ SHARED = {
     "gradients": lambda f: lambda w: np.sum(each(ft.grad(scalar(f)))(w) ** 2),
     "gradients to x": lambda f: lambda w: np.sum(each(ft.grad(scalar(f), 1))(w) ** 2),
     "hessians": lambda f: lambda w: np.sum(each(ft.hessian(scalar(f), 1))(w) ** 2),
-    "directions": lambda f: lambda w: np.sum(ft.vmap(lambda t: ft.jvp(ft.grad(scalar(f)), (w, H), (t, H))[1])(np.stack([W, W @ W]))),
+    "directions": lambda f: (
+        lambda w: np.sum(ft.vmap(lambda t: ft.jvp(ft.grad(scalar(f)), (w, H), (t, H))[1])(np.stack([W, W @ W])))
+    ),
     "twice": lambda f: lambda w: np.sum(ft.vmap(lambda a: each(ft.grad(scalar(f)))(a * w))(np.array([0.5, 1.0]))),
 }
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("name", SHARED)
 def test_batches_that_share_weights(name):
     looped, unrolled = SHARED[name](final), SHARED[name](final_unrolled)
@@ -249,7 +256,9 @@ def test_psum_in_a_loop_that_all_items_run():
 
 def test_psum_in_a_loop_of_each_item_raises():
     function = lambda x: ft.while_loop(lambda x: x < 3.0, lambda x: x + ft.psum(x, "i"), x)
-    with pytest.raises(ft.errors.UnsupportedError, match=r"(?s)psum over the axis 'i' in a while_loop.*test_while_loop.*Remedy"):
+    with pytest.raises(
+        ft.errors.UnsupportedError, match=r"(?s)psum over the axis 'i' in a while_loop.*test_while_loop.*Remedy"
+    ):
         ft.vmap(function, axis_name="i")(np.ones(2))
 
 
@@ -287,6 +296,31 @@ def test_checkpoint_bounds_how_often_the_body_runs():
         return runs
 
     assert steps_run(None) <= steps_run("sqrt") <= steps_run("recursive") <= steps_run(2)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_checkpoint_bounds_memory():
+    x = np.linspace(0.0, 1.0, 100_000)
+
+    def peak(checkpoint):
+        step = lambda c: (np.sin(c[0]) * x, c[1] + 1)
+        function = lambda x: np.sum(ft.while_loop(counted(40), step, (x, 0), checkpoint=checkpoint)[0])
+        tracemalloc.start()
+        ft.grad(function)(x)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most / x.nbytes
+
+    assert peak(None) > 40
+    assert peak(3) < peak("recursive") < peak("sqrt") < 20
+
+
+def test_reverse_mode_does_not_repeat_what_must_not_be():
+    drawn = lambda x: ft.pure_callback(np.sin, ft.ArrayType((), float), x)
+    function = lambda x: ft.while_loop(counted(2), lambda c: (c[0] * ft.stop_gradient(drawn(c[0])), c[1] + 1), (x, 0))[0]
+    assert function(0.5) == 0.5 * np.sin(0.5) * np.sin(0.5 * np.sin(0.5))
+    with pytest.raises(ft.errors.UnsupportedError, match="(?s)reverse mode runs the loop again.*Remedy"):
+        ft.grad(function)(0.5)
 
 
 @pytest.mark.parametrize("wrong", [0, "often", 1.5])
