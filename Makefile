@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz lint types doctest coverage peers bench bench-quick check clean
+.PHONY: demo examples test fuzz lint types doctest coverage peers bench bench-quick check clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ $(VENV)/.lint: pyproject.toml | $(BIN)/python
 
 demo: $(VENV)/.examples
 	$(BIN)/python examples/digits.py
+
+examples: $(VENV)/.examples
+	for example in examples/*.py; do $(BIN)/python $$example || exit 1; done
 
 test: $(VENV)/.test
 	FUNCTRANS_CHECK_PROGRAMS=1 $(BIN)/python -m pytest -q -n 2 -m 'not peers' tests

@@ -1,16 +1,17 @@
 """What a call of a compiled function holds in memory beyond its arguments and results, in a process of its own.
 
-Read from /proc: the highest resident memory during a call, from which the memory before it and that of new results
-is taken away. The call before has loaded all code and started all threads.
+By its plan, and as read from /proc: the highest resident memory during a call, from which the memory before it and that of
+new results is taken away. The call before has loaded all code and started all threads.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from measure import in_new_process
 
-__all__ = ["CONTENDERS", "MEASURED", "held"]
+__all__ = ["CONTENDERS", "MEASURED", "Held", "held"]
 
 # Rows; where the first argument is donated, results take its memory.
 MEASURED = {"5", "9", "10", "16"}
@@ -24,6 +25,10 @@ from functrans.compile.machine.allocation import release
 def forget():
     compiled._executable.memory.free.clear()
     release()
+def planned(arguments):
+    found = compiled.memory_analysis()
+    captured = found.arguments - sum(np.asarray(leaf).nbytes for leaf in api.tree.leaves(arguments))
+    return found.workspace + found.between + found.per_thread * api.config.threads + captured
 """,
     "jax": """
 import jax as api
@@ -33,18 +38,20 @@ given = lambda arguments: api.tree.map(lambda leaf: m.asarray(leaf) if isinstanc
 finish = api.block_until_ready
 def forget():
     pass
+def planned(arguments):
+    return compiled.memory_analysis().temp_size_in_bytes
 """,
 }
 CODE = """
 import gc, json, sys
 sys.path.insert(0, {folder!r})
 import numpy as np
-from compiled import COMPILED
+from {module} import {table}
 {contender}
 def status(field):
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-workload = COMPILED[{number}]
+workload = {table}[{number}]
 function = workload.jitted(m, api)
 compiled = function.lower(*given(workload.arguments())).compile()
 finish(compiled(*given(workload.arguments())))
@@ -56,13 +63,23 @@ with open("/proc/self/clear_refs", "w") as file:
 before = status("VmRSS")
 results = finish(compiled(*arguments))
 new = 0 if workload.donates else sum(np.asarray(leaf).nbytes for leaf in api.tree.leaves(results))
-print(json.dumps(status("VmHWM") - before - new))
+print(json.dumps([planned(arguments), status("VmHWM") - before - new]))
 """
 # Every large allocation is given back to the system at once, so that the resident memory is what is held.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "FUNCTRANS_DISK_CACHE": "0"}
 
 
-def held(number: int, contender: str) -> int:
-    """The bytes a call of a workload holds; a page if it is less than can be told."""
-    code = CODE.format(folder=str(Path(__file__).parent), contender=CONTENDERS[contender], number=number)
-    return max(4096, int(in_new_process(code, ENVIRONMENT)))
+@dataclass(frozen=True)
+class Held:
+    """What a call holds, in bytes: as planned when it was compiled, and in its process, a page if it is less than can be told."""
+
+    planned: int
+    process: int
+
+
+def held(module: str, table: str, number: int, contender: str) -> Held:
+    """What a call of a workload, one of a table of a module here, holds."""
+    folder = str(Path(__file__).parent)
+    code = CODE.format(folder=folder, contender=CONTENDERS[contender], module=module, table=table, number=number)
+    planned, process = in_new_process(code, ENVIRONMENT)
+    return Held(int(planned), max(4096, int(process)))

@@ -16,13 +16,16 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bounded import ACTIVATION, BOUNDED, BUDGETS, kept
 from compiled import COMPILED, Compiled
 from elementary import ELEMENTARY
+from loops import LOOPS
 from measure import assert_agreement, in_new_process, interleaved_minima, process_time
 from memory import CONTENDERS, MEASURED, held
 from workloads import WORKLOADS, Workload
@@ -128,7 +131,7 @@ def run_compiled(workload: Compiled, seconds: float) -> dict[str, Any]:
     results = {name: [np.array(leaf) for leaf in ft.tree.leaves(call())] for name, call in calls.items()}
     assert_agreement(results, workload.rtol)
     times = interleaved_minima(calls, seconds * workload.share)
-    name = f"row {workload.row}: {workload.name}"
+    name = f"row {workload.row}: {workload.name}" if workload.row[0].isdigit() else f"{workload.row}: {workload.name}"
     return row(name, times, {"jax": workload.bar}, missing, workload.limit, "s") | {"compiles": compiles}
 
 
@@ -147,9 +150,9 @@ def first_call(call: Callable[[], Any]) -> float:
 
 
 def geometric_means(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for the geometric mean of each kind of ratio to JAX's jit, over rows; of a row's workloads it is one number."""
+    """A line for the geometric mean of each kind of ratio to JAX's jit, over rows 3 to 17; of a row's workloads it is one number."""
     kinds: dict[str, Callable[[dict[str, Any]], float]] = {
-        "run time of rows 3 to 16": lambda item: item["ratios"]["jax"],
+        "run time": lambda item: item["ratios"]["jax"],
         "first call": lambda item: item["compiles"]["functrans"] / item["compiles"]["jax"],
         "first call in a process that finds the program on disk": lambda item: (
             item["compiles"]["functrans from disk"] / item["compiles"]["jax"]
@@ -160,10 +163,10 @@ def geometric_means(rows: list[dict[str, Any]]) -> list[str]:
         found: dict[str, list[float]] = {}
         for item in rows:
             number = number_of(item)
-            if not (name.startswith("run time") and number in ("1a", "1b")):
+            if number.isdigit() and 3 <= int(number) <= 17:
                 found.setdefault(number, []).append(ratio(item))
         mean = geometric([geometric(ratios) for ratios in found.values()])
-        lines.append(f"Geometric mean of the ratios to JAX's jit, {name}: {mean:.2f}.")
+        lines.append(f"Geometric mean of the ratios to JAX's jit over rows 3 to 17, {name}: {mean:.2f}.")
     return lines
 
 
@@ -242,11 +245,42 @@ def run_held() -> list[dict[str, Any]]:
     found = []
     for number, workload in enumerate(COMPILED):
         if workload.row in MEASURED:
-            figures = {name: held(number, name) for name in CONTENDERS if installed(name) != "missing" or name == "functrans"}
+            names = [name for name in CONTENDERS if installed(name) != "missing" or name == "functrans"]
+            figures = {name: float(held("compiled", "COMPILED", number, name).process) for name in names}
             donated = ", donated parameters" if workload.donates else ""
             name = f"row 20: memory of row {workload.row}, {workload.name}{donated}"
             found.append(row(name, figures, {"jax": 1.0}, missing, "values that are alive together", "B"))
     return found
+
+
+def run_bounded(number: int, seconds: float) -> list[dict[str, Any]]:
+    """Memory of a workload whose memory is bounded, by its plan and in its process, and its time beside that without bounds."""
+    workload = BOUNDED[number]
+    found = held("bounded", "BOUNDED", number, "functrans")
+    bars = {} if workload.bar is None else {workload.named: workload.bar}
+    limit = "what is computed again at a time"
+    rows = []
+    for kind, nbytes in (("plan", found.planned), ("process", found.process)):
+        figures = {"functrans": float(nbytes), workload.named: float(workload.bound)}
+        rows.append(row(f"memory by {kind}: {workload.name}", figures, bars, [], limit, "B"))
+    arguments = workload.arguments()
+    functions = {"functrans": ft.jit(workload.function), "without": ft.jit(workload.without)}
+    calls = {name: partial(function, *arguments) for name, function in functions.items()}
+    assert_agreement({name: ft.tree.leaves(call()) for name, call in calls.items()}, 1e-8)
+    bars = {} if workload.slower is None else {"without": workload.slower}
+    return [*rows, row(f"time: {workload.name}", interleaved_minima(calls, seconds), bars, [], "what is computed again", "s")]
+
+
+def run_kept() -> list[dict[str, Any]]:
+    """What budgets let the forward pass of the network keep."""
+    return [
+        row(
+            f"memory that is kept: checkpoint, budget of {activations} activations",
+            {"functrans": float(kept(activations)), "budget": float(activations * ACTIVATION)},
+            {"budget": 1.1}, [], "whole activations", "B",
+        )
+        for activations in BUDGETS
+    ]  # fmt: skip
 
 
 def text_of(figure: float, unit: str) -> str:
@@ -275,7 +309,7 @@ def table(rows: list[dict[str, Any]], machine: dict[str, str]) -> str:
         "",
         *(geometric_means(found) if (found := [item for item in rows if len(item.get("compiles", ())) == 3]) else []),
         "",
-        "A ratio is functrans / peer: below 1 is faster, or less memory. Minima of interleaved repeats in one run.",
+        "A ratio is functrans / peer, or / what is allowed: below 1 is faster, or less memory. Minima of interleaved repeats in one run.",
         "",
     ]
     return "\n".join(lines)
@@ -291,7 +325,7 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     entries = [(item, peer, ratio) for item in charted(rows) for peer, ratio in item["ratios"].items()]
     figure, axes = plt.subplots(figsize=(9, 0.45 * len(entries) + 1.2))
     for place, (item, peer, ratio) in enumerate(reversed(entries)):
-        axes.barh(place, ratio, color="tab:blue" if ratio <= 1 else "tab:red")
+        axes.barh(place, ratio, color="tab:blue" if ratio <= max(1.0, item["bars"].get(peer, 1.0)) else "tab:red")
         if peer in item["bars"]:
             axes.plot([item["bars"][peer]], [place], "k|", markersize=14)
     axes.set_yticks(
@@ -299,7 +333,7 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     )
     axes.set_xscale("log")
     axes.axvline(1, color="grey", linewidth=0.8)
-    axes.set_xlabel("functrans / peer (marks: the bar to meet)")
+    axes.set_xlabel("functrans / peer, or / what is allowed (marks: the bar to meet)")
     figure.tight_layout()
     figure.savefig(path, dpi=150)
 
@@ -338,8 +372,11 @@ def main() -> None:
     options = parser.parse_args()
     rows = [run_workload(workload, 5.0 if options.quick else 20.0) for workload in WORKLOADS]
     first_call(lambda: ft.jit(np.dot)(np.ones((2, 2)), np.ones((2, 2))))  # loads the compiler
-    rows += [run_compiled(workload, 2.0 if options.quick else 8.0) for workload in (*COMPILED, *ELEMENTARY)]
+    rows += [run_compiled(workload, 2.0 if options.quick else 8.0) for workload in (*COMPILED, *LOOPS, *ELEMENTARY)]
     rows += [run_import(5 if options.quick else 15), *run_cold_start(3 if options.quick else 10), run_memory(), *run_held()]
+    for number in range(len(BOUNDED)):
+        rows += run_bounded(number, 4.0 if options.quick else 15.0)
+    rows += run_kept()
     options.out.mkdir(parents=True, exist_ok=True)
     report = table(rows, machine())
     (options.out / "results.md").write_text(report)
