@@ -107,7 +107,7 @@ def measure(mode, steps):
     given = inputs(steps)
     compiled = gradient_by(steps, MODES[mode]).lower(*given).compile()
     analysis = compiled.memory_analysis()
-    planned = analysis.workspace + analysis.between + analysis.arguments - sum(x.nbytes for x in given)
+    planned = analysis.workspace + analysis.between
     if planned > 0.8 * available():
         return {"planned": planned, "fits": False}
     (value, gradient), seconds, samples = sampled(lambda: compiled(*given))
