@@ -35,8 +35,8 @@ class Revolving:
     """The loop back.
 
     Attributes:
-        program: (values, consts and xs of the loop, invariants; cotangents of carries, sums of those of consts, how many
-            states are on the stack, their steps, the states; the step's number, xs it reads, cotangents of ys) -> (the
+        program: (values, consts and xs of the loop, invariants; cotangents of carries, sums of those of consts, the step's
+            number, how many states are on the stack, their steps, the states; xs the step reads, cotangents of ys) -> (the
             same carries; cotangents of xs).
         values: plain arrays, its first consts.
         invariant: (values, consts and xs of the loop) -> its last consts.
@@ -66,23 +66,22 @@ class Revolving:
         consts, start, xs = operands
         complete = [*self.values, *self.split.step.consts(consts), *xs]
         shared = [*complete, *self.invariant.evaluate(complete)]
-        states = [with_room(state, self.kept) for state in chosen(start, self.states)]
-        stack = [np.int64(1), np.zeros(self.kept + 1, np.int64), *states]
+        steps = zeros(ArrayType((self.kept + 1,), np.dtype(np.int64)))
+        stack = [np.int64(1), steps, *(with_room(state, self.kept) for state in chosen(start, self.states))]
+        stack = [np.int64(params["length"] - 1), *stack]
         carries = [*cts[0], *map(zeros, self.back.sums), *stack]
-        numbers = np.arange(params["length"])
         slices = [xs[place] for kind, place in self.split.sources if kind == "x"]
-        reverse = params["reverse"]
         results = loop(
-            *shared, *carries, numbers[::-1] if reverse else numbers, *slices, *cts[1],
+            *shared, *carries, *slices, *cts[1],
             body=self.program, consts=len(shared), carry=len(carries),
-            **{**params, "reverse": not reverse, "checkpoint": "recursive"},
+            **{**params, "reverse": not params["reverse"], "checkpoint": "recursive"},
         )  # fmt: skip
         return [*results[: len(carries) - len(stack)], *results[len(carries) :]]
 
 
 def with_room(state: Any, kept: int) -> Any:
     """A state with slots behind it for `kept` more."""
-    return np.concatenate([np.expand_dims(state, 0), np.zeros((kept, *np.shape(state)), state.dtype)])
+    return np.concatenate([np.expand_dims(state, 0), zeros(type_of(state).stacked(kept))])
 
 
 @derived
@@ -117,22 +116,21 @@ def revolving(
             place = length - 1 - position if reverse else position
             return [position + 1, *forward.evaluate([*common, *state, *(item(array, place) for array in arrays)])]
 
-        sums, (count, steps), stack = pieces(carries, len(carries) - len(stack_types), 2)
-        number, *rest = slices
+        sums, (number, count, steps), stack = pieces(carries, len(carries) - len(stack_types), 3)
         state, count, steps, states_kept = state_before(number, count, steps, stack, kept, run)
-        values = iter(rest)
+        values = iter(slices)
         found = dict(zip((place for place, flag in enumerate(states) if flag), state))
         read = [found[place] if kind == "carry" else next(values) for kind, place in made.sources]
         arguments = [*back.values, *(own[place] for place in made.consts), *sums, *read, *values]
         totals, cts = pieces(back.program.evaluate(arguments), len(sums))
-        return [*totals, count - (item(steps, count - 1) == number), steps, *states_kept, *cts]
+        return [*totals, number - 1, count - (item(steps, count - 1) == number), steps, *states_kept, *cts]
 
     whole_number = ArrayType((), np.dtype(np.int64))
-    stack_types = [whole_number, whole_number.stacked(kept + 1), *(t.stacked(kept + 1) for t in chosen(of_carries, states))]
+    stack_types = [whole_number, whole_number, whole_number.stacked(kept + 1), *(t.stacked(kept + 1) for t in chosen(of_carries, states))]
     cts = [variable.array_type for variable in back.program.inputs[len(back.values) + len(made.consts) :]]
     sums, values, ys = pieces(cts, sum(back.cts[:carry]) + len(back.sums), len(made.sources))
     read = [type_ for type_, (kind, _) in zip(values, made.sources) if kind == "x"]
-    program, arrays, _ = restaged(body.name, step, [], [*shared, *xs], [*sums, *stack_types], [whole_number, *read, *ys])
+    program, arrays, _ = restaged(body.name, step, [], [*shared, *xs], [*sums, *stack_types], [*read, *ys])
     inside, before = hoisted(program, len(arrays) + len(shared) + len(xs))
     return Revolving(inside, arrays, before, made, back, states, kept)
 
