@@ -2,7 +2,8 @@
 
 By its plan, and as read from /proc: the highest resident memory during a call, from which the memory before it and that of
 new results is taken away. The call before has loaded all code and started all threads. Linux counts the highest memory
-by some hundred kB at a time, so that what is there after the call, which is exact, counts where it is more.
+by some hundred kB at a time, so that what is there after the call, which is exact, counts where it is more. The median
+of some calls counts, since other memory comes and goes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def planned():
 """,
 }
 CODE = """
-import gc, json, sys
+import ctypes, gc, json, sys
 sys.path.insert(0, {folder!r})
 import numpy as np
 from {module} import {table}
@@ -59,17 +60,20 @@ workload = {table}[{number}]
 function = workload.jitted(m, api)
 compiled = function.lower(*given(workload.arguments())).compile()
 finish(compiled(*given(workload.arguments())))
-arguments = given(workload.arguments())
-forget()
-gc.collect()
-with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")  # the highest is from now on
-before, start = status("VmRSS"), resident()
-results = finish(compiled(*arguments))
-new = 0 if workload.donates else sum(np.asarray(leaf).nbytes for leaf in api.tree.leaves(results))
-print(json.dumps([planned(), max(status("VmHWM") - before, resident() - start) - new]))
+def held():
+    arguments = given(workload.arguments())
+    forget()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the highest is from now on
+    before, start = status("VmRSS"), resident()
+    results = finish(compiled(*arguments))
+    new = 0 if workload.donates else sum(np.asarray(leaf).nbytes for leaf in api.tree.leaves(results))
+    return max(status("VmHWM") - before, resident() - start) - new
+print(json.dumps([planned(), sorted(held() for _ in range(5))[2]]))
 """
-# Every large allocation is given back to the system at once, so that the resident memory is what is held.
+# What is free is given back to the system, and every large allocation at once, so that resident memory is what is held.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "FUNCTRANS_DISK_CACHE": "0"}
 
 
