@@ -21,6 +21,11 @@ P = ft.checkpoint_policies
 X = np.linspace(-0.8, 0.9, 6).reshape(2, 3)
 W = np.linspace(-1.0, 1.1, 9).reshape(3, 3)
 # What is kept and what is computed again must not matter.
+def shown(options):
+    """Options as the name of a test, the same in each process."""
+    return ",".join(f"{name}={getattr(value, '__name__', value)}" for name, value in options.items()) or "none"
+
+
 OPTIONS = [{}, {"policy": P.everything}, {"policy": P.dots}, {"policy": P.save_names("hidden")}, {"budget": 100}, {"prevent_cse": False},
            {"policy": P.save_and_offload("hidden")}]  # fmt: skip
 
@@ -51,7 +56,7 @@ def derivative(function, order):
     return function
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=shown)
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_derivatives_are_those_of_the_function(options, order):
     checkpointed = derivative(ft.checkpoint(loss, **options), order)
@@ -519,7 +524,7 @@ def recurrent(call, xs, h, w):
     return np.sum(np.sin(sums)) + np.sum(h)
 
 
-@pytest.mark.parametrize("options", [{}, {"budget": 100}, {"policy": P.everything}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"budget": 100}, {"policy": P.everything}], ids=shown)
 @pytest.mark.parametrize("derivative", [ft.grad, ft.hessian, lambda f: ft.vmap(ft.grad(f))], ids=["grad", "hessian", "vmap"])
 def test_loops_inside_and_around(options, derivative):
     xs = np.linspace(-1.0, 1.0, 12).reshape(2, 2, 3)
