@@ -6,7 +6,7 @@ import scipy.special
 
 import functrans as ft
 import functrans.ops.special  # noqa: F401  (declared when SciPy's ufuncs are first met)
-from functrans.core.primitive import PRIMITIVES
+from functrans.core.primitive import PRIMITIVES, Control
 
 pytestmark = pytest.mark.peers
 
@@ -92,8 +92,9 @@ CASES = {
 }
 # Rules of calls and of views, and positions, which have no operands; tested in their own files.
 ELSEWHERE = {
-    "axis_sum", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "positions", "stop_gradient", "windows", "fold",
-}  # fmt: skip
+    "axis_sum", "barrier", "checkpoint_name", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "fold", "offload",
+    "positions", "pure_callback", "stop_gradient", "windows",
+} | {name for name, primitive in PRIMITIVES.items() if isinstance(primitive, Control)}  # fmt: skip
 # JAX has no derivative of these.
 VALUES_ONLY = {"nextafter"}
 
