@@ -153,11 +153,13 @@ def with_invariants_outside(equation: Equation, before: list[Equation]) -> Equat
     if not new:
         return equation
     inputs = (*body.inputs[:count], *new, *body.inputs[count:])
-    place = first + count
+    place, (carried, *_) = first + count, carries(equation)
+    # Results that are made outside are copied.
+    made = with_results(replace(body, inputs=inputs, equations=tuple(own)), range(carried.start + len(new), carried.stop + len(new)))
     return replace(
         equation,
         inputs=(*equation.inputs[:place], *(outside[variable] for variable in new), *equation.inputs[place:]),
-        params=params | {"body": replace(body, inputs=inputs, equations=tuple(own)), name: count + len(new)},
+        params=params | {"body": made, name: count + len(new)},
     )
 
 

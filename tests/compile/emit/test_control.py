@@ -41,6 +41,7 @@ SCANS = {
     "exchanged": lambda xs, n: ft.scan(lambda c, x: ((c[1], c[2] + x, c[0]), c[0]), (xs[0], xs[1], xs[2]), xs),
     "an even number of rounds": lambda xs, n: ft.scan(lambda c, x: (c[::-1] + x, None), np.zeros(5), xs[:6]),
     "left as it is": lambda xs, n: ft.scan(lambda c, x: ((c[0], c[1] + c[0]), c), (xs[0], xs[1]), xs),
+    "the same in each round": lambda xs, n: ft.scan(lambda c, x: (np.cos(xs[0]), (np.cos(xs[0]), c)), xs[1], n),
     "results that are inputs": lambda xs, n: ft.scan(lambda c, x: (x, (c, x, c, 2.0)), np.zeros(5), xs),
     "scalars": lambda xs, n: fibonacci(1.0, 2.0, xs[:, 0]),
     "from the end": lambda xs, n: ft.scan(lambda c, x: (c + x, c * x), np.zeros(5), xs, reverse=True),
@@ -83,6 +84,7 @@ WHILES = {
     "numbers": lambda x, y: ft.while_loop(lambda c: c < 100, lambda c: c * 3, 1),
     "exchanged": lambda x, y: ft.while_loop(lambda c: c[2] < 7, lambda c: (c[1], c[0] + c[1], c[2] + 1), (x, 2 * x, 0)),
     "left as it is": lambda x, y: ft.while_loop(lambda c: c[1] < 9, lambda c: (c[0], c[1] + np.abs(c[0][0]) + 1), (x, 0.0)),
+    "the same in each step": lambda x, y: ft.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, np.cos(x), c[1]), (0, x, x)),
     "inside another": lambda x, y: ft.while_loop(
         lambda c: np.sum(c) < 500, lambda c: count_while(lambda d: np.max(d) < 8, lambda d: d * 1.5 + 0.1, c / 5)[1] + c, np.abs(x)
     ),
@@ -140,6 +142,11 @@ def test_too_many_steps(transform):
     for call in (ft.jit(endless), endless):
         with pytest.raises(ft.errors.StepLimitError, match="max_steps=20"):
             call(1.0)
+
+
+@pytest.mark.parametrize("index", [np.uint8(250), np.int8(127), np.int8(-128)])
+def test_more_branches_than_an_index_can_choose(index):
+    checked(lambda n: ft.switch(n, [lambda x, k=k: x * k for k in range(260)], 2.0), index)
 
 
 @pytest.mark.parametrize("name", BRANCHES)
