@@ -117,3 +117,23 @@ def test_values_are_listed_once():
     assert len({item.what for item in found if item.kind == "argument"}) == 1
     same = ft.inspect.residuals(lambda x: (lambda y: np.sum(y * y * y))(np.exp(x)), X)
     assert [item.what for item in same] == ["exp", "multiply"]
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_what_loops_and_branches_keep(jit, monkeypatch):
+    monkeypatch.setattr(ft.config, "jit", jit)
+    xs = np.linspace(0.0, 1.0, 5)
+
+    def scanned(w, **options):
+        return ft.scan(lambda c, x: (np.sin(c * w) + x, None), 0.5, xs, **options)[0]
+
+    def chosen(w):
+        return ft.cond(w < 1.0, lambda w: np.exp(np.sin(w)), np.square, w)
+
+    found = ft.inspect.residuals(scanned, 0.3)
+    assert ("float64[]", "argument", "args[0]") in rows(found)
+    stacked = [item for item in found.computed if item.type.shape == (5,)]
+    assert stacked and all("test_inspect.py" in item.line for item in stacked)
+    assert ft.inspect.residuals(lambda w: scanned(w, checkpoint="sqrt"), 0.3).nbytes < found.nbytes
+    assert ("bool[]", "computed", "less") in rows(ft.inspect.residuals(chosen, 0.3))
+    assert ft.inspect.residuals(chosen, 0.3).nbytes > 1

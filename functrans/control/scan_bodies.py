@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -152,8 +152,7 @@ def pruned_step(body: Program, consts: int, carry: int, wanted: Flags) -> tuple[
     return replace(program, inputs=tuple(chosen(program.inputs, operands))), operands, (*carries, *wanted[carry:])
 
 
-@dataclass(frozen=True)
-class Saved:
+class Saved(NamedTuple):
     """What a later pass reads.
 
     Attributes:
