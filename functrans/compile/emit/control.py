@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 from llvmlite import ir
 
 from functrans.compile.emit.costs import nanoseconds
@@ -448,14 +449,15 @@ def emit_branch(around: Surroundings, call: ControlCall, stop: ir.Block) -> None
     room, _ = room_and_beside(around, call)
     dtype = chosen.array_type.dtype
     index = b.load(b.bitcast(around.pointers[chosen], ir.IntType(8 * dtype.itemsize).as_pointer()))
-    last = index.type(len(call.bodies) - 1)
+    reached = call.bodies if dtype.kind == "b" else call.bodies[: np.iinfo(dtype).max + 1]
+    last = index.type(len(reached) - 1)
     if dtype.kind == "i":
         index = b.select(b.icmp_signed("<", index, index.type(0)), index.type(0), index)
     index = b.select(b.icmp_unsigned(">", index, last), last, index)
-    blocks = [b.append_basic_block("branch") for _ in call.bodies]
+    blocks = [b.append_basic_block("branch") for _ in reached]
     after = b.append_basic_block("after")
     switch = b.switch(index, blocks[-1])
-    for number, (block, body) in enumerate(zip(blocks, call.bodies)):
+    for number, (block, body) in enumerate(zip(blocks, reached)):
         switch.add_case(index.type(number), block) if number < len(blocks) - 1 else None
         b.position_at_end(block)
         taken = BodyCall(around, body, around.nested(body).run, room, stop)
