@@ -33,6 +33,7 @@ from functrans.control.bodies import (
 )
 from functrans.control.evaluation import perform, run
 from functrans.control.items import item_by_item
+from functrans.control.known import known
 from functrans.core.primitive import Control, Elementwise, Reduction, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
 from functrans.core.staging import function_title
@@ -360,7 +361,7 @@ def choose(name: str, index: Any, functions: dict[str, Callable[..., Any]], oper
     structure, types = common_results(name, titles, [program for program, _ in staged])
     programs, values = sharing_captured([(with_results(program, types), values) for program, values in staged])
     leaves = map(operand, tree.leaves(operands))
-    return tree.unflatten(structure, branch(index, *values, *leaves, branches=programs))
+    return tree.unflatten(structure, branch(index, *values, *leaves, branches=tuple(map(known, programs))))
 
 
 def common_results(name: str, titles: Sequence[str], programs: Sequence[Program]) -> tuple[Any, list[ArrayType]]:

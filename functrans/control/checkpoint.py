@@ -14,8 +14,7 @@ Sources: Griewank, Achieving logarithmic growth of temporal and spatial complexi
 from __future__ import annotations
 
 import operator
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,9 +35,10 @@ from functrans.control.bodies import (
     spread,
     staged_body,
 )
+from functrans.control.known import known
 from functrans.control.policies import Offload
 from functrans.core.primitive import Control
-from functrans.core.program import Equation, Literal, Program, Variable, without_dead_code
+from functrans.core.program import Equation, Program, Variable, without_dead_code
 from functrans.core.staging import function_title
 from functrans.core.trace import root, running
 from functrans.core.tracer import operand
@@ -319,52 +319,3 @@ def checkpoint_name(x: Any, name: str) -> Any:
     if not isinstance(name, str):
         raise TypeError(f"checkpoint_name: the name must be a str, got {type(name).__name__}{at_user_line()}")
     return tree.map(lambda leaf: recomputation.checkpoint_name(operand(leaf), name=name), x)
-
-
-# The programs that were staged last: a function that is called again is not divided again.
-recent: OrderedDict[Hashable, Program] = OrderedDict()
-MOST_RECENT = 256
-
-
-def known(program: Program) -> Program:
-    """An equal program that was staged before, with the same lines, if there is one."""
-    if calls_user_code(program):
-        return program
-    try:
-        key = contents(program)
-        before = recent.pop(key, program)
-    except TypeError:  # a parameter has no hash
-        return program
-    recent[key] = before
-    if len(recent) > MOST_RECENT:
-        recent.popitem(last=False)
-    return before
-
-
-def calls_user_code(program: Program) -> bool:
-    """Whether a parameter is a function or a message of the user's, which another call has another of."""
-    return any(
-        any(map(calls_user_code, equation.programs))
-        if isinstance(equation.primitive, Control)
-        else equation.primitive.runs_user_code
-        for equation in program.equations
-    )
-
-
-def contents(program: Program) -> Hashable:
-    """What equal programs have in common."""
-    numbers: dict[Any, int] = {}
-
-    def defined(variables: Sequence[Variable]) -> Hashable:
-        for variable in variables:
-            numbers[variable] = len(numbers)
-        return tuple(variable.array_type for variable in variables)
-
-    def read(atoms: Sequence[Any]) -> Hashable:
-        return tuple((type(atom.value), repr(atom.value)) if isinstance(atom, Literal) else numbers[atom] for atom in atoms)
-
-    inputs = defined(program.inputs)
-    equations = [
-        (read(e.inputs), e.primitive, tuple(e.params.items()), e.origin, defined(e.outputs)) for e in program.equations
-    ]
-    return program.name, inputs, tuple(equations), read(program.outputs)

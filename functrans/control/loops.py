@@ -14,6 +14,7 @@ from functrans import tree
 from functrans.control import while_loop as primitives
 from functrans.control.bodies import staged_body, strong
 from functrans.control.carries import checked_carry
+from functrans.control.known import known
 from functrans.control.scan import steps_at_once
 from functrans.control.scan_loop import scan_loop
 from functrans.control.schedules import Checkpoint, checked_checkpoint
@@ -94,7 +95,7 @@ def run_loop(
     body_program, body_values = staged_body(body, (carry,), transform=name, hoists=False)
     results = primitives.while_loop(
         *cond_values, *body_values, *leaves,
-        cond=cond_program, body=body_program, cond_consts=len(cond_values), body_consts=len(body_values),
+        cond=known(cond_program), body=known(body_program), cond_consts=len(cond_values), body_consts=len(body_values),
         max_steps=max_steps, checkpoint=checkpoint,
     )  # fmt: skip
     return tree.unflatten(structure, results)
@@ -187,7 +188,7 @@ def counted_loop(body_fun: Callable[[Any, Any], Any], lower: int, upper: int, in
         return init
     results = scan_loop(
         *values, *leaves, np.arange(lower, upper),
-        body=program, consts=len(values), carry=len(leaves), length=upper - lower, reverse=False, unroll=unroll,
+        body=known(program), consts=len(values), carry=len(leaves), length=upper - lower, reverse=False, unroll=unroll,
     )  # fmt: skip
     return tree.unflatten(structure, results)
 

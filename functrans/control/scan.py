@@ -11,6 +11,7 @@ import numpy as np
 from functrans import tree
 from functrans.control.bodies import chosen, staged_body, strong
 from functrans.control.carries import checked_carry
+from functrans.control.known import known
 from functrans.control.scan_bodies import parts
 from functrans.control.scan_loop import scan_loop
 from functrans.control.schedules import Checkpoint, checked_checkpoint
@@ -115,7 +116,7 @@ def run(
     consts = [*values, *chosen(carries, stays)]
     start = chosen(carries, changes)
     loop = divided if params.get("checkpoint") == "sqrt" else scan_loop
-    results = loop(*consts, *start, *xs, body=body, consts=len(consts), carry=len(start), **params)
+    results = loop(*consts, *start, *xs, body=known(body), consts=len(consts), carry=len(start), **params)
     changed = iter(results)
     return [next(changed) if flag else value for value, flag in zip(carries, changes)] + list(results[len(start) :])
 

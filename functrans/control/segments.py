@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.control.known import known
 from functrans.control.scan_bodies import parts
 from functrans.control.scan_loop import scan_loop
 from functrans.core.program import Equation, Program, Variable
@@ -34,7 +35,7 @@ def divided(
     inner = {"body": body, "consts": consts, "carry": carry, "length": size, **params}
     first, rest = (slice(length - whole, None), slice(length - whole)) if reverse else (slice(whole), slice(whole, None))
     blocks = [np.reshape(x[first], (count, size, *shape_of(x)[1:])) for x in xs]
-    program = segment(body, carry, inner)
+    program = known(segment(body, carry, inner))
     results = scan_loop(
         *shared, *carries, *blocks, body=program, consts=consts, carry=carry, length=count, checkpoint="step", **params
     )

@@ -20,7 +20,7 @@ from functrans.core.staging import function_title, stage
 from functrans.core.trace import TracedValue, leaked, root, running
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
-from functrans.errors import StructureError, TracerLeakError, UnsupportedError, at_user_line
+from functrans.errors import DifferentiationError, StructureError, TracerLeakError, UnsupportedError, at_user_line
 from functrans.transforms.arguments import Transformed, is_global
 from functrans.transforms.batch import vmap
 from functrans.transforms.linear import linear_transpose
@@ -172,7 +172,13 @@ def push_call(primals: Any, tangents: Any, out: Any, active: int, call: Call) ->
     def pull(*cts: Any) -> Any:
         return tuple(pull_leaves(call, primals, cts))
 
-    return linear_transpose(pull, *[ArrayType(type_.shape, type_.dtype) for type_ in out_types])(tuple(full))
+    try:
+        return linear_transpose(pull, *[ArrayType(type_.shape, type_.dtype) for type_ in out_types])(tuple(full))
+    except DifferentiationError as error:
+        raise DifferentiationError(
+            f"{rule.transform} of {rule.title}: it has no forward rule, and its reverse rule cannot be transposed for forward mode"
+            f"\n  Remedy: give it a forward rule with defjvp.\n{error}"
+        ) from error
 
 
 def pull_call(ct: Any, operands: Any, out: Any, active: int, call: Call) -> Any:

@@ -502,6 +502,19 @@ def test_steps_that_cannot_run_again():
         ft.grad(function)(2.0, "recursive")
 
 
+@pytest.mark.parametrize("checkpoint, states", [("sqrt", 2 * 45), ("recursive", 11), (30, 30)])
+def test_compiled_checkpointed_loops_plan_for_few_states(checkpoint, states, compiled):
+    steps, size = 2000, 1000
+
+    def final(x, weights):
+        step = lambda c, _: (c + 0.1 * np.sin(c), None)
+        return np.sum(weights * ft.scan(step, x, None, length=steps, checkpoint=checkpoint)[0])
+
+    analysis = ft.jit(ft.grad(final)).lower(np.ones(size), np.ones(size)).compile().memory_analysis()
+    assert analysis.arguments == 2 * 8 * size  # no more than these are captured
+    assert analysis.workspace + analysis.between < (states + 10) * 8 * size
+
+
 def test_checkpoints_that_are_none():
     for checkpoint in ("all", 0, True, 2.0):
         with pytest.raises(ValueError, match="scan of lambda: checkpoint is(.|\n)*Remedy"):

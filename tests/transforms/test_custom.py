@@ -85,6 +85,15 @@ def test_closing_over_a_traced_value_is_refused():
         ft.grad(outer)(3.0)
 
 
+def test_forward_mode_of_a_reverse_rule_that_is_not_linear():
+    function = ft.custom_vjp(np.sin)
+    function.defvjp(lambda x: (np.sin(x), x), lambda x, ct: (ct * ct * np.cos(x),))
+    assert ft.grad(function)(0.0) == 1.0
+    message = "custom_vjp of sin: it has no forward rule, and its reverse rule cannot be transposed(.|\n)*with defjvp(.|\n)*not linear"
+    with pytest.raises(ft.errors.DifferentiationError, match=message):
+        ft.jvp(function, (0.0,), (1.0,))
+
+
 def test_missing_rule():
     with pytest.raises(ft.errors.UnsupportedError, match="call defvjp or defjvp first"):
         ft.custom_vjp(np.sin)(1.0)
