@@ -13,6 +13,7 @@ Algorithm 799: revolve (2000).
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import subprocess
@@ -69,14 +70,15 @@ def inputs(steps):
 
 
 def resident():
-    """The resident memory of this process, in bytes."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """The resident memory of this process, in bytes: the sum over its pages, while /proc/self/statm is off by some of them."""
+    with open("/proc/self/smaps_rollup") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Rss"))
 
 
-def sampled(call, interval=2e-3):
+def sampled(call, interval=5e-3):
     """What a call gives, how long it takes, and the memory over time: pairs of seconds and bytes beyond those before."""
     samples, done = [], threading.Event()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free, and may be used again unseen, goes back to the system
     before, start = resident(), time.perf_counter()
 
     def sample():
@@ -89,10 +91,10 @@ def sampled(call, interval=2e-3):
     try:
         result = call()
         took = time.perf_counter() - start
-        samples.append((took, resident() - before))
     finally:
         done.set()
         thread.join()
+    samples.append((took, resident() - before))
     return result, took, samples
 
 
@@ -129,7 +131,7 @@ def measured_apart(mode, steps):
 
 def show(found, steps):
     """Print a line for each way."""
-    print(f"{steps:,} steps; a state is {2 * CELLS:,} numbers, {16 * CELLS / 1e3:g} kB, all are {steps * 16 * CELLS / 1e6:,.0f} MB")
+    print(f"{steps:,} steps; a state is {2 * CELLS:,} numbers, {CELLS / 62.5:g} kB, all are {steps * CELLS / 62500:,.0f} MB")
     print("what is kept   planned memory   peak of the process   seconds")
     for mode, item in found.items():
         measured = f"{item['peak'] / 1e6:12.1f} MB        {item['seconds']:8.2f}" if item["fits"] else "   does not fit"
