@@ -367,7 +367,7 @@ def pull_indexing(primitive: Any, active: int, saved: Any, params: dict[str, Any
     to_value = None
     if active & 2:
         to_value = getitem(ct, *arrays, **params)
-        if primitive is index_set and arrays:
+        if primitive is index_set and any(shape_of(array) for array in arrays):  # only then an element is written twice
             to_value = where(winners(types[0].shape, types[1].shape, arrays, params["index"]), to_value, dtype_of(ct).type(0))
     if primitive is index_add or not active & 1:
         return ct, to_value

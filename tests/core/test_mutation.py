@@ -182,3 +182,21 @@ def test_numbers_are_written_where_a_traced_mask_holds():
         total = gradient(lambda x, number: np.sum(function(x, number)[0] ** 2), argnums=(0, 1))
         np.testing.assert_array_equal(total(x, 3.0)[0], [0.0, 0.0, -1.0])
         assert total(x, 3.0)[1] == 24.0
+
+
+def test_cotangents_of_one_written_element_need_no_scatter():
+    def written(x, i):
+        y = x * 1.5
+        y[i, :2] = x[1, 1:] ** 2
+        return np.sum(np.sin(y))
+
+    x = np.linspace(-1.0, 1.0, 6).reshape(2, 3)
+    for i in (0, -1):
+        check_grads(lambda x, i=i: written(x, i), (x,), order=2)
+        np.testing.assert_allclose(ft.jit(ft.grad(written))(x, i), ft.grad(written)(x, i), 1e-12)
+    np.testing.assert_allclose(
+        ft.vmap(ft.grad(written), in_axes=(None, 0))(x, np.array([0, 1])), [ft.grad(written)(x, i) for i in (0, 1)]
+    )
+    program = ft.make_program(ft.grad(written))(x, np.int64(0))
+    updates = [equation for equation in program.equations if str(equation.primitive) == "index_set"]
+    assert [equation.outputs[0].array_type.dtype for equation in updates] == [x.dtype, x.dtype]
