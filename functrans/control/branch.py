@@ -340,7 +340,9 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     """
     index = scalar("switch", "the index", index, "iu", "an integer: x.astype(int)")
     if not branches:
-        raise ValueError(f"switch: there are no branches to choose from{at_user_line()}")
+        raise ValueError(
+            f"switch: there are no branches to choose from\n  Remedy: pass a sequence of one function or more.{at_user_line()}"
+        )
     return choose("switch", index, {f"branch {place}": function for place, function in enumerate(branches)}, operands)
 
 
@@ -348,9 +350,8 @@ def scalar(name: str, what: str, value: Any, kinds: str, remedy: str) -> Any:
     """`value`, if it is a scalar of one of these kinds."""
     value = operand(value, name)
     if shape_of(value) or dtype_of(value).kind not in kinds:
-        raise StructureError(
-            f"{name}: {what} is {describe(value)}, and must be a scalar\n  Remedy: pass {remedy}.{at_user_line()}"
-        )
+        wanted = "an integer scalar" if kinds == "iu" else "a scalar"
+        raise StructureError(f"{name}: {what} is {describe(value)}, and must be {wanted}\n  Remedy: pass {remedy}.{at_user_line()}")
     return value
 
 

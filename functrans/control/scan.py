@@ -136,7 +136,7 @@ def checked_length(title: str, slices: Sequence[Any], paths: Sequence[str], leng
         if not shape_of(x):
             raise StructureError(
                 f"scan of {title}: xs{path} is {describe(x)}, and has no leading axis to go along"
-                f"\n  Remedy: close over what is the same in every step.{at_user_line()}"
+                f"\n  Remedy: close over what is the same in every step; stack lists of numbers with np.array.{at_user_line()}"
             )
     lengths = {shape_of(x)[0] for x in slices}
     if length is not None:

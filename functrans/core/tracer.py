@@ -298,8 +298,11 @@ WHERE_IT_RUNS = {
 def not_concrete(tracer: Tracer, asker: str, why: str, remedy: str) -> ConcretizationError:
     """The error for Python code that asks a tracer for its value."""
     if tracer.dtype.kind in "iub" and asker in {"an index", "__array__"}:
-        asker = "an index into a plain array"
-        remedy = f"write ft.numpy.asarray(a)[i] for a[i] of a plain array a; otherwise {remedy}"
+        asker = "an index into a plain array" if asker == "__array__" else "an index, or a length as in range(n),"
+        remedy = (
+            "write ft.numpy.asarray(a)[i] for a[i] of a plain array or list a, and ft.fori_loop for a loop over range(n); let a loop "
+            f"carry the arrays that it writes into; otherwise {remedy}"
+        )
     elif asker in WHERE_IT_RUNS:
         remedy = f"{remedy}; {WHERE_IT_RUNS[asker]}"
     return ConcretizationError(

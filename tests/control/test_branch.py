@@ -315,7 +315,7 @@ WRONG = {
     "number": (lambda: ft.cond(True, lambda x: 0.5, lambda x: x.astype(int)[0], H), r"returns int64\[\], and true_fun"),
     "structure": (lambda: ft.cond(True, lambda x: (x, x), lambda x: [x, x], H), r"cond: false_fun .*returns .*and true_fun .*returns"),
     "predicate": (lambda: ft.cond(H > 0, lambda: 1.0, lambda: 2.0), r"cond: the predicate is bool\[3\], and must be a scalar"),
-    "index": (lambda: ft.switch(1.0, POWERS, 2.0), r"switch: the index is float64\[\], and must be"),
+    "index": (lambda: ft.switch(1.0, POWERS, 2.0), r"switch: the index is float64\[\], and must be an integer scalar"),
 }  # fmt: skip
 
 
@@ -324,6 +324,11 @@ def test_errors(name):
     call, message = WRONG[name]
     with pytest.raises(ft.errors.StructureError, match=f"(?s){message}.*Remedy: .*at test_branch.py"):
         call()
+
+
+def test_a_switch_without_branches_raises():
+    with pytest.raises(ValueError, match=r"(?s)switch: there are no branches.*Remedy: .*at test_branch.py"):
+        ft.switch(0, [], 1.0)
 
 
 def test_writing_into_operands_raises():

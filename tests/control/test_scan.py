@@ -255,7 +255,7 @@ def test_lengths_must_agree():
         ft.scan(step, 0.0, X, 4)
     with pytest.raises(ft.errors.StructureError, match="no xs(.|\n)*pass length"):
         ft.scan(step, 0.0)
-    with pytest.raises(ft.errors.StructureError, match=r"xs\['a'\] is float64\[\], and has no leading axis"):
+    with pytest.raises(ft.errors.StructureError, match=r"xs\['a'\] is float64\[\], and has no leading axis(.|\n)*np.array"):
         ft.scan(step, 0.0, {"a": 1.0})
     assert ft.scan(lambda c, _: (c + 1, None), 0, length=np.int8(3))[0] == 3
     for length in (-1, 2.0):

@@ -200,6 +200,16 @@ CASES = {
         errors.ConcretizationError,
         ["jit", "index", "int64[]", "ft.numpy.asarray(a)[i]"],
     ),
+    "range of a staged value": (
+        lambda: ft.jit(lambda n: [i for i in range(n)])(3),
+        errors.ConcretizationError,
+        ["jit", "range(n)", "int64[]", "ft.fori_loop", "test_errors.py"],
+    ),
+    "plain array written into in a loop": (
+        lambda: ft.fori_loop(0, 3, lambda i, c: X.__setitem__(i, 0.0), None),
+        errors.ConcretizationError,
+        ["fori_loop", "let a loop carry the arrays"],
+    ),
     "index out of bounds": (lambda: ft.grad(lambda x: x[7])(X), IndexError, ["grad", "float64[3]", "index 7"]),
     "staged index out of bounds": (lambda: ft.jit(lambda x: x[7])(X), IndexError, ["jit", "float64[3]", "index 7"]),
     "indices out of bounds": (
