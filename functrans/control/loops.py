@@ -15,8 +15,8 @@ from functrans.control import while_loop as primitives
 from functrans.control.bodies import staged_body, strong
 from functrans.control.carries import checked_carry
 from functrans.control.known import known
+from functrans.control.scan import run as run_scan
 from functrans.control.scan import steps_at_once
-from functrans.control.scan_loop import scan_loop
 from functrans.control.schedules import Checkpoint, checked_checkpoint
 from functrans.core.program import Program
 from functrans.core.staging import function_title
@@ -129,6 +129,7 @@ def fori_loop(
     init_val: Any,
     *,
     unroll: int | bool | None = None,
+    checkpoint: Checkpoint = None,
 ) -> Any:
     """The carry after the steps ``carry = body_fun(i, carry)`` for `i` from `lower` up to, but not including, `upper`.
 
@@ -138,6 +139,7 @@ def fori_loop(
             bounds are.
         init_val: the first carry, a pytree of arrays; Python numbers become NumPy's.
         unroll: a hint, as for `scan`.
+        checkpoint: what reverse mode keeps; as for `scan` between Python's integers, else as for `while_loop`.
 
     Returns:
         The last carry.
@@ -153,11 +155,13 @@ def fori_loop(
 
     Source: the signature is that of ``jax.lax.fori_loop``.
     """
+    checkpoint = checked_checkpoint("fori_loop", checkpoint)
     lower, upper = bound("lower", lower), bound("upper", upper)
     leaves, structure = tree.flatten(init_val)
     init = tree.unflatten(structure, [strong(operand(leaf, "fori_loop")) for leaf in leaves])
     if type(lower) is int and type(upper) is int:
-        return counted_loop(body_fun, lower, upper, init, steps_at_once(unroll or 1, max(upper - lower, 0)))
+        at_once = steps_at_once(1 if unroll is None else unroll, max(upper - lower, 0), "fori_loop")
+        return counted_loop(body_fun, lower, upper, init, at_once, checkpoint)
     if type_of(upper).weak and not type_of(lower).weak:
         upper = astype(upper, dtype_of(lower))
     elif not type_of(upper).weak:
@@ -170,10 +174,12 @@ def fori_loop(
         return state[0] + 1, body_fun(*state)
 
     step.__name__ = function_title(body_fun)
-    return run_loop("fori_loop", goes_on, step, (lower, init), None, None)[1]
+    return run_loop("fori_loop", goes_on, step, (lower, init), None, checkpoint)[1]
 
 
-def counted_loop(body_fun: Callable[[Any, Any], Any], lower: int, upper: int, init: Any, unroll: int) -> Any:
+def counted_loop(
+    body_fun: Callable[[Any, Any], Any], lower: int, upper: int, init: Any, unroll: int, checkpoint: Checkpoint
+) -> Any:
     """The loop between Python's integers: a `scan` over them, in whose body they are Python numbers as well."""
     leaves, structure = tree.flatten(init)
     types = list(map(type_of, leaves))
@@ -186,11 +192,10 @@ def counted_loop(body_fun: Callable[[Any, Any], Any], lower: int, upper: int, in
     program, values = staged_body(body, arguments, transform="fori_loop", hoists=False)
     if upper <= lower:
         return init
-    results = scan_loop(
-        *values, *leaves, np.arange(lower, upper),
-        body=known(program), consts=len(values), carry=len(leaves), length=upper - lower, reverse=False, unroll=unroll,
-    )  # fmt: skip
-    return tree.unflatten(structure, results)
+    params: dict[str, Any] = {"length": upper - lower, "reverse": False, "unroll": unroll}
+    if checkpoint is not None:
+        params["checkpoint"] = checkpoint
+    return tree.unflatten(structure, run_scan(program, values, leaves, [np.arange(lower, upper)], params))
 
 
 def bound(name: str, value: Any) -> Any:

@@ -121,12 +121,15 @@ def run(
     return [next(changed) if flag else value for value, flag in zip(carries, changes)] + list(results[len(start) :])
 
 
-def steps_at_once(unroll: int | bool, length: int) -> int:
+def steps_at_once(unroll: int | bool, length: int, loop: str = "scan") -> int:
     """The hint as a number of steps."""
     if isinstance(unroll, bool):
         return max(length, 1) if unroll else 1
     if not isinstance(unroll, int) or unroll < 1:
-        raise ValueError(f"scan: unroll is {unroll!r}, and must be a positive int or a bool{at_user_line()}")
+        raise ValueError(
+            f"{loop}: unroll is {unroll!r}, and must be a positive int or a bool"
+            f"\n  Remedy: leave it out; results do not depend on it.{at_user_line()}"
+        )
     return unroll
 
 
@@ -141,7 +144,10 @@ def checked_length(title: str, slices: Sequence[Any], paths: Sequence[str], leng
     lengths = {shape_of(x)[0] for x in slices}
     if length is not None:
         if not hasattr(length, "__index__") or length < 0:
-            raise ValueError(f"scan of {title}: length is {length!r}, and must be an int that is not negative{at_user_line()}")
+            raise ValueError(
+                f"scan of {title}: length is {length!r}, and must be an int that is not negative"
+                f"\n  Remedy: pass a Python int; for a number of steps that is traced use ft.fori_loop.{at_user_line()}"
+            )
         lengths.add(int(length))
     if len(lengths) != 1:
         found = ", ".join(f"xs{path} is {describe(x)}" for x, path in zip(slices, paths))

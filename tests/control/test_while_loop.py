@@ -573,3 +573,25 @@ def test_the_counter_is_a_python_number_where_the_bounds_are(upper):
     assert function(x).dtype == np.float32
     assert ft.grad(function)(x).dtype == ft.vmap(function)(np.ones(2, np.float32)).dtype == np.float32
     assert function(x) == 4.0
+
+
+@pytest.mark.parametrize("kind", BOUNDS)
+@pytest.mark.parametrize("checkpoint", ["sqrt", "recursive", 1, 3])
+def test_fori_loop_that_keeps_few_states(kind, checkpoint):
+    def looped(w, **options):
+        lower, upper = map(BOUNDS[kind], (2, 9))
+        return ft.fori_loop(lower, upper, lambda i, c: np.sin(w * c) + 0.1 * i, H, **options)
+
+    few = lambda w: np.sum(looped(w, checkpoint=checkpoint))
+    all_of_them = lambda w: np.sum(looped(w))
+    for derivative in (ft.grad, lambda f: ft.grad(ft.grad(f)), lambda f: ft.jit(ft.grad(f))):
+        np.testing.assert_allclose(derivative(few)(1.1), derivative(all_of_them)(1.1), 1e-10)
+    if kind == "Python":
+        assert ft.inspect.residuals(few, 1.1).nbytes < ft.inspect.residuals(all_of_them, 1.1).nbytes
+    with pytest.raises(ValueError, match=r"fori_loop: checkpoint is 'all'(.|\n)*Remedy"):
+        looped(1.1, checkpoint="all")
+
+
+def test_fori_loop_refuses_an_unroll_that_is_no_number_of_steps():
+    with pytest.raises(ValueError, match=r"fori_loop: unroll is -2(.|\n)*Remedy"):
+        ft.fori_loop(0, 3, lambda i, c: c, 1.0, unroll=-2)

@@ -141,7 +141,7 @@ def with_copies(program: Program) -> Program:
 
 def equation_key(equation: Equation, inputs: tuple[Atom, ...]) -> Hashable | None:
     """What equal equations have in common; None for calls, which are never taken together."""
-    if equation.has_effect or isinstance(equation.primitive, (Control, General)):
+    if equation.has_effect or isinstance(equation.primitive, General) or not equation.repeatable:
         return None
     atoms = tuple(literal_key(atom) if isinstance(atom, Literal) else atom for atom in inputs)
     key = equation.primitive, atoms, tuple(sorted(equation.params.items()))
