@@ -16,7 +16,7 @@ from functrans.compile.rewrite.expand import expanded
 from functrans.control.checkpoint import checkpoint_call
 from functrans.control.custom_linear_solve import linear_solve, solver_of
 from functrans.control.custom_root import found_root, implicit_root
-from functrans.core.primitive import Control, General, Primitive
+from functrans.core.primitive import General, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
 from functrans.core.trace import EVALUATION, running
 from functrans.ops import arithmetic, structure
@@ -140,7 +140,7 @@ def with_copies(program: Program) -> Program:
 
 
 def equation_key(equation: Equation, inputs: tuple[Atom, ...]) -> Hashable | None:
-    """What equal equations have in common; None for calls, which are never taken together."""
+    """What equal equations have in common, equal loops and branches as well; None for calls, which are never taken together."""
     if equation.has_effect or isinstance(equation.primitive, General) or not equation.repeatable:
         return None
     atoms = tuple(literal_key(atom) if isinstance(atom, Literal) else atom for atom in inputs)

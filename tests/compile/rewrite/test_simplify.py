@@ -61,3 +61,12 @@ def test_one_is_not_neutral_for_complex_numbers():
     with np.errstate(all="ignore"):
         for function in (lambda x: x * 1.0, lambda x: x / 1.0):
             np.testing.assert_array_equal(ft.jit(function)(x), function(x))
+
+
+def test_equal_loops_are_one():
+    def both(x):
+        loop = lambda c: ft.scan(lambda c, _: (np.tanh(c), None), c, length=5)[0]
+        return loop(x), loop(x) * 2
+
+    program = simplify(ft.make_program(both)(np.ones(3)))
+    assert [equation.primitive.name for equation in program.equations].count("scan") == 1
