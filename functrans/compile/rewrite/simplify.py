@@ -176,6 +176,9 @@ def neutral(equation: Equation, inputs: tuple[Atom, ...], numbers: dict[Variable
     same: Atom | None = None
     if primitive in IDENTITIES or primitive is arithmetic.integer_power and equation.params["exponent"] == 1:
         same = inputs[0]
+    if primitive is structure.concatenate:
+        filled = [atom for atom in inputs if 0 not in atom.array_type.shape]
+        same = filled[0] if len(filled) == 1 else None
     is_complex = any(v.array_type.dtype.kind == "c" for v in equation.outputs)  # where 1 * inf is inf + nan i
     for place, number in NEUTRAL.get(primitive, ()) if not is_complex else ():
         literal = as_number(inputs[place], numbers)

@@ -70,3 +70,12 @@ def test_equal_loops_are_one():
 
     program = simplify(ft.make_program(both)(np.ones(3)))
     assert [equation.primitive.name for equation in program.equations].count("scan") == 1
+
+
+def test_one_array_is_joined_to_nothing():
+    """In kernels that go through values in another order as well."""
+    x = np.arange(36.0).reshape(3, 12) - 7
+    function = lambda x: (np.concatenate([x[:, ::-1].reshape(3, 1, 12), np.zeros((3, 0, 12))], axis=1).transpose(1, 0, 2), x != 0)
+    assert "concatenate" not in names(function, x)
+    for actual, expected in zip(ft.jit(function)(x), function(x), strict=True):
+        np.testing.assert_array_equal(actual, expected)
