@@ -56,7 +56,10 @@ def map(f: Callable[[Any], Any], xs: Any, batch_size: int | None = None) -> Any:
     if batch_size is None:
         return scan(step, None, xs)[1]
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"map of {title}: batch_size is {batch_size!r}, and must be a positive int{at_user_line()}")
+        raise ValueError(
+            f"map of {title}: batch_size is {batch_size!r}, and must be a positive int"
+            f"\n  Remedy: pass several arrays as one tree, ft.map(lambda ab: ..., (a, b)).{at_user_line()}"
+        )
     leaves, structure = tree.flatten(xs)
     leaves = [operand(leaf, "map") for leaf in leaves]
     lengths = {shape_of(leaf)[:1] for leaf in leaves}

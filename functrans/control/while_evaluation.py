@@ -15,7 +15,7 @@ from functrans.core.program import Program
 from functrans.errors import StepLimitError, at_user_line
 from functrans.transforms.tape import zeros
 
-__all__ = ["interpret", "interpret_pullback", "states"]
+__all__ = ["interpret", "interpret_pullback", "states", "too_many_steps"]
 
 
 def interpret(*operands: Any, max_steps: int | None, checkpoint: Checkpoint, **programs: Any) -> tuple[Any, ...]:
@@ -35,13 +35,18 @@ def states(
     yield carries
     while run(cond, [*own, *carries])[0]:
         if steps == max_steps:
-            raise StepLimitError(
-                f"while_loop: the condition still holds after max_steps={max_steps} steps"
-                f"\n  Remedy: let the loop end earlier, or allow it more steps.{at_user_line()}"
-            )
+            raise too_many_steps(max_steps)
         carries = run(body, [*consts, *carries])
         steps += 1
         yield carries
+
+
+def too_many_steps(max_steps: int) -> StepLimitError:
+    """The error of a loop that would go on."""
+    return StepLimitError(
+        f"while_loop: the condition still holds after max_steps={max_steps} steps"
+        f"\n  Remedy: let the loop end earlier, or allow it more steps.{at_user_line()}"
+    )
 
 
 def interpret_pullback(*operands: Any, max_steps: int | None, checkpoint: Checkpoint, **params: Any) -> tuple[Any, ...]:

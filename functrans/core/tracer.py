@@ -277,7 +277,8 @@ def unsupported(function: Any, args: Any) -> UnsupportedError:
     got = ", ".join(describe(arg) for arg in args if isinstance(arg, (Tracer, np.ndarray, np.generic)))
     remedy = ALTERNATIVES.get(
         function,
-        "compute it outside, write it with supported functions, or give it a rule with ft.custom_vjp or ft.custom_jvp",
+        "compute it outside, write it with supported functions, call it with ft.pure_callback, or give it a rule with "
+        "ft.custom_vjp or ft.custom_jvp",
     )
     return UnsupportedError(
         f"{current.get().transform}: {function_name(function)} is not supported on traced values (got {got})"

@@ -530,7 +530,7 @@ def test_map():
     assert ft.map(function, X[:0])["a"].shape == ft.map(function, X[:0], 2)["a"].shape == (0,)
     tree_of_two = ft.map(lambda x: x[0] + x[1]["y"], (X, {"y": X[:, 0]}), batch_size=3)
     np.testing.assert_allclose(tree_of_two, X + X[:, :1])
-    with pytest.raises(ValueError, match="map of lambda: batch_size is 0"):
+    with pytest.raises(ValueError, match=r"map of lambda: batch_size is 0(.|\n)*Remedy"):
         ft.map(function, X, batch_size=0)
     with pytest.raises(ft.errors.StructureError, match="leading axes"):
         ft.map(lambda x: x[0], (X, X[:2]), batch_size=2)

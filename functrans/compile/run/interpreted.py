@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from functrans.compile.schedule.steps import Body, ControlCall, Step, written_by
 from functrans.control.branch import branch
 from functrans.control.scan_loop import scan_loop
 from functrans.control.tape_loop import tape_loop
+from functrans.control.while_evaluation import too_many_steps
 from functrans.control.while_loop import while_loop
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal
@@ -76,9 +77,19 @@ def of_while(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any]
     first = params["cond_consts"]
     conditions, consts = operands[:first], operands[first : first + params["body_consts"]]
     carry = list(operands[first + params["body_consts"] :])
-    while of_body(cond, [*conditions, *carry])[0]:
+    for _ in rounds(lambda: of_body(cond, [*conditions, *carry])[0], params["max_steps"]):
         carry = of_body(body, [*consts, *carry])
     return carry
+
+
+def rounds(goes_on: Callable[[], Any], most: int | None) -> Iterator[int]:
+    """The numbers of the rounds of a loop, while it goes on."""
+    number = 0
+    while goes_on():
+        if number == most:
+            raise too_many_steps(most)
+        yield number
+        number += 1
 
 
 def of_tape(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
@@ -88,7 +99,7 @@ def of_tape(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any])
     conditions, consts = operands[:first], operands[first : first + params["consts"]]
     carry, cts = (operands[first + params["consts"] :][part] for part in (slice(params["carry"]), slice(params["carry"], None)))
     tape = []
-    while of_body(cond, [*conditions, *carry])[0]:
+    for _ in rounds(lambda: of_body(cond, [*conditions, *carry])[0], params["max_steps"]):
         tape.append(carry)
         carry = of_body(sweep, [*consts, *carry])
     count = len(equation.outputs) - len(cts)

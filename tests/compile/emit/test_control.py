@@ -139,7 +139,7 @@ def test_a_tape_grows():
 @pytest.mark.parametrize("transform", [lambda f: f, ft.grad])
 def test_too_many_steps(transform):
     endless = transform(lambda x: ft.while_loop(lambda x: x > 0, lambda x: x + 1, x, max_steps=20))
-    for call in (ft.jit(endless), endless):
+    for call in (ft.jit(endless), endless, ft.jit(endless).lower(1.0).interpret):
         with pytest.raises(ft.errors.StepLimitError, match="max_steps=20"):
             call(1.0)
 
