@@ -32,7 +32,7 @@ def with_bodies(program: Program, simplified: Callable[[Program], Program]) -> P
         return program
     numbers: dict[Variable, Literal] = {}
     equations: list[Equation] = []
-    captured, values = list(program.captured), list(program.values)
+    captured = dict(zip(program.captured, program.values))  # each once, though loops may share a body
     for equation in program.equations:
         if equation.primitive is structure.broadcast_to and isinstance(equation.inputs[0], Literal):
             numbers[equation.outputs[0]] = equation.inputs[0]
@@ -46,8 +46,7 @@ def with_bodies(program: Program, simplified: Callable[[Program], Program]) -> P
         equation = replace(equation, params=with_programs(equation.params, results.__getitem__))
         equation = with_operands(equation)
         for body in results.values():
-            captured += body.captured
-            values += body.values
+            captured |= dict(zip(body.captured, body.values))
         equation = with_invariants_outside(equation, equations)
         inputs: list[Atom] = []
         for atom in equation.inputs:
@@ -56,7 +55,7 @@ def with_bodies(program: Program, simplified: Callable[[Program], Program]) -> P
                 atom = equations[-1].outputs[0]
             inputs.append(atom)
         equations.append(replace(equation, inputs=tuple(inputs)))
-    return replace(program, equations=tuple(equations), captured=tuple(captured), values=tuple(values))
+    return replace(program, equations=tuple(equations), captured=tuple(captured), values=tuple(captured.values()))
 
 
 def with_programs(params: dict[str, Any], changed: Callable[[Program], Program]) -> dict[str, Any]:

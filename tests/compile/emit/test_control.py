@@ -100,11 +100,21 @@ WHILES = {
     "the way back through a function with rules": lambda x, y: gradients(
         lambda x: (ft.while_loop(lambda c: np.max(np.abs(c)) < 90, lambda c: doubled(c) + 1, x),), x
     ),
+    "the way back, twice": lambda x, y: (lambda pull: (pull(x), np.sort(pull(y[0])[0])))(
+        ft.vjp(lambda x: count_while(lambda c: np.sum(c * c) > 1, lambda c: moved(c * 0.7), x)[1], x)[1]
+    ),
     "items that end apart": lambda x, y: ft.vmap(ft.value_and_grad(lambda x: ft.while_loop(lambda c: c < 9, lambda c: c * x, 1.5 + x)))(
         np.abs(x) + 1.1
     ),
 }  # fmt: skip
 TABLE = GENERATOR.normal(size=5)
+
+
+def moved(x):
+    """With one element where another tells."""
+    result = np.zeros_like(x)
+    result[np.floor(np.abs(x[1]) * 5).astype(np.int64) % 5] = x[1]
+    return result + x / 2
 
 
 @ft.custom_vjp
