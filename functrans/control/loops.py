@@ -146,6 +146,7 @@ def fori_loop(
 
     Raises:
         StructureError: a bound is no integer, or the carry changes its structure or the type of a leaf.
+        OverflowError: a bound that is Python's is too large for the dtype of the other one, which it is counted in.
 
     Example:
         >>> import numpy as np, functrans as ft
@@ -163,9 +164,9 @@ def fori_loop(
         at_once = steps_at_once(1 if unroll is None else unroll, max(upper - lower, 0), "fori_loop")
         return counted_loop(body_fun, lower, upper, init, at_once, checkpoint)
     if type_of(upper).weak and not type_of(lower).weak:
-        upper = astype(upper, dtype_of(lower))
+        upper = fitting("upper", upper, dtype_of(lower))
     elif not type_of(upper).weak:
-        lower = astype(lower, result_dtype(type_of(lower).promoting, dtype_of(upper)))
+        lower = fitting("lower", lower, result_dtype(type_of(lower).promoting, dtype_of(upper)))
 
     def goes_on(state: Any) -> Any:
         return state[0] < upper
@@ -206,3 +207,13 @@ def bound(name: str, value: Any) -> Any:
             f"fori_loop: {name} is {describe(value)}, and must be an integer\n  Remedy: convert it with .astype(int).{at_user_line()}"
         )
     return value
+
+
+def fitting(name: str, value: Any, dtype: Any) -> Any:
+    """A bound in the dtype of the other one; of Python's integers it must hold the value, as everywhere in NumPy."""
+    if type(value) is int and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        raise OverflowError(
+            f"fori_loop: {name} is {value}, which the other bound's {dtype} cannot hold"
+            f"\n  Remedy: convert the other bound with .astype(int).{at_user_line()}"
+        )
+    return astype(value, dtype)

@@ -595,3 +595,10 @@ def test_fori_loop_that_keeps_few_states(kind, checkpoint):
 def test_fori_loop_refuses_an_unroll_that_is_no_number_of_steps():
     with pytest.raises(ValueError, match=r"fori_loop: unroll is -2(.|\n)*Remedy"):
         ft.fori_loop(0, 3, lambda i, c: c, 1.0, unroll=-2)
+
+
+@pytest.mark.parametrize("bounds", [(np.uint8(250), 300), (-1, np.uint8(3))])
+def test_bounds_that_do_not_fit_each_other(bounds):
+    with pytest.raises(OverflowError, match=r"fori_loop: (upper is 300|lower is -1), which the other bound's uint8(.|\n)*astype"):
+        ft.fori_loop(*bounds, lambda i, c: c + 1, 0)
+    assert ft.fori_loop(np.uint8(250), 255, lambda i, c: c + 1, 0) == 5
