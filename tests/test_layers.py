@@ -7,7 +7,7 @@ import functrans
 
 LAYERS = [
     "version", "errors", "config", "tree", "core", "ops", "numpy", "transforms", "control", "nn", "compile", "scipy", "cache",
-    "debug", "inspect", "testing",
+    "debug", "inspect", "testing", "torch",
 ]  # fmt: skip
 # And those of the compiler.
 STAGES = ["loops", "arguments", "machine", "rewrite", "schedule", "emit", "store", "run", "options", "jit", "eager"]

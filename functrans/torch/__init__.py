@@ -1,0 +1,80 @@
+"""``functrans.torch``: tensors with gradients, as torch has them, on the rules of functrans.
+
+Code written for torch runs with its import changed: ``import functrans.torch as torch``. Tensors live on the CPU.
+
+Example:
+    >>> import functrans.torch as torch
+    >>> x = torch.tensor(2.0, requires_grad=True)
+    >>> y = x ** 2 + 3 * x
+    >>> y
+    tensor(10., grad_fn=<AddBackward0>)
+    >>> y.backward()
+    >>> x.grad
+    tensor(7.)
+"""
+
+import math as _math
+from typing import Any as _Any
+
+from functrans.torch import autograd, random
+from functrans.torch import printing as _printing
+from functrans.torch.autograd.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from functrans.torch.dtypes import BY_NAME as _BY_NAME
+from functrans.torch.dtypes import device, dtype, finfo, get_default_dtype, iinfo, set_default_dtype
+from functrans.torch.ops import creation as _creation  # noqa: F401  (the tables enter themselves)
+from functrans.torch.ops import elementwise as _elementwise  # noqa: F401
+from functrans.torch.ops import indexing as _indexing  # noqa: F401
+from functrans.torch.ops import methods as _methods  # noqa: F401
+from functrans.torch.ops import products as _products  # noqa: F401
+from functrans.torch.ops import reductions as _reductions  # noqa: F401
+from functrans.torch.ops import shapes as _shapes  # noqa: F401
+from functrans.torch.ops.table import FUNCTIONS as _FUNCTIONS
+from functrans.torch.printing import set_printoptions
+from functrans.torch.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from functrans.torch.storage.writes import install_in_place as _install_in_place
+from functrans.torch.tensor import Size, Tensor
+
+_install_in_place()
+globals().update({name: function for name, function in _FUNCTIONS.items() if not name.startswith("_")})
+globals().update(_BY_NAME)
+
+strided = "torch.strided"
+contiguous_format, preserve_format, channels_last = "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
+pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
+
+__all__ = [  # noqa: PLE0604
+    "Generator",
+    "Size",
+    "Tensor",
+    "autograd",
+    "device",
+    "dtype",
+    "enable_grad",
+    "finfo",
+    "get_default_dtype",
+    "get_rng_state",
+    "iinfo",
+    "inference_mode",
+    "initial_seed",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "manual_seed",
+    "no_grad",
+    "random",
+    "seed",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "set_printoptions",
+    "set_rng_state",
+]
+
+
+def __getattr__(name: str) -> _Any:
+    raise AttributeError(f"module 'functrans.torch' has no attribute {name!r}")

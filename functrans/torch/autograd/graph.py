@@ -1,0 +1,382 @@
+"""The graph of the backward pass: its nodes, and what they do with cotangents.
+
+A node is made by an operation on a tensor that requires a gradient. Its edges say which results of which nodes its
+operands are; `pull` maps cotangents of its results to those of its operands, by the same rules per class of primitive as
+the tape of `transforms/tape.py`. Nodes are numbered as they are made, so that falling numbers are an order in which every
+node comes after all that send cotangents to it.
+
+Invariant: a node holds arrays, never tensors, so that a graph and its tensors are no cycle of references.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from functrans.core.primitive import Contraction, Control, Elementwise, General, Indexing, Primitive, Reduction, Structural
+from functrans.core.types import dtype_of, is_differentiable, shape_of, type_of
+from functrans.errors import describe_origin, user_origin
+from functrans.torch.dtypes import TITLES
+from functrans.torch.tensor import Tensor, clock
+from functrans.transforms.tape import PULLBACKS, SAVERS, fit
+
+__all__ = [
+    "AccumulateGrad",
+    "FREED",
+    "Node",
+    "PrimitiveNode",
+    "accumulator",
+    "named",
+    "overwritten",
+    "record",
+    "wanted_types",
+]
+
+
+class Freed:
+    """Stands for what a node had saved before a backward pass went past it."""
+
+
+FREED = Freed()
+FREED_MESSAGE = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
+    "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
+    "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
+    "after calling backward."
+)
+
+
+class Hooks:
+    """What users have asked to be called: before a node, with its cotangents, and after it."""
+
+    __slots__ = ("after", "before", "retain", "tensor")
+
+    def __init__(self) -> None:
+        self.tensor: dict[int, dict[int, Any]] = {}  # by the place of the result
+        self.retain: dict[int, Any] = {}  # weak references to tensors that keep their gradient, by place
+        self.before: dict[int, Any] = {}
+        self.after: dict[int, Any] = {}
+
+
+class Node:
+    """A step of the backward pass.
+
+    Attributes:
+        edges: for each operand ``(node, place)``, or None where it requires no gradient.
+        outputs: the number of results.
+        sequence: when it was made.
+        origin: the user's line that it stems from.
+        hooks: see `Hooks`; mostly None.
+    """
+
+    __slots__ = ("__weakref__", "edges", "hooks", "metadata_", "origin", "sequence")
+
+    is_leaf = False
+    outputs = 1
+
+    def __init__(self, edges: tuple[Any, ...]) -> None:
+        self.edges = edges
+        self.sequence = next(clock)
+        self.hooks: Any = None
+        self.origin = user_origin(2)
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        """The cotangents of the operands.
+
+        `flag` says that those of the results may stem from a selection; `trace` is None, or the trace that records
+        the pullback itself, whose tracers `cts` then are.
+        """
+        raise NotImplementedError
+
+    @property
+    def selects(self) -> bool:
+        """Whether cotangents it sends back stem from a selection."""
+        return False
+
+    def free(self) -> None:
+        """Drop what was saved."""
+
+    def name(self) -> str:
+        """Torch's name of the node."""
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """The nodes its operands come from, each with the place of the operand among their results."""
+        return tuple((None, 0) if edge is None else edge for edge in self.edges)
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        try:
+            return self.metadata_  # type: ignore[no-any-return]
+        except AttributeError:
+            self.metadata_: dict[Any, Any] = {}
+            return self.metadata_
+
+    def _sequence_nr(self) -> int:
+        return self.sequence
+
+    def hooked(self) -> Hooks:
+        """Its hooks, to add one."""
+        if self.hooks is None:
+            self.hooks = Hooks()
+        return self.hooks  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
+
+class AccumulateGrad(Node):
+    """The end of the graph at a leaf: adds the cotangent to its gradient.
+
+    It knows its leaf weakly, and the leaf it, so that neither keeps the other's memory.
+    """
+
+    __slots__ = ("after_accumulation", "leaf")
+
+    is_leaf = True
+
+    def __init__(self, leaf: Tensor) -> None:
+        super().__init__(())
+        self.leaf = weakref.ref(leaf)
+        self.after_accumulation: Any = None
+
+    @property
+    def variable(self) -> Tensor | None:
+        return self.leaf()
+
+
+def accumulator(leaf: Tensor) -> Any:
+    """The edge of a leaf that requires a gradient."""
+    return AccumulateGrad(leaf), 0
+
+
+_CLASSES: dict[tuple[type, str], type] = {}
+
+
+def named(name: str, base: type) -> Any:
+    """The class of nodes of this name: a `base`."""
+    cls = _CLASSES.get((base, name))
+    if cls is None:
+        cls = _CLASSES[base, name] = type(name, (base,), {"__slots__": (), "__module__": "torch.autograd.graph"})
+    return cls
+
+
+# Names of the nodes of primitives, which the tables of `ops/` fill; others have their own name.
+PRIMITIVE_NODES: dict[Any, str] = {}
+
+
+def node_class(primitive: Primitive) -> Any:
+    """The class of nodes of a primitive that a pullback, or a composition, calls."""
+    name = PRIMITIVE_NODES.get(primitive)
+    if name is None:
+        name = "".join(part.capitalize() for part in primitive.name.split("_")) + "Backward0"
+        PRIMITIVE_NODES[primitive] = name
+    return named(name, PrimitiveNode)
+
+
+class PrimitiveNode(Node):
+    """A call of a primitive of functrans.
+
+    Attributes:
+        active: bits set for operands that have an edge.
+        saved: what the class's rule reads, see `transforms.tape`.
+        params: the primitive's parameters.
+        wanted: types of operands that cotangents must be summed or cast to, or None.
+        watched: the lists of writes of what is saved, None for what nobody can write into.
+    """
+
+    __slots__ = ("active", "params", "primitive", "saved", "unpack", "wanted", "watched")
+
+    def __init__(
+        self, primitive: Any, active: int, saved: Any, params: Any, wanted: Any, edges: tuple[Any, ...], watched: Any, depth: int = 3
+    ) -> None:
+        self.primitive = primitive
+        self.active = active
+        self.saved = saved
+        self.params = params
+        self.wanted = wanted
+        self.edges = edges
+        self.watched = watched
+        self.sequence = next(clock)
+        self.hooks = self.unpack = None
+        self.origin = user_origin(depth)
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return len(self.saved[1]) if self.primitive.multiple else 1
+
+    @property
+    def selects(self) -> bool:
+        return self.primitive.selects  # type: ignore[no-any-return]
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        saved = self.saved
+        if saved is FREED:
+            raise RuntimeError(FREED_MESSAGE + "".join(f"\n  {line}" for line in (f"made at {describe_origin(self.origin)}",)))
+        if self.watched:
+            overwritten(self, self.watched)
+        if self.unpack is not None:
+            saved = self.unpack(saved)
+        primitive = self.primitive
+        kind = type(primitive)
+        if trace is not None and (self.watched or kind not in _NO_VALUES):
+            saved = LIFTED[kind](self, saved, trace)
+        results = PULLBACKS[kind](primitive, self.active, saved, self.params, cts[0], flag or primitive.selects)
+        wanted = self.wanted
+        if wanted is not None:
+            results = [
+                fit(ct, type_) if ct is not None and type_ is not None else None for ct, type_ in zip(results, wanted)
+            ]
+        return results
+
+    def free(self) -> None:
+        if self.watched:
+            self.saved = FREED
+
+
+def overwritten(node: Node, watched: Sequence[Any]) -> None:
+    """Raise if something that `node` saved was written into since."""
+    for changes in watched:
+        if changes and changes[-1][0] > node.sequence:
+            expected = sum(time <= node.sequence for time, _, _ in changes)
+            written = next(change for change in changes if change[0] > node.sequence)
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"[{written[2]}] is at version {len(changes)}; expected version {expected} instead. Hint: the value was saved "
+                f"by {node.name()}"
+                f"\n  saved at {describe_origin(node.origin)}\n  modified at {describe_origin(written[1])}"
+                "\n  Remedy: use the out-of-place operation, or write into a clone()."
+            )
+
+
+def tensor_title(array: Any) -> str:
+    """What messages call a tensor: ``torch.FloatTensor [4]``."""
+    name = dtype_of(array).name
+    return f"torch.{TITLES[name]}Tensor {list(shape_of(array))}"
+
+
+def wanted_types(values: Sequence[Any], edges: Sequence[Any], out: Any) -> Any:
+    """Types of operands with an edge whose shape or dtype is not the result's; None if there are none."""
+    shape, dtype = out.shape, out.dtype
+    for value, edge in zip(values, edges):
+        if edge is not None and (value.shape != shape or value.dtype is not dtype):
+            return tuple([None if edge is None else type_of(value) for value, edge in zip(values, edges)])
+    return None
+
+
+def record(primitive: Any, values: Sequence[Any], edges: Sequence[Any], out: Any, params: Any, changes: Any, cls: Any) -> Any:
+    """The edge of the result of a primitive with one result; None if it has no derivative."""
+    active = 0
+    for position, edge in enumerate(edges):
+        if edge is not None:
+            active |= 1 << position
+    if not active or not is_differentiable(dtype_of(out)):
+        return None
+    kind = type(primitive)
+    if kind is Elementwise:
+        if not primitive.differentiable:
+            return None
+        plan = primitive.plans.get(active) or primitive.plan(active)
+        saved, watched = plan.save((*values, out)), plan.save((*changes, None))
+    else:
+        saved = SAVERS[kind](primitive, list(values), active, out, params)
+        if saved is None:
+            return None
+        watched = watched_of(kind, saved, values, changes)
+    return cls(primitive, active, saved, params, wanted_types(values, edges, out), tuple(edges), watched, 4), 0
+
+
+def watched_of(kind: type, saved: Any, values: Sequence[Any], changes: Sequence[Any]) -> Any:
+    """The lists of writes of those operands that are among what was saved."""
+    if kind is Structural:
+        return ()
+    kept = [part for part in _flat(saved)]
+    return tuple([each for value, each in zip(values, changes) if any(part is value for part in kept)])
+
+
+def _flat(saved: Any) -> Any:
+    for part in saved:
+        if isinstance(part, (tuple, list)):
+            yield from _flat(part)
+        else:
+            yield part
+
+
+# Classes whose rules read no values.
+_NO_VALUES = frozenset({Structural})
+
+
+def _lift_elementwise(node: Any, saved: Any, trace: Any) -> Any:
+    edges = node.primitive.plans[node.active].save((*node.edges, (node, 0)))
+    return tuple([trace.lift(value, edge) for value, edge in zip(saved, edges)])
+
+
+def _lift_reduction(node: Any, saved: Any, trace: Any) -> Any:
+    shape, x, out = saved
+    return shape, trace.lift(x, node.edges[0]), trace.lift(out, (node, 0))
+
+
+def _lift_contraction(node: Any, saved: Any, trace: Any) -> Any:
+    return trace.lift(saved[0], node.edges[0]), trace.lift(saved[1], node.edges[1])
+
+
+def _lift_general(node: Any, saved: Any, trace: Any) -> Any:
+    values, out = saved
+    values = [trace.lift(value, edge) for value, edge in zip(values, node.edges)]
+    if node.primitive.multiple:
+        return values, tuple(trace.lift(part, (node, place)) for place, part in enumerate(out))
+    return values, trace.lift(out, (node, 0))
+
+
+# What was saved, as tracers of the trace that records the pullback, so that it depends on the operands.
+LIFTED: dict[type, Callable[..., Any]] = {
+    Elementwise: _lift_elementwise,
+    Structural: lambda node, saved, trace: saved,
+    Reduction: _lift_reduction,
+    Contraction: _lift_contraction,
+    Indexing: lambda node, saved, trace: saved,
+    General: _lift_general,
+}
+
+
+class MultipleNode(Node):
+    """A call of a primitive with several results: a loop, a branch, a compiled function."""
+
+    __slots__ = ("active", "operands", "params", "primitive", "results", "saved")
+
+    def __init__(self, primitive: Any, active: int, operands: Any, results: Any, saved: Any, params: Any, edges: Any) -> None:
+        super().__init__(edges)
+        self.primitive, self.active, self.params = primitive, active, params
+        self.operands, self.results, self.saved = operands, results, saved
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return len(self.results)
+
+    @property
+    def selects(self) -> bool:
+        return self.primitive.selects  # type: ignore[no-any-return]
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        if self.saved is FREED:
+            raise RuntimeError(FREED_MESSAGE)
+        saved, primitive = self.saved, self.primitive
+        if trace is not None:
+            operands = [trace.lift(value, edge) for value, edge in zip(self.operands, self.edges)]
+            if isinstance(primitive, Control):
+                saved = primitive.forward(operands, self.active, **self.params)[1]
+            else:
+                saved = operands, tuple(trace.lift(part, (self, place)) for place, part in enumerate(self.results))
+        elif not isinstance(primitive, Control):
+            saved = self.operands, self.results
+        rule = PULLBACKS[type(primitive)]
+        results = rule(primitive, self.active, saved, self.params, tuple(cts), flag or primitive.selects)
+        return [
+            ct if ct is None or edge is None else fit(ct, type_of(value))
+            for ct, edge, value in zip(results, self.edges, self.operands)
+        ]
+
+    def free(self) -> None:
+        self.saved = self.operands = FREED

@@ -1,0 +1,1 @@
+"""The operations of tensors, in tables by family."""

@@ -1,0 +1,378 @@
+"""What happens when an operation of the tables is called on tensors.
+
+Two kinds: a primitive of functrans, which records one node whose pullback is its class's rule; and a composition, a
+function of arrays written with NumPy and functrans, which runs under the reverse trace of `transforms/tape.py`, whose tape
+the node keeps. For ``create_graph`` a composition runs again, under the trace that records the pullback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans.core.primitive import Elementwise
+from functrans.core.trace import current
+from functrans.core.tracer import Tracer
+from functrans.core.types import dtype_of, is_differentiable, type_of
+from functrans.errors import at_user_line
+from functrans.ops.structure import convert
+from functrans.torch.autograd.engine import Pass
+from functrans.torch.autograd.graph import FREED, FREED_MESSAGE, Node, PrimitiveNode, named, overwritten, record
+from functrans.torch.autograd.modes import state
+from functrans.torch.autograd.trace import Placeholder
+from functrans.torch.dtypes import DTYPES, default, result_dtype
+from functrans.torch.tensor import Tensor, axis_message, current_edge, made
+from functrans.transforms.tape import ReverseTrace, backward, fit, release
+
+__all__ = ["binary", "composition", "converted", "perform", "unary"]
+
+ndarray = np.ndarray
+PLAIN = frozenset({ndarray, np.float32, np.float64, np.int64, np.bool_, np.float16, np.int32, np.complex64, np.complex128})
+NUMBERS = frozenset({float, int})
+SCALARS = (bool, int, float, complex)
+NO_PARAMS: dict[str, Any] = {}
+CONVERSION = named("ToCopyBackward0", PrimitiveNode)
+
+
+def torch_error(error: Exception, name: str, values: Sequence[Any]) -> Exception:
+    """NumPy's error as torch has it: its class and, where shapes do not fit, its words."""
+    where = at_user_line()
+    if isinstance(error, np.exceptions.AxisError):
+        if error.axis is None:
+            return IndexError(f"{error}{where}")
+        return IndexError(axis_message(error.axis, error.ndim or 0) + where)
+    if isinstance(error, IndexError):
+        return IndexError(f"{error}{where}")
+    shapes = [value.shape for value in values if hasattr(value, "shape")]
+    if isinstance(error, ValueError) and len(shapes) == 2:
+        x, y = shapes
+        for back in range(1, min(len(x), len(y)) + 1):
+            if x[-back] != y[-back] and 1 not in (x[-back], y[-back]):
+                dim = max(len(x), len(y)) - back
+                return RuntimeError(
+                    f"The size of tensor a ({x[-back]}) must match the size of tensor b ({y[-back]}) at non-singleton dimension "
+                    f"{dim}\n  in {name} of shapes {list(x)} and {list(y)}{where}"
+                )
+    if isinstance(error, TypeError) and not hasattr(error, "__notes__"):
+        kinds = ", ".join(f"'{DTYPES[dtype_of(value)].name.capitalize()}'" for value in values if hasattr(value, "dtype"))
+        return RuntimeError(f'"{name}" not implemented for {kinds or "these arguments"}: {error}{where}')
+    return RuntimeError(f"{name}: {error}{where}")
+
+
+def converted(tensor: Tensor, dtype: Any) -> Tensor:
+    """A tensor of another NumPy dtype, recorded."""
+    return perform(convert, (tensor,), {"dtype": dtype}, CONVERSION)
+
+
+def as_tensor_operand(value: Any, name: str) -> Any:
+    """A tensor or a Python number."""
+    if isinstance(value, (Tensor, *SCALARS)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (ndarray, Tracer)):
+        return made(value)
+    raise TypeError(
+        f"{name}(): argument 'other' (position 2) must be Tensor or Number, not {type(value).__name__}{at_user_line()}"
+    )
+
+
+def prepared(operands: Sequence[Any], name: str, floating: bool, boolean: bool = False) -> tuple[list[Any], list[Any]]:
+    """The arrays of operands in their common dtype, and their edges."""
+    operands = [as_tensor_operand(value, name) for value in operands]
+    arrays = [value._array if isinstance(value, Tensor) else value for value in operands]
+    dtype = result_dtype(*arrays)
+    if floating and dtype.kind in "biu":
+        dtype = default.numpy
+    values, edges = [], []
+    for operand, array in zip(operands, arrays):
+        edge = None
+        if isinstance(operand, Tensor):
+            if array.dtype != dtype:
+                operand = converted(operand, dtype)
+                array = operand._array
+            edge = current_edge(operand)
+        elif dtype.kind not in "fc" or type(array) is complex or len(operands) == 1:
+            array = np.asarray(array).astype(dtype)[()]
+        values.append(array)
+        edges.append(edge)
+    return values, edges
+
+
+def unary(name: str, primitive: Elementwise, cls: Any, floating: bool) -> Callable[..., Any]:
+    """A function of one tensor."""
+    evaluate, plans, differentiable = primitive.evaluate, primitive.plans, primitive.differentiable
+
+    def function(input: Any) -> Any:
+        if state.special:
+            return special(name, primitive, (input,), NO_PARAMS, function)
+        try:
+            x = input._array
+            edge = input._edge if input._view is None else input._view.edge(input)
+        except AttributeError:
+            raise not_a_tensor(name, input) from None
+        if type(x) not in PLAIN or floating and x.dtype.kind in "biu":
+            (x,), (edge,) = prepared((input,), name, floating)
+        try:
+            out = state.quiet(evaluate, x) if type(x) in PLAIN else primitive(x)
+        except (TypeError, ValueError) as error:
+            raise torch_error(error, name, (x,)) from None
+        result = made(out)
+        if edge is not None and differentiable and state.grad:
+            plan = plans.get(1) or primitive.plan(1)
+            saved = plan.save((x, out))
+            watched = plan.save((input._changes, result._changes))
+            result._edge = cls(primitive, 1, saved, NO_PARAMS, None, (edge,), watched), 0
+        return result
+
+    return function
+
+
+def binary(name: str, primitive: Elementwise, cls: Any, floating: bool) -> Callable[..., Any]:
+    """A function of two tensors, one of which may be a Python number."""
+    evaluate, plans, differentiable = primitive.evaluate, primitive.plans, primitive.differentiable
+
+    def function(input: Any, other: Any) -> Any:
+        if state.special:
+            return special(name, primitive, (input, other), NO_PARAMS, function)
+        x_edge = y_edge = x_changes = y_changes = None
+        if isinstance(input, Tensor):
+            x, x_changes = input._array, input._changes
+            x_edge = input._edge if input._view is None else input._view.edge(input)
+        else:
+            x = input
+        if isinstance(other, Tensor):
+            y, y_changes = other._array, other._changes
+            y_edge = other._edge if other._view is None else other._view.edge(other)
+        else:
+            y = other
+        kind, other_kind = type(x), type(y)
+        if other_kind in NUMBERS and kind in PLAIN:
+            plain = x.dtype.kind == "f"
+        elif kind in NUMBERS and other_kind in PLAIN:
+            plain = y.dtype.kind == "f"
+        else:
+            plain = kind in PLAIN and other_kind in PLAIN and x.dtype is y.dtype and (not floating or x.dtype.kind in "fc")
+        if not plain:
+            (x, y), (x_edge, y_edge) = prepared((input, other), name, floating)
+        try:
+            out = primitive(x, y) if isinstance(x, Tracer) or isinstance(y, Tracer) else state.quiet(evaluate, x, y)
+        except (TypeError, ValueError) as error:
+            raise torch_error(error, name, (x, y)) from None
+        result = made(out)
+        if (x_edge is not None or y_edge is not None) and differentiable and state.grad:
+            active = (x_edge is not None) | (y_edge is not None) << 1
+            plan = plans.get(active) or primitive.plan(active)
+            saved = plan.save((x, y, out))
+            watched = plan.save((x_changes, y_changes, result._changes))
+            wanted = None
+            shape = out.shape
+            if x_edge is not None and x.shape != shape or y_edge is not None and y.shape != shape:
+                wanted = type_of(x) if x_edge is not None else None, type_of(y) if y_edge is not None else None
+            result._edge = cls(primitive, active, saved, NO_PARAMS, wanted, (x_edge, y_edge), watched), 0
+        return result
+
+    return function
+
+
+def not_a_tensor(name: str, value: Any) -> TypeError:
+    """The error for an argument that must be a tensor."""
+    return TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(value).__name__}{at_user_line()}")
+
+
+def perform(primitive: Any, operands: Sequence[Any], params: Any, cls: Any, name: str | None = None) -> Tensor:
+    """A primitive with one result, called on tensors and arrays."""
+    if state.special:
+        return special(
+            name or primitive.name, primitive, operands, params, lambda *operands: perform_plainly(primitive, operands, params, cls, name)
+        )
+    return perform_plainly(primitive, operands, params, cls, name)
+
+
+def perform_plainly(primitive: Any, operands: Sequence[Any], params: Any, cls: Any, name: str | None = None) -> Tensor:
+    """As `perform`, without regard to what is asked for beside the result."""
+    values = [value._array if isinstance(value, Tensor) else value for value in operands]
+    try:
+        if any(isinstance(value, Tracer) for value in values):
+            out = primitive(*values, **params)
+        else:
+            out = state.quiet(lambda: primitive.evaluate(*values, **params))
+    except (TypeError, ValueError, IndexError) as error:
+        raise torch_error(error, name or primitive.name, values) from None
+    result = made(out)
+    if state.grad:
+        edges = [current_edge(value) if isinstance(value, Tensor) else None for value in operands]
+        if edges.count(None) < len(edges):
+            changes = [value._changes if isinstance(value, Tensor) else None for value in operands]
+            result._edge = record(primitive, values, edges, out, params, changes, cls)
+    return result
+
+
+class Slot(int):
+    """Stands in the arguments of a composition for the operand of this number."""
+
+
+def template(argument: Any, operands: list[Tensor]) -> Any:
+    """An argument with operands, tensors that have a history, replaced by slots, and other tensors by their arrays."""
+    if isinstance(argument, Tensor):
+        if current_edge(argument) is None:
+            return argument._array
+        operands.append(argument)
+        return Slot(len(operands) - 1)
+    if type(argument) in (list, tuple):
+        return type(argument)([template(item, operands) for item in argument])
+    return argument
+
+
+def filled(argument: Any, values: Sequence[Any]) -> Any:
+    """An argument with values in its slots."""
+    if type(argument) is Slot:
+        return values[argument]
+    if type(argument) in (list, tuple):
+        return type(argument)([filled(item, values) for item in argument])
+    return argument
+
+
+def plain(argument: Any) -> Any:
+    """An argument with tensors replaced by their arrays."""
+    if isinstance(argument, Tensor):
+        return argument._array
+    if type(argument) in (list, tuple):
+        return type(argument)([plain(item) for item in argument])
+    return argument
+
+
+class CompositionNode(Node):
+    """A function of arrays and the tape of its evaluation.
+
+    Attributes:
+        places: for each result its place on the tape, -1 if it has no derivative.
+        watched: the lists of writes of operands that the tape holds.
+    """
+
+    __slots__ = ("args", "function", "kwargs", "operands", "places", "tape", "watched", "watched_again")
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return len(self.places)
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        if self.tape is FREED:
+            raise RuntimeError(FREED_MESSAGE)
+        if trace is not None:
+            overwritten(self, self.watched_again)
+            return self._pull_again(cts, trace)
+        overwritten(self, self.watched)
+        seeds = [(place, ct) for place, ct in zip(self.places, cts) if ct is not None and place >= 0]
+        results = backward(self.tape, seeds, len(self.edges), keep=True, from_selection=flag)
+        return [None if ct is None else fit(ct, type_of(value)) for ct, value in zip(results, self.operands)]
+
+    def _pull_again(self, cts: list[Any], trace: Any) -> list[Any]:
+        """The pullback as a function of the operands: of the graph that the function makes under `trace`."""
+        edges = [(Placeholder((edge,)), 0) for edge in self.edges]
+        values = [trace.lift(value, edge) for value, edge in zip(self.operands, edges)]
+        results = self.function(*filled(self.args, values), **filled_keywords(self.kwargs, values))
+        results = results if isinstance(results, tuple) else (results,)
+        pairs = [(part, ct) for part, ct in zip(results, cts) if ct is not None and getattr(part, "edge", None) is not None]
+        step = Pass(True, trace, edges, False)
+        step.run([part.edge for part, _ in pairs], [ct for _, ct in pairs])
+        assert step.captured is not None
+        return [step.captured[node][0] for node, _ in edges]
+
+    def free(self) -> None:
+        self.tape = self.operands = self.args = FREED
+
+
+def filled_keywords(kwargs: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
+    return {name: filled(value, values) for name, value in kwargs.items()}
+
+
+def composition(name: str, array_function: Callable[..., Any], cls: Any) -> Callable[..., Any]:
+    """A function of tensors from one of arrays: arguments that are tensors, alone or in lists, become arrays."""
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if state.special:
+            return special(name, array_function, args, kwargs, function)
+        if state.grad:
+            operands: list[Tensor] = []
+            own_args = [template(argument, operands) for argument in args]
+            own_kwargs = {key: template(value, operands) for key, value in kwargs.items()}
+            if operands:
+                return traced(name, array_function, cls, operands, own_args, own_kwargs)
+        else:
+            own_args = [plain(argument) for argument in args]
+            own_kwargs = {key: plain(value) for key, value in kwargs.items()}
+        try:
+            with np.errstate(all="ignore"):
+                out = array_function(*own_args, **own_kwargs)
+        except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+            raise torch_error(error, name, own_args) from None
+        return each(made, out)
+
+    return function
+
+
+def each(function: Callable[..., Any], out: Any) -> Any:
+    """`function` of a result, or of each of several, as they came."""
+    if not isinstance(out, tuple):
+        return function(out)
+    parts = [function(part) for part in out]
+    return type(out)(*parts) if hasattr(out, "_fields") else tuple(parts)
+
+
+def traced(name: str, array_function: Callable[..., Any], cls: Any, operands: list[Tensor], args: Any, kwargs: Any) -> Any:
+    """A composition of which at least one operand has a history."""
+    trace = ReverseTrace(name, current.get())
+    values = [operand._array for operand in operands]
+    tracers = [trace.argument(value) for value in values]
+    token = trace.begin()
+    try:
+        with np.errstate(all="ignore"):
+            out = array_function(*filled(args, tracers), **filled_keywords(kwargs, tracers))
+    except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+        raise torch_error(error, name, values) from None
+    finally:
+        trace.end(token)
+    parts = out if isinstance(out, tuple) else (out,)
+    released = [release(trace, part) for part in parts]
+    places = [place if place >= 0 and is_differentiable(dtype_of(value)) else -1 for value, place in released]
+    results = [made(value) for value, _ in released]
+    if any(place >= 0 for place in places):
+        node = cls(tuple(current_edge(operand) for operand in operands))
+        node.function, node.args, node.kwargs = array_function, args, kwargs
+        node.operands, node.tape, node.places = values, trace.tape, places
+        node.watched_again = [operand._changes for operand in operands]
+        node.watched = [operand._changes for operand, value in zip(operands, values) if held(trace.tape, value)]
+        for number, (result, place) in enumerate(zip(results, places)):
+            if place >= 0:
+                result._edge = node, number
+    if not isinstance(out, tuple):
+        return results[0]
+    return type(out)(*results) if hasattr(out, "_fields") else tuple(results)
+
+
+def held(tape: list[Any], array: Any) -> bool:
+    """Whether a tape holds `array`, or a view of it."""
+    if type(array) is not ndarray:
+        return False
+    root = array if array.base is None else array.base
+
+    def holds(part: Any) -> bool:
+        if isinstance(part, (tuple, list)):
+            return any(map(holds, part))
+        return part is array or type(part) is ndarray and (part.base is root or part is root)
+
+    return any(entry is not None and holds(entry[2]) for entry in tape)
+
+
+# What is asked for beside results, while `state.special`: set by `ops/special_calls.py`.
+SPECIAL: list[Callable[..., Any]] = []
+
+
+def special(name: str, array_function: Any, args: Sequence[Any], params: Any, plainly: Callable[..., Any]) -> Any:
+    """A call while something beside results is asked for."""
+    return SPECIAL[0](name, array_function, args, params, plainly)
+
+

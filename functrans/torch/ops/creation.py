@@ -1,0 +1,321 @@
+"""Functions that make tensors of data, of numbers and of NumPy's arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans.errors import at_user_line
+from functrans.torch.autograd.graph import accumulator
+from functrans.torch.autograd.modes import state
+from functrans.torch.dtypes import DTYPES, Device, complex_of, default, dtype, numpy_dtype
+from functrans.torch.ops.table import function
+from functrans.torch.tensor import Tensor, current_edge, made
+
+__all__ = ["finished", "shape_argument", "tensor"]
+
+
+def finished(array: Any, requires_grad: bool = False, device: Any = None, like_dtype: Any = None) -> Tensor:
+    """A new leaf."""
+    if device is not None:
+        Device(device)
+    result = made(array)
+    if state.inference:
+        result._extras = {"inference": True}
+    if requires_grad:
+        require(result)
+    return result
+
+
+def require(tensor: Tensor) -> None:
+    """Make a leaf require a gradient."""
+    if tensor._array.dtype.kind not in "fc":
+        raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+    tensor._edge = accumulator(tensor)
+
+
+def shape_argument(size: Sequence[Any]) -> tuple[int, ...]:
+    """A shape given as one sequence or as several ints."""
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    shape = tuple(int(length) for length in size)
+    for length in shape:
+        if length < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {length}: {list(shape)}")
+    return shape
+
+
+def _numbers(data: Any) -> Any:
+    """Nested lists with tensors replaced by what they hold."""
+    if isinstance(data, Tensor):
+        return data._array
+    if isinstance(data, (list, tuple)):
+        return [_numbers(item) for item in data]
+    return data
+
+
+def _array_of(data: Any, wanted: Any) -> Any:
+    """A new array of data, of torch's dtype for it."""
+    if isinstance(data, Tensor):
+        data = data._array
+    elif isinstance(data, (list, tuple)):
+        data = _numbers(data)
+    kind = type(data)
+    if wanted is not None:
+        target = numpy_dtype(wanted)
+        try:
+            return np.array(data, target)
+        except (OverflowError, ValueError):
+            if isinstance(data, (list, tuple)):
+                _check_even(data)
+            return np.array(data).astype(target)
+    if kind is np.ndarray or isinstance(data, np.generic):
+        return np.array(data)
+    try:
+        array = np.array(data)
+    except ValueError:
+        _check_even(data)
+        raise
+    if array.dtype.kind == "f" and not _has_arrays(data) or array.size == 0 and kind is not np.ndarray:
+        return array.astype(default.numpy)
+    if array.dtype.kind == "c" and not _has_arrays(data):
+        return array.astype(complex_of(default.numpy))
+    if array.dtype.kind in "OUS":
+        what = next(_leaves(data), data)
+        if isinstance(what, (str, bytes)):
+            raise TypeError("new(): invalid data type 'str'")
+        raise RuntimeError(f"Could not infer dtype of {type(what).__name__}")
+    return array
+
+
+def _has_arrays(data: Any) -> bool:
+    return any(isinstance(leaf, (np.generic, np.ndarray)) for leaf in _leaves(data))
+
+
+def _leaves(data: Any) -> Any:
+    for item in data if isinstance(data, (list, tuple)) else (data,):
+        if isinstance(item, (list, tuple)):
+            yield from _leaves(item)
+        else:
+            yield item
+
+
+def _check_even(data: Any, depth: int = 0) -> int:
+    """Raise torch's error for lists of uneven lengths."""
+    if not isinstance(data, (list, tuple)):
+        return 0
+    lengths = [len(item) if isinstance(item, (list, tuple)) else 0 for item in data]
+    for length in lengths:
+        if length != lengths[0]:
+            raise ValueError(f"expected sequence of length {lengths[0]} at dim {depth + 1} (got {length})")
+    for item in data:
+        _check_even(item, depth + 1)
+    return len(data)
+
+
+@function(method=False)
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+    """A new leaf that holds a copy of `data`: numbers, nested lists, an array.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> torch.tensor([[1, 2], [3, 4]], dtype=torch.float64)
+        tensor([[1., 2.],
+                [3., 4.]], dtype=torch.float64)
+    """
+    return finished(_array_of(data, dtype), requires_grad, device)
+
+
+@function(method=False, aliases=("asarray",))
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor of data, without a copy of arrays and tensors where none is needed."""
+    if isinstance(data, Tensor):
+        return data if dtype is None or data.dtype is dtype else data.to(dtype)  # type: ignore[attr-defined]
+    if isinstance(data, np.ndarray) and (dtype is None or data.dtype == numpy_dtype(dtype)):
+        return from_numpy(data)
+    return tensor(data, dtype=dtype, device=device)
+
+
+@function(method=False)
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor that shares the memory of an array."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    if array.dtype not in DTYPES:
+        raise TypeError(
+            f"can't convert np.ndarray of type {array.dtype.type}. The only supported types are: float64, float32, float16, complex64, "
+            "complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool."
+        )
+    return made(array)
+
+
+def _filled(value: Any, size: Sequence[Any], of: Any, device: Any, requires_grad: bool) -> Tensor:
+    shape = shape_argument(size)
+    kind = default.numpy if of is None else numpy_dtype(of)
+    array = np.zeros(shape, kind) if value == 0 else np.full(shape, value, kind)
+    return finished(array, requires_grad, device)
+
+
+@function(method=False)
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None, out: Any = None) -> Tensor:
+    """Zeros of a shape."""
+    return _filled(0, size, dtype, device, requires_grad)
+
+
+@function(method=False)
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None, out: Any = None) -> Tensor:
+    """Ones of a shape."""
+    return _filled(1, size, dtype, device, requires_grad)
+
+
+@function(method=False)
+def empty(
+    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None, layout: Any = None
+) -> Tensor:
+    """A tensor of a shape, of no particular values: zeros."""
+    return _filled(0, size, dtype, device, requires_grad)
+
+
+@function(method=False)
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of one value."""
+    if isinstance(fill_value, Tensor):
+        fill_value = fill_value.item()
+    kind = _array_of(fill_value, dtype).dtype
+    shape = shape_argument((size,) if isinstance(size, (tuple, list)) else (size,))
+    return finished(np.full(shape, fill_value, kind), requires_grad, device)
+
+
+def _like(tensor: Tensor, value: Any, of: Any, requires_grad: bool) -> Tensor:
+    kind = tensor._array.dtype if of is None else numpy_dtype(of)
+    return finished(np.full(tensor._array.shape, value, kind), requires_grad)
+
+
+@function(method=False)
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+    """Zeros of the shape and dtype of a tensor."""
+    return _like(input, 0, dtype, requires_grad)
+
+
+@function(method=False)
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+    """Ones of the shape and dtype of a tensor."""
+    return _like(input, 1, dtype, requires_grad)
+
+
+@function(method=False)
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+    """A tensor of the shape and dtype of another: zeros."""
+    return _like(input, 0, dtype, requires_grad)
+
+
+@function(method=False)
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of one value, of the shape and dtype of another."""
+    return _like(input, fill_value, dtype, requires_grad)
+
+
+@function(method=False)
+def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Numbers from `start` up to `end`, which is left out."""
+    if end is None:
+        start, end = 0, start
+    start, end, step = (item.item() if isinstance(item, Tensor) else item for item in (start, end, step))
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    whole = all(isinstance(item, int) for item in (start, end, step))
+    kind = numpy_dtype(dtype) if dtype is not None else np.dtype(np.int64) if whole else default.numpy
+    count = max(math.ceil((end - start) / step), 0)
+    return finished((start + step * np.arange(count)).astype(kind), requires_grad, device)
+
+
+@function(method=False)
+def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`steps` numbers from `start` to `end`, evenly spaced."""
+    kind = default.numpy if dtype is None else numpy_dtype(dtype)
+    start, end = (item.item() if isinstance(item, Tensor) else item for item in (start, end))
+    return finished(np.linspace(start, end, steps).astype(kind), requires_grad, device)
+
+
+@function(method=False)
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Powers of `base` with evenly spaced exponents."""
+    kind = default.numpy if dtype is None else numpy_dtype(dtype)
+    return finished(np.logspace(start, end, steps, base=base).astype(kind), requires_grad, device)
+
+
+@function(method=False)
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """The identity matrix."""
+    return finished(np.eye(n, m, dtype=default.numpy if dtype is None else numpy_dtype(dtype)), requires_grad, device)
+
+
+@function(method=False)
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """The places of a lower triangle, as two rows."""
+    return made(np.stack(np.tril_indices(row, offset, col)).astype(np.int64 if dtype is None else numpy_dtype(dtype)))
+
+
+@function(method=False)
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """The places of an upper triangle, as two rows."""
+    return made(np.stack(np.triu_indices(row, offset, col)).astype(np.int64 if dtype is None else numpy_dtype(dtype)))
+
+
+def _new(name: str, make: Any) -> None:
+    """``x.new_zeros(...)``: like the function, of the dtype of `x` by default."""
+
+    def method(self: Tensor, *args: Any, dtype: Any = None, **kwargs: Any) -> Tensor:
+        return make(*args, dtype=self.dtype if dtype is None else dtype, **kwargs)
+
+    method.__name__ = name
+    setattr(Tensor, name, method)
+
+
+for _name, _make in {"new_zeros": zeros, "new_ones": ones, "new_empty": empty, "new_full": full, "new_tensor": tensor}.items():
+    _new(_name, _make)
+
+
+@property  # type: ignore[misc]
+def _requires_grad(self: Tensor) -> bool:
+    return current_edge(self) is not None
+
+
+@_requires_grad.setter
+def _requires_grad(self: Tensor, value: bool) -> None:
+    edge = current_edge(self)
+    if edge is not None and not edge[0].is_leaf:
+        if not value:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
+                f"subgraph that doesn't require differentiation use var_no_grad = var.detach().{at_user_line()}"
+            )
+        return
+    if not value:
+        self._edge = None
+    elif edge is None:
+        if self._array.dtype.kind not in "fc":
+            raise RuntimeError(f"only Tensors of floating point dtype can require gradients{at_user_line()}")
+        if self._extras and self._extras.get("inference") and not state.inference:
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+        require(self)
+
+
+Tensor.requires_grad = _requires_grad  # type: ignore[attr-defined]
+
+
+def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
+    """Let the tensor, a leaf, require a gradient or not."""
+    self.requires_grad = requires_grad  # type: ignore[attr-defined]
+    return self
+
+
+Tensor.requires_grad_ = requires_grad_  # type: ignore[attr-defined]
+_ = dtype

@@ -1,0 +1,398 @@
+"""Elementwise functions: arithmetic, elementary and special functions, comparisons, logic."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from functrans import nn
+from functrans.core.types import dtype_of
+from functrans.ops import arithmetic, special
+from functrans.torch.dtypes import default
+from functrans.torch.ops.apply import binary, perform, prepared
+from functrans.torch.ops.table import define, function, named
+from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
+from functrans.torch.storage.writes import written
+from functrans.torch.tensor import Tensor, current_edge
+
+PRIMITIVE_NODES.update({
+    arithmetic.masked_multiply: "MulBackward0", arithmetic.integer_power: "PowBackward0", arithmetic.square: "PowBackward0",
+    arithmetic.where: "WhereBackward0",
+})  # fmt: skip
+
+# name                primitive                    integers are floats
+define("mul", arithmetic.multiply, aliases=("multiply",))
+define("div", arithmetic.divide, floating=True, public=False, method=False)
+define("neg", arithmetic.negative, aliases=("negative",))
+define("abs", arithmetic.absolute, aliases=("absolute",))
+define("sqrt", arithmetic.sqrt, floating=True)
+define("exp", arithmetic.exp, floating=True)
+define("exp2", arithmetic.exp2, floating=True, aliases=("special_exp2",))
+define("expm1", arithmetic.expm1, floating=True)
+define("log", arithmetic.log, floating=True)
+define("log2", arithmetic.log2, floating=True)
+define("log10", arithmetic.log10, floating=True)
+define("log1p", arithmetic.log1p, floating=True)
+define("sin", arithmetic.sin, floating=True)
+define("cos", arithmetic.cos, floating=True)
+define("tan", arithmetic.tan, floating=True)
+define("asin", arithmetic.arcsin, floating=True, aliases=("arcsin",))
+define("acos", arithmetic.arccos, floating=True, aliases=("arccos",))
+define("atan", arithmetic.arctan, floating=True, aliases=("arctan",))
+define("sinh", arithmetic.sinh, floating=True)
+define("cosh", arithmetic.cosh, floating=True)
+define("tanh", arithmetic.tanh, floating=True)
+define("asinh", arithmetic.arcsinh, floating=True, aliases=("arcsinh",))
+define("acosh", arithmetic.arccosh, floating=True, aliases=("arccosh",))
+define("atanh", arithmetic.arctanh, floating=True, aliases=("arctanh",))
+define("reciprocal", arithmetic.reciprocal, floating=True)
+define("deg2rad", arithmetic.deg2rad, floating=True, node="MulBackward0")
+define("rad2deg", arithmetic.rad2deg, floating=True, node="MulBackward0")
+define("erf", special.erf, floating=True)
+define("erfc", special.erfc, floating=True)
+define("sigmoid", special.expit, floating=True, aliases=("expit",))
+define("lgamma", special.gammaln, floating=True)
+define("digamma", special.digamma, floating=True)
+define("atan2", arithmetic.arctan2, floating=True, aliases=("arctan2",))
+define("hypot", arithmetic.hypot)
+define("maximum", arithmetic.maximum, in_place=False)
+define("minimum", arithmetic.minimum, in_place=False)
+define("fmax", arithmetic.fmax, in_place=False)
+define("fmin", arithmetic.fmin, in_place=False)
+define("logaddexp", arithmetic.logaddexp, in_place=False)
+define("logaddexp2", arithmetic.logaddexp2, in_place=False)
+define("remainder", arithmetic.remainder)
+define("fmod", arithmetic.fmod)
+define("copysign", arithmetic.copysign, floating=True)
+define("xlogy", special.xlogy, floating=True)
+
+# Without a derivative, or with a derivative of 0.
+define("nextafter", arithmetic.nextafter, in_place=True)
+define("signbit", arithmetic.signbit)
+define("isfinite", arithmetic.isfinite)
+define("isinf", arithmetic.isinf)
+define("isnan", arithmetic.isnan)
+define("logical_and", arithmetic.logical_and, in_place=True)
+define("logical_or", arithmetic.logical_or, in_place=True)
+define("logical_xor", arithmetic.logical_xor, in_place=True)
+define("logical_not", arithmetic.logical_not, in_place=True)
+define("bitwise_and", arithmetic.bitwise_and, in_place=True)
+define("bitwise_or", arithmetic.bitwise_or, in_place=True)
+define("bitwise_xor", arithmetic.bitwise_xor, in_place=True)
+define("bitwise_not", arithmetic.invert, in_place=True)
+define("bitwise_left_shift", arithmetic.left_shift, in_place=True)
+define("bitwise_right_shift", arithmetic.right_shift, in_place=True)
+define("gcd", arithmetic.gcd, in_place=True)
+define("lcm", arithmetic.lcm, in_place=True)
+define("eq", arithmetic.equal, in_place=True)
+define("ne", arithmetic.not_equal, in_place=True, aliases=("not_equal",))
+define("lt", arithmetic.less, in_place=True, aliases=("less",))
+define("le", arithmetic.less_equal, in_place=True, aliases=("less_equal",))
+define("gt", arithmetic.greater, in_place=True, aliases=("greater",))
+define("ge", arithmetic.greater_equal, in_place=True, aliases=("greater_equal",))
+
+
+def flat(value: Any, x: Any) -> Any:
+    """`value`, as a function of `x` whose derivative is 0."""
+    return arithmetic.where(np.True_, value, x)
+
+
+define("sign", lambda x: flat(arithmetic.sign(x), x), in_place=True)
+define("sgn", lambda x: flat(arithmetic.sign(x), x), in_place=True)
+define("floor", lambda x: flat(arithmetic.floor(x), x), in_place=True)
+define("ceil", lambda x: flat(arithmetic.ceil(x), x), in_place=True)
+define("trunc", lambda x: flat(arithmetic.trunc(x), x), in_place=True, aliases=("fix",))
+define("frac", lambda x: x - arithmetic.trunc(x), in_place=True)
+define("heaviside", arithmetic.heaviside, in_place=True)
+define("square", lambda x: arithmetic.square(x), node="PowBackward0", in_place=True)
+define("rsqrt", lambda x: 1 / np.sqrt(x), in_place=True)
+define("logit", lambda x, eps=None: special.logit(x if eps is None else np.clip(x, eps, 1 - eps)), in_place=True)
+define("sinc", lambda x: np.sinc(x), in_place=True)
+define("positive", lambda x: +x)
+define("nan_to_num", lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf), in_place=True)
+define("lerp", lambda x, end, weight: x + weight * (end - x), in_place=True)
+define("addcmul", lambda x, tensor1, tensor2, value=1: x + value * tensor1 * tensor2, in_place=True)
+define("addcdiv", lambda x, tensor1, tensor2, value=1: x + value * tensor1 / tensor2, in_place=True)
+define("isposinf", lambda x: np.isposinf(x))
+define("isneginf", lambda x: np.isneginf(x))
+define("isreal", lambda x: np.isreal(x))
+define("i0", lambda x: scipy.special.i0(x), in_place=True)
+
+_add = binary("add", arithmetic.add, named("AddBackward0", PrimitiveNode), False)
+_sub = binary("sub", arithmetic.subtract, named("SubBackward0", PrimitiveNode), False)
+_rsub = binary("rsub", arithmetic.subtract, named("RsubBackward1", PrimitiveNode), False)
+_divide = binary("div", arithmetic.divide, named("DivBackward0", PrimitiveNode), True)
+_power = binary("pow", arithmetic.power, named("PowBackward1", PrimitiveNode), False)
+PRIMITIVE_NODES.update({
+    arithmetic.add: "AddBackward0", arithmetic.subtract: "SubBackward0", arithmetic.divide: "DivBackward0",
+    arithmetic.power: "PowBackward1",
+})  # fmt: skip
+POWER = named("PowBackward0", PrimitiveNode)
+_mul: Any = Tensor.mul  # type: ignore[attr-defined]
+
+
+@function(in_place=True)
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``input + alpha * other``."""
+    return _add(input, other if alpha == 1 else _mul(other, alpha))
+
+
+@function(in_place=True, aliases=("subtract",))
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``input - alpha * other``."""
+    return _sub(input, other if alpha == 1 else _mul(other, alpha))
+
+
+@function()
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``other - alpha * input``."""
+    return _rsub(other, input if alpha == 1 else _mul(input, alpha))
+
+
+@function(in_place=True, aliases=("divide",))
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """``input / other``, rounded as `rounding_mode`, ``"floor"`` or ``"trunc"``, says."""
+    if rounding_mode is None:
+        return _divide(input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return _truncated(input, other)
+    raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+
+
+function("true_divide", in_place=True)(_divide)
+
+
+def truncated(x: Any, y: Any) -> Any:
+    """The quotient without its fraction."""
+    if dtype_of(x).kind in "iu":
+        return np.trunc(np.asarray(x) / y).astype(dtype_of(x))
+    quotient = x / y
+    return flat(arithmetic.trunc(quotient), quotient)
+
+
+def floored(x: Any, y: Any) -> Any:
+    """The quotient rounded down."""
+    quotient = arithmetic.floor_divide(x, y)
+    return flat(quotient, x + y) if dtype_of(quotient).kind == "f" else quotient
+
+
+_plain_floor = define("_floor_divide", floored, node="DivBackward1", public=False, method=False)
+_plain_trunc = define("_trunc_divide", truncated, node="DivBackward1", public=False, method=False)
+
+
+def _together(operation: Any, input: Any, other: Any, name: str) -> Tensor:
+    """A composition of two operands in their common dtype."""
+    from_values = prepared((input, other), name, False)[0]
+    cast = [
+        value if isinstance(value, Tensor) and value._array.dtype == dtype_of(array) else array
+        for value, array in zip((input, other), from_values)
+    ]
+    return operation(*cast)
+
+
+@function(in_place=True)
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """The quotient rounded down."""
+    return _together(_plain_floor, input, other, "floor_divide")
+
+
+def _truncated(input: Any, other: Any) -> Tensor:
+    return _together(_plain_trunc, input, other, "div")
+
+
+@function(in_place=True)
+def pow(input: Any, exponent: Any) -> Tensor:
+    """``input ** exponent``."""
+    if type(exponent) is float and exponent.is_integer() and abs(exponent) < 2**31:
+        whole = int(exponent)
+    else:
+        whole = exponent
+    if type(whole) is int and isinstance(input, Tensor) and input._array.dtype.kind in "fc":
+        return perform(arithmetic.integer_power, (input,), {"exponent": whole}, POWER, "pow")
+    if type(exponent) is float and exponent == 0.5 and isinstance(input, Tensor) and input._array.dtype.kind == "f":
+        return perform(arithmetic.sqrt, (input,), {}, POWER, "pow")
+    if type(exponent) is int and exponent < 0 and isinstance(input, Tensor):
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    return _power(input, exponent)
+
+
+function("float_power")(lambda input, exponent: pow(input.double() if isinstance(input, Tensor) else float(input), exponent))
+
+
+@function(in_place=True)
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """To the nearest integers, halves to even ones; or to as many decimals."""
+    return _round(input, decimals)
+
+
+_round = define("_round", lambda x, decimals: flat(np.round(x, decimals), x), node="RoundBackward0", method=False, public=False)
+
+SELECT = {name: named(f"{name}Backward0", PrimitiveNode) for name in ("Where", "Relu", "MaskedFill", "Clamp", "LeakyRelu", "Threshold")}
+
+
+@function()
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """`input` where `condition` holds, else `other`; with one argument the indices where it holds."""
+    if input is None:
+        return condition.nonzero(as_tuple=True)
+    if not isinstance(condition, Tensor):
+        raise TypeError(f"where(): argument 'condition' (position 1) must be Tensor, not {type(condition).__name__}")
+    if condition._array.dtype.kind != "b" and condition._array.dtype != np.uint8:
+        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+    x, y = in_common(input, other, "where")
+    return perform(arithmetic.where, (condition._array.astype(bool), x, y), {}, SELECT["Where"], "where")
+
+
+def where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """The tensor where `condition` holds, else `other`."""
+    return where(condition, self, other)
+
+
+Tensor.where = where_method  # type: ignore[attr-defined]
+
+
+def in_common(input: Any, other: Any, name: str) -> list[Any]:
+    """Two operands in their common dtype: tensors as such, numbers as scalars of it."""
+    values, edges = prepared((input, other), name, False)
+    result = []
+    for value, edge in zip(values, edges):
+        if edge is None:
+            result.append(np.asarray(value, dtype_of(next(v for v in values if hasattr(v, "dtype"))) if type(value) in (int, float, bool) else None)[()] if not hasattr(value, "dtype") else value)
+            continue
+        tensor = Tensor.__new__(Tensor)
+        tensor._array, tensor._edge = value, edge
+        result.append(tensor)
+    for place, operand in enumerate((input, other)):
+        if isinstance(result[place], Tensor) and isinstance(operand, Tensor) and operand._array.dtype == result[place]._array.dtype:
+            result[place] = operand
+    return result
+
+
+@function(in_place=True)
+def relu(input: Tensor) -> Tensor:
+    """The positive part, with derivative 0 at 0."""
+    x = input._array
+    return perform(arithmetic.where, (x <= 0, x.dtype.type(0), input), {}, SELECT["Relu"], "relu")
+
+
+@function(in_place=True)
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`value` where `mask` holds."""
+    if not isinstance(mask, Tensor) or mask._array.dtype.kind != "b":
+        raise RuntimeError("masked_fill_ only supports boolean masks, but got mask with dtype " + str(getattr(mask, "dtype", mask)))
+    if isinstance(value, Tensor):
+        if value._array.ndim:
+            raise RuntimeError(
+                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._array.ndim} dimension(s)."
+            )
+        filling: Any = value if value._array.dtype == input._array.dtype else value.to(input.dtype)
+    else:
+        filling = input._array.dtype.type(value)
+    return perform(arithmetic.where, (mask._array, filling, input), {}, SELECT["MaskedFill"], "masked_fill")
+
+
+def clamped(x: Any, low: Any, high: Any) -> Any:
+    """`x` between bounds, which belong to what has a derivative."""
+    if low is not None:
+        x = arithmetic.where(x < low, low, x)
+    if high is not None:
+        x = arithmetic.where(x > high, high, x)
+    return x
+
+
+_clamp = define("_clamp", clamped, node="ClampBackward1", public=False, method=False)
+
+
+@function(in_place=True, aliases=("clip",))
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Between `min` and `max`, with derivative 1 at the bounds."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    x = input._array
+    if not isinstance(min, Tensor) and not isinstance(max, Tensor):
+        if x.dtype.kind in "iu" and (type(min) is float or type(max) is float):
+            input = input.to(DEFAULT())
+            x = input._array
+        kind = x.dtype.type
+        low, high = (None if bound is None else kind(bound) for bound in (min, max))
+        if low is not None and high is not None:
+            bound, outside = np.where(x < low, low, high), (x < low) | (x > high)
+        elif low is not None:
+            bound, outside = low, x < low
+        else:
+            bound, outside = high, x > high
+        return perform(arithmetic.where, (outside, bound, input), {}, SELECT["Clamp"], "clamp")
+    return _clamp(input, min, max)
+
+
+def DEFAULT() -> Any:
+    """The default dtype, as an object."""
+    from functrans.torch.dtypes import get_default_dtype
+
+    return get_default_dtype()
+
+
+@function(in_place=True, aliases=("clip_min",))
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """Not less than `min`."""
+    return clamp(input, min)
+
+
+@function(in_place=True, aliases=("clip_max",))
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """Not greater than `max`."""
+    return clamp(input, None, max)
+
+
+def _operator(name: str, forward: Any, reverse: Any = None) -> None:
+    setattr(Tensor, f"__{name}__", forward)
+    if reverse is not None:
+        setattr(Tensor, f"__r{name}__", reverse)
+
+
+_operator("add", _add, _add)
+_operator("sub", _sub, lambda self, other: _rsub(other, self))
+_operator("mul", _mul, _mul)
+_operator("truediv", _divide, lambda self, other: _divide(other, self))
+_operator("floordiv", floor_divide, lambda self, other: floor_divide(other, self))
+_operator("mod", Tensor.remainder, lambda self, other: Tensor.remainder(other, self))  # type: ignore[attr-defined]
+_operator("pow", pow, lambda self, other: _power(other, self))
+_operator("and", Tensor.bitwise_and, Tensor.bitwise_and)  # type: ignore[attr-defined]
+_operator("or", Tensor.bitwise_or, Tensor.bitwise_or)  # type: ignore[attr-defined]
+_operator("xor", Tensor.bitwise_xor, Tensor.bitwise_xor)  # type: ignore[attr-defined]
+_operator("lshift", Tensor.bitwise_left_shift)  # type: ignore[attr-defined]
+_operator("rshift", Tensor.bitwise_right_shift)  # type: ignore[attr-defined]
+for _name in ("lt", "le", "gt", "ge"):
+    _operator(_name, getattr(Tensor, _name))
+Tensor.__neg__ = Tensor.neg  # type: ignore[attr-defined]
+Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
+Tensor.__abs__ = Tensor.abs  # type: ignore[attr-defined]
+Tensor.__invert__ = Tensor.bitwise_not  # type: ignore[attr-defined]
+
+
+def _equality(compare: Any) -> Any:
+    def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, (Tensor, bool, int, float, complex, np.generic, np.ndarray)):
+            return compare(self, other)
+        return NotImplemented
+
+    return method
+
+
+Tensor.__eq__ = _equality(Tensor.eq)  # type: ignore[attr-defined, method-assign]
+Tensor.__ne__ = _equality(Tensor.ne)  # type: ignore[attr-defined, method-assign]
+
+for _name, _function in {
+    "add": _add, "sub": _sub, "mul": _mul, "truediv": _divide, "floordiv": floor_divide, "pow": pow, "mod": Tensor.remainder,
+    "and": Tensor.bitwise_and, "or": Tensor.bitwise_or, "xor": Tensor.bitwise_xor,
+}.items():  # fmt: skip
+    setattr(
+        Tensor, f"__i{_name}__", (lambda function, name: lambda self, other: written(self, function, (other,), {}, name))(_function, _name)
+    )
+
+_ = (nn, operator, default, current_edge)

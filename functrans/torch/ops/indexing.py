@@ -1,0 +1,297 @@
+"""Indexing, assignment, and functions that take and put elements at places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from functrans.errors import at_user_line
+from functrans.numpy.indexing import normalize
+from functrans.ops.indexing import ARRAY, Slice, getitem, index_set
+from functrans.torch.autograd.graph import PrimitiveNode, named
+from functrans.torch.autograd.modes import state
+from functrans.torch.ops.apply import perform
+from functrans.torch.ops.shapes import axis_of
+from functrans.torch.ops.table import define, function
+from functrans.torch.storage.views import view
+from functrans.torch.storage.writes import assign, check_writable, put, requires_grad
+from functrans.torch.tensor import Tensor, made, memory
+
+INDEX = named("IndexBackward0", PrimitiveNode)
+PUT = named("IndexPutBackward0", PrimitiveNode)
+
+
+def plain_key(key: Any) -> Any:
+    """An index with tensors and lists of them replaced by arrays."""
+    if isinstance(key, Tensor):
+        array = key._array
+        if array.dtype.kind not in "iub":
+            raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors{at_user_line()}")
+        return array if array.ndim or array.dtype.kind == "b" else int(array)
+    if isinstance(key, tuple):
+        return tuple(map(plain_key, key))
+    if isinstance(key, list):
+        return np.asarray([plain_key(item) for item in key]) if key else np.zeros(0, np.int64)
+    if isinstance(key, slice):
+        if key.step is not None and int(key.step) <= 0:
+            raise ValueError(f"step must be greater than zero{at_user_line()}")
+        return slice(*(None if part is None else int(part) for part in (key.start, key.stop, key.step)))
+    return key
+
+
+def normalized(tensor: Tensor, key: Any) -> tuple[Any, Any]:
+    """The template and arrays of an index, checked."""
+    array = tensor._array
+    key = plain_key(key)
+    parts = key if isinstance(key, tuple) else (key,)
+    if any(isinstance(part, (bool, np.bool_)) or isinstance(part, np.ndarray) and not part.ndim for part in parts):
+        raise NotImplementedError(f"indexing with a single bool is not supported; use unsqueeze or torch.where{at_user_line()}")
+    used = sum((part.ndim if isinstance(part, np.ndarray) and part.dtype.kind == "b" else 1) for part in parts if part is not None and part is not Ellipsis)
+    if used > array.ndim:
+        if not array.ndim and used == 1:
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor "
+                f"to a number{at_user_line()}"
+            )
+        raise IndexError(f"too many indices for tensor of dimension {array.ndim}{at_user_line()}")
+    axis = 0
+    for part in parts:
+        if part is Ellipsis:
+            axis += array.ndim - used
+        elif part is not None:
+            n = array.shape[axis]
+            if isinstance(part, int) and not -n <= part < n:
+                raise IndexError(f"index {part} is out of bounds for dimension {axis} with size {n}{at_user_line()}")
+            if isinstance(part, np.ndarray):
+                if part.dtype.kind == "b" and part.shape != array.shape[axis : axis + part.ndim]:
+                    raise IndexError(
+                        f"The shape of the mask {list(part.shape)} at index {axis} does not match the shape of the indexed tensor "
+                        f"{list(array.shape)} at index {axis}{at_user_line()}"
+                    )
+                if part.dtype.kind != "b" and part.size and not (-n <= part.min() and part.max() < n):
+                    wrong = int(part.min() if part.min() < -n else part.max())
+                    raise IndexError(f"index {wrong} is out of bounds for dimension {axis} with size {n}{at_user_line()}")
+            axis += part.ndim if isinstance(part, np.ndarray) and part.dtype.kind == "b" else 1
+    return normalize(array, key)
+
+
+def view_name(template: Any) -> str:
+    """The node of the last step torch makes of a basic index."""
+    last = template[-1] if template else Slice(None, None, None)
+    return "SelectBackward0" if isinstance(last, int) else "UnsqueezeBackward0" if last is None else "SliceBackward0"
+
+
+def get(self: Tensor, key: Any) -> Tensor:
+    template, arrays = normalized(self, key)
+    if not arrays:
+        significant = [part for part in template if part != Slice(None, None, None)]
+        return view(self, getitem, {"index": template}, view_name(significant))
+    return perform(getitem, (self, *arrays), {"index": template}, INDEX, "index")
+
+
+def put_at(self: Tensor, key: Any, value: Any) -> None:
+    template, arrays = normalized(self, key)
+    if not isinstance(value, Tensor):
+        value = made(np.asarray(value, self._array.dtype)[()])
+    recorded = state.grad and (requires_grad(self) or requires_grad(value))
+    check_writable(self, recorded)
+    if not recorded and type(memory(self)) is np.ndarray and type(value._array) is not list:
+        whole = memory(self)
+        copy = value._array
+        index = tuple(slice(*part) if isinstance(part, Slice) else part for part in _filled(template, arrays))
+        target = whole[index]
+        if np.broadcast_shapes(np.shape(target), _squeezed(copy.shape, np.ndim(target))) != np.shape(target):
+            raise RuntimeError(
+                f"shape mismatch: value tensor of shape {list(copy.shape)} cannot be broadcast to indexing result of shape {list(np.shape(target))}{at_user_line()}"
+            )
+        full = whole.copy() if arrays else whole
+        full[index] = copy
+        put(self, full if arrays else whole)
+        return
+    if not arrays:
+        part = get(self, key)
+        copy_(part, value)
+        return
+    shape = get(made(self._array), key)._array.shape
+    value = value.to(self.dtype)  # type: ignore[attr-defined]
+    value = value.expand(shape) if value._array.shape != shape else value  # type: ignore[attr-defined]
+    source = made(self._array.copy())
+    source._edge = self._edge if self._view is None else self._view.edge(self)
+    assign(self, perform(index_set, (source, value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
+
+
+def _squeezed(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    while len(shape) > rank and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _filled(template: Any, arrays: Any) -> Any:
+    remaining = iter(arrays)
+    return [next(remaining) if isinstance(part, str) and part == ARRAY else part for part in template]
+
+
+Tensor.__getitem__ = get  # type: ignore[attr-defined]
+Tensor.__setitem__ = put_at  # type: ignore[attr-defined]
+
+
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Write another tensor's values, broadcast and cast."""
+    src = src if isinstance(src, Tensor) else made(np.asarray(src, self._array.dtype)[()])
+    if src._array.shape != self._array.shape:
+        src = src.expand(self._array.shape)  # type: ignore[attr-defined]
+    return assign(self, src, "copy_")
+
+
+Tensor.copy_ = copy_  # type: ignore[attr-defined]
+
+
+def constant_(name: str, value_of: Any) -> None:
+    """Methods that write one value everywhere: `fill_` and `zero_`."""
+
+    def method(self: Tensor, *value: Any) -> Tensor:
+        filling = value_of(*value)
+        if isinstance(filling, Tensor):
+            return copy_(self, filling)
+        return assign(self, made(np.full(self._array.shape, filling, self._array.dtype)), name)
+
+    method.__name__ = name
+    setattr(Tensor, name, method)
+
+
+constant_("fill_", lambda value: value)
+constant_("zero_", lambda: 0)
+
+
+def long_index(index: Any, name: str) -> Any:
+    """Checked places."""
+    if index.dtype.kind not in "iu":
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index{at_user_line()}")
+    return index
+
+
+def in_range(index: Any, n: int, axis: int) -> Any:
+    """Places that torch takes: not negative, and within the axis."""
+    if index.size and not (0 <= index.min() and index.max() < n):
+        wrong = int(index.min()) if index.min() < 0 else int(index.max())
+        raise RuntimeError(f"index {wrong} is out of bounds for dimension {axis} with size {n}{at_user_line()}")
+    return index
+
+
+def grid(index: Any, axis: int) -> tuple[Any, ...]:
+    """An index of every element of `index`, with its values along `axis`."""
+    places = np.indices(index.shape, sparse=True)
+    return tuple(index if place == axis else each for place, each in enumerate(places))
+
+
+def gathered(x: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
+    axis = axis_of(dim, x.ndim)
+    index = long_index(index, "gather")
+    if not x.ndim:
+        return x.reshape(1)[index]
+    if index.ndim != x.ndim:
+        raise RuntimeError(f"Index tensor must have the same number of dimensions as input tensor{at_user_line()}")
+    return x[grid(in_range(index, x.shape[axis], axis), axis)]
+
+
+define("gather", gathered)
+
+
+def scattered(combine: str) -> Any:
+    """`x` with values put, or combined with what is there, at places along an axis."""
+
+    def call(x: Any, dim: int, index: Any, src: Any = None, value: Any = None, *, reduce: str | None = None) -> Any:
+        src = value if src is None else src
+        axis = axis_of(dim, x.ndim)
+        places = grid(in_range(long_index(index, "scatter"), x.shape[axis], axis), axis)
+        if hasattr(src, "shape") and src.shape != ():
+            src = src[tuple(slice(n) for n in index.shape)]
+        update = AT(x)[places]
+        kind = {"add": "add", "multiply": "multiply", "prod": "multiply", "sum": "add", "amax": "max", "amin": "min"}
+        if reduce is not None and reduce not in kind:
+            raise NotImplementedError(f"scatter: reduce={reduce!r} is not supported; use 'add', 'multiply', 'amax' or 'amin'")
+        return getattr(update, combine if reduce is None else kind[reduce])(src)
+
+    return call
+
+
+def AT(x: Any) -> Any:
+    """``x.at`` of arrays as well."""
+    from functrans.numpy.indexing import At
+
+    return At(x)
+
+
+define("scatter", scattered("set"), in_place=True)
+define("scatter_add", scattered("add"), in_place=True)
+define("scatter_reduce", lambda x, dim, index, src, reduce, *, include_self=True: scattered("add")(x, dim, index, src, reduce=reduce), in_place=True)
+
+
+def along(x: Any, dim: int, index: Any) -> tuple[Any, ...]:
+    """An index of places of one axis."""
+    axis = axis_of(dim, x.ndim)
+    index = np.atleast_1d(long_index(index, "index_select"))
+    if index.size and not (0 <= index.min() and index.max() < x.shape[axis]):
+        raise IndexError(f"index out of range in self{at_user_line()}")
+    return (*(slice(None),) * axis, index)
+
+
+define("index_select", lambda x, dim, index: x[along(x, dim, index)])
+define("index_add", lambda x, dim, index, source, alpha=1: AT(x)[along(x, dim, index)].add(source * alpha if alpha != 1 else source), in_place=True)
+define("index_copy", lambda x, dim, index, source: AT(x)[along(x, dim, index)].set(source), in_place=True)
+define("index_fill", lambda x, dim, index, value: AT(x)[along(x, dim, index)].set(value), in_place=True)
+define("take", lambda x, index: np.ravel(x)[index])
+define("take_along_dim", lambda x, indices, dim=None: np.take_along_axis(x, indices, dim))
+
+
+def masked_selected(x: Any, mask: Any) -> Any:
+    shape = np.broadcast_shapes(x.shape, mask.shape)
+    return np.broadcast_to(x, shape)[np.broadcast_to(mask, shape)]
+
+
+define("masked_select", masked_selected)
+
+
+def masked_scattered(x: Any, mask: Any, source: Any) -> Any:
+    mask = np.broadcast_to(mask, x.shape)
+    return AT(x)[mask].set(np.ravel(source)[: int(mask.sum())])
+
+
+define("masked_scatter", masked_scattered, in_place=True)
+
+
+@function("index_put", in_place=True)
+def index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+    """With values put, or added, at places."""
+    return _index_put(input, tuple(indices), values, accumulate)
+
+
+def _put(x: Any, indices: Any, values: Any, accumulate: bool) -> Any:
+    return AT(x)[indices].add(values) if accumulate else AT(x)[indices].set(values)
+
+
+_index_put = define("_index_put", _put, node="IndexPutBackward0", method=False, public=False)
+
+
+@function()
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """Where elements are not 0."""
+    places = np.nonzero(np.atleast_1d(input._array))
+    return tuple(map(made, places)) if as_tuple else made(np.stack(places, axis=-1))
+
+
+function("argwhere")(nonzero)
+
+
+@function()
+def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None) -> Tensor:
+    """Where values would go in a sorted sequence."""
+    values = input._array if isinstance(input, Tensor) else input
+    return made(np.searchsorted(sorted_sequence._array, values, side or ("right" if right else "left")).astype(np.int64))
+
+
+@function()
+def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
+    """The number of the bucket of each value."""
+    return searchsorted(boundaries, input, right=right)

@@ -1,0 +1,398 @@
+"""Methods that tensors have beside the tables: copies, dtypes, NumPy and other libraries, hooks, backward."""
+
+from __future__ import annotations
+
+import copy as copies
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from functrans.errors import at_user_line
+from functrans.ops import structure
+from functrans.torch.autograd import engine
+from functrans.torch.autograd.graph import PrimitiveNode, accumulator, named
+from functrans.torch.dtypes import CPU, DTYPES, Device, dtype, numpy_dtype
+from functrans.torch.ops.apply import converted, perform
+from functrans.torch.ops.creation import finished
+from functrans.torch.ops.table import FUNCTIONS, define, function
+from functrans.torch.storage.writes import assign, check_writable
+from functrans.torch.tensor import Size, Tensor, current_edge, like, made, memory
+
+__all__ = ["RemovableHandle", "method"]
+
+CLONE = named("CloneBackward0", PrimitiveNode)
+
+
+def method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator: the function is a method of tensors."""
+    setattr(Tensor, function.__name__, function)
+    return function
+
+
+# Unlike `structure.copy`, whose result may be its operand, a clone has memory of its own.
+@function()
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy, with a history."""
+    result = perform(structure.copy, (input,), {}, CLONE, "clone")
+    if type(result._array) is np.ndarray:
+        result._array = result._array.copy()
+    return result
+
+
+@function()
+def detach(input: Tensor) -> Tensor:
+    """A tensor of the same memory without a history."""
+    memory(input)
+    return like(input, input._array)
+
+
+@method
+def detach_(self: Tensor) -> Tensor:
+    """Cut the tensor's history; it becomes a leaf."""
+    if self._view is not None:
+        raise RuntimeError(
+            "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, and "
+            f"gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be called on these gradients.{at_user_line()}"
+        )
+    self._edge = None
+    return self
+
+
+@property  # type: ignore[misc]
+def _data(self: Tensor) -> Tensor:
+    return made(memory(self))
+
+
+@_data.setter
+def _data(self: Tensor, value: Tensor) -> None:
+    self._array = value._array
+
+
+@property  # type: ignore[misc]
+def _grad(self: Tensor) -> Tensor | None:
+    if self._grad is None:
+        edge = current_edge(self)
+        if edge is not None and not edge[0].is_leaf and not self.retains_grad:  # type: ignore[attr-defined]
+            warn_non_leaf()
+    return self._grad
+
+
+def warn_non_leaf() -> None:
+    import warnings
+
+    warnings.warn(
+        "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated during "
+        "autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use .retain_grad() on the "
+        "non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead.",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+@_grad.setter
+def _grad(self: Tensor, value: Tensor | None) -> None:
+    if value is not None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+        if value is self:
+            raise RuntimeError("can't assign Variable as its own grad")
+        if value._array.shape != self._array.shape:
+            raise RuntimeError(
+                f"assigned grad has data of a different size\n  got {list(value._array.shape)} for {list(self._array.shape)}"
+            )
+        if value._array.dtype != self._array.dtype:
+            raise RuntimeError(
+                f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with dtype '{self.dtype}'. Please ensure that the gradient and the tensor have the same dtype"
+            )
+    self._grad = value
+
+
+@_grad.deleter
+def _grad(self: Tensor) -> None:
+    self._grad = None
+
+
+Tensor.data, Tensor.grad = _data, _grad  # type: ignore[attr-defined]
+
+
+@method
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **ignored: Any) -> Tensor:
+    """The tensor in another dtype; itself where nothing changes and no copy is asked for."""
+    for each in args:
+        if isinstance(each, Tensor):
+            dtype = each.dtype
+        elif isinstance(each, (str, Device)):
+            device = each
+        elif each is not None and not isinstance(each, bool):
+            dtype = each
+    if device is not None:
+        Device(device)
+    if dtype is None or numpy_dtype(dtype) == self._array.dtype:
+        return clone(self) if copy else self
+    return converted(self, numpy_dtype(dtype))
+
+
+def _shorthand(name: str, wanted: str) -> None:
+    def shorthand(self: Tensor) -> Tensor:
+        return to(self, dtype=DTYPES[np.dtype(wanted)])
+
+    shorthand.__name__ = name
+    setattr(Tensor, name, shorthand)
+
+
+for _name, _wanted in {
+    "double": "float64", "float": "float32", "half": "float16", "long": "int64", "int": "int32", "short": "int16", "char": "int8",
+    "byte": "uint8", "bool": "bool", "cfloat": "complex64", "cdouble": "complex128",
+}.items():  # fmt: skip
+    _shorthand(_name, _wanted)
+
+
+@method
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor in the dtype of another."""
+    return to(self, other)
+
+
+@method
+def cpu(self: Tensor) -> Tensor:
+    """Itself."""
+    return self
+
+
+@method
+def cuda(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Not supported."""
+    raise NotImplementedError(f"Tensor.cuda is not supported: tensors live on the cpu\n  Remedy: compile a function of CuPy arrays with ft.jit.{at_user_line()}")
+
+
+@method
+def numpy(self: Tensor, *, force: bool = False) -> Any:
+    """The array, which shares the tensor's memory."""
+    if current_edge(self) is not None and not force:
+        raise RuntimeError(f"Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.{at_user_line()}")
+    return memory(self)
+
+
+@method
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
+    array = numpy(self)
+    return np.array(array, dtype) if copy else np.asarray(array, dtype)
+
+
+@method
+def __dlpack__(self: Tensor, **keywords: Any) -> Any:
+    if current_edge(self) is not None:
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    return memory(self).__dlpack__(**keywords)
+
+
+@method
+def __dlpack_device__(self: Tensor) -> Any:
+    return memory(self).__dlpack_device__()
+
+
+@function(method=False)
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A tensor that shares the memory of another library's array."""
+    return made(np.from_dlpack(ext_tensor))
+
+
+@method
+def data_ptr(self: Tensor) -> Any:
+    """The address of the first element."""
+    return memory(self).ctypes.data
+
+
+@method
+def stride(self: Tensor, dim: int | None = None) -> Any:
+    """How many elements lie between neighbours along each axis."""
+    array = memory(self)
+    strides = tuple(step // array.itemsize for step in contiguous_strides(array))
+    return strides if dim is None else strides[dim]
+
+
+def contiguous_strides(array: Any) -> Any:
+    return array.strides
+
+
+@method
+def storage_offset(self: Tensor) -> int:
+    """Where the tensor begins in the memory of its base."""
+    base = self if self._view is None else self._view.base
+    array, whole = memory(self), memory(base)
+    return int((array.ctypes.data - whole.ctypes.data) // array.itemsize)
+
+
+@method
+def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
+    """Whether elements lie in memory in the order of the shape."""
+    return bool(memory(self).flags.c_contiguous)
+
+
+@method
+def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+    """Itself if contiguous, else a copy that is."""
+    if is_contiguous(self):
+        return self
+    result = perform(structure.copy, (self,), {}, CLONE, "contiguous")
+    result._array = np.ascontiguousarray(result._array)
+    return result
+
+
+@method
+def backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+    """Add the gradients of the tensor, times `gradient`, to ``.grad`` of the leaves it depends on; see `autograd.backward`."""
+    engine.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+class RemovableHandle:
+    """What registering a hook returns: ``handle.remove()`` takes it back; so does the end of a ``with``."""
+
+    counter = itertools.count()
+
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
+        self.id = next(RemovableHandle.counter)
+        self.hooks = weakref.WeakValueDictionary() if hooks is None else hooks
+        self.hooks[self.id] = hook
+
+    def remove(self) -> None:
+        """Take the hook back."""
+        self.hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.remove()
+
+
+@method
+def register_hook(self: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandle:
+    """Call `hook` with the tensor's gradient in backward passes; what it returns, if anything, takes the gradient's place."""
+    edge = current_edge(self)
+    if edge is None:
+        raise RuntimeError(f"cannot register a hook on a tensor that doesn't require gradient{at_user_line()}")
+    node, place = edge
+    return RemovableHandle(node.hooked().tensor.setdefault(place, {}), hook)
+
+
+@method
+def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle:
+    """Call `hook` with the tensor, a leaf, whenever its gradient was accumulated."""
+    edge = current_edge(self)
+    if edge is None:
+        raise RuntimeError(f"cannot register a hook on a tensor that doesn't require gradient{at_user_line()}")
+    if not edge[0].is_leaf:
+        raise RuntimeError(f"post accumulate grad hooks cannot be registered on non-leaf tensors{at_user_line()}")
+    if edge[0].after_accumulation is None:
+        edge[0].after_accumulation = {}
+    return RemovableHandle(edge[0].after_accumulation, hook)
+
+
+@method
+def retain_grad(self: Tensor) -> None:
+    """Keep the gradient of a tensor that is no leaf."""
+    edge = current_edge(self)
+    if edge is None:
+        raise RuntimeError(f"can't retain_grad on Tensor that has requires_grad=False{at_user_line()}")
+    node, place = edge
+    if not node.is_leaf:
+        node.hooked().retain[place] = weakref.ref(self)
+
+
+@property  # type: ignore[misc]
+def _retains_grad(self: Tensor) -> bool:
+    edge = current_edge(self)
+    if edge is None or edge[0].is_leaf or edge[0].hooks is None:
+        return False
+    reference = edge[0].hooks.retain.get(edge[1])
+    return reference is not None and reference() is self
+
+
+Tensor.retains_grad = _retains_grad  # type: ignore[attr-defined]
+
+
+@method
+def is_inference(self: Tensor) -> bool:
+    """Whether it was made in inference mode."""
+    return bool(self._extras and self._extras.get("inference"))
+
+
+@method
+def is_same_size(self: Tensor, other: Tensor) -> bool:
+    return bool(self._array.shape == other._array.shape)
+
+
+@method
+def set_(self: Tensor, source: Tensor) -> Tensor:
+    """Take on the memory of another tensor."""
+    check_writable(self, current_edge(self) is not None)
+    self._array, self._changes, self._view = memory(source), source._changes, None
+    return self
+
+
+@method
+def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001"
+        )
+    result = made(np.array(self._array)[()] if not self._array.ndim else self._array.copy(), type(self))
+    memo[id(self)] = result
+    if current_edge(self) is not None:
+        result._edge = accumulator(result)
+    if self._grad is not None:
+        result._grad = copies.deepcopy(self._grad, memo)
+    result.__dict__.update(copies.deepcopy(self.__dict__, memo))
+    return result
+
+
+def _rebuilt(cls: type, array: Any, requires_grad: bool, extra: dict[str, Any]) -> Tensor:
+    result = made(array, cls)
+    if requires_grad:
+        result._edge = accumulator(result)
+    result.__dict__.update(extra)
+    return result
+
+
+@method
+def __reduce_ex__(self: Tensor, protocol: int) -> Any:
+    if not self.is_leaf:
+        raise RuntimeError(f"only leaf tensors can be pickled; call detach() first{at_user_line()}")
+    return _rebuilt, (type(self), np.asarray(self._array), current_edge(self) is not None, dict(self.__dict__))
+
+
+define("conj", lambda x: np.conjugate(x), node="ConjBackward0", aliases=("conj_physical", "resolve_conj"))
+define("real", lambda x: np.real(x), method=False)
+define("imag", lambda x: np.imag(x), method=False)
+Tensor.real = property(lambda self: FUNCTIONS["real"](self) if self._array.dtype.kind == "c" else self)  # type: ignore[attr-defined]
+Tensor.imag = property(lambda self: FUNCTIONS["imag"](self))  # type: ignore[attr-defined]
+define("angle", lambda x: np.angle(x))
+define("view_as_real", lambda x: np.stack([np.real(x), np.imag(x)], axis=-1), method=False)
+define("view_as_complex", lambda x: x[..., 0] + 1j * x[..., 1], method=False)
+define("complex", lambda real, imag: real + 1j * imag, method=False)
+define("polar", lambda abs, angle: abs * np.exp(1j * angle), method=False)
+
+
+@function()
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and elements."""
+    return bool(input._array.shape == other._array.shape and np.array_equal(input._array, other._array))
+
+
+@function()
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether two tensors are equal within tolerances."""
+    return bool(np.allclose(input._array, other._array, rtol, atol, equal_nan))
+
+
+define("isclose", lambda x, y, rtol=1e-05, atol=1e-08, equal_nan=False: np.isclose(x, y, rtol, atol, equal_nan))
+function("numel", method=False)(lambda input: input.numel())
+function("is_tensor", method=False)(lambda obj: isinstance(obj, Tensor))
+function("is_floating_point", method=False)(lambda input: input.is_floating_point())
+function("is_complex", method=False)(lambda input: input.is_complex())
+function("is_nonzero")(lambda input: bool(input))
+_ = (CPU, Size, dtype, finished, assign)

@@ -1,0 +1,129 @@
+"""Products: `matmul` and its kin, `einsum`, `tensordot`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from functrans.errors import at_user_line
+from functrans.ops.contraction import contract
+from functrans.torch.autograd.graph import PrimitiveNode, named
+from functrans.torch.ops.apply import perform
+from functrans.torch.ops.table import define, function
+from functrans.torch.tensor import Tensor
+
+KINDS = {
+    (2, 2): ("ij,jk->ik", named("MmBackward0", PrimitiveNode)),
+    (2, 1): ("ij,j->i", named("MvBackward0", PrimitiveNode)),
+    (1, 1): ("i,i->", named("DotBackward0", PrimitiveNode)),
+    (3, 3): ("bij,bjk->bik", named("BmmBackward0", PrimitiveNode)),
+}
+
+
+def same_dtype(x: Tensor, y: Tensor, name: str) -> None:
+    """Raise unless both are of one dtype, as torch's products ask."""
+    if x._array.dtype != y._array.dtype:
+        from functrans.torch.dtypes import title
+
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {title(x.dtype).lower()} != {title(y.dtype).lower()}\n  in {name}{at_user_line()}"
+        )
+
+
+def product(x: Tensor, y: Tensor, name: str) -> Tensor:
+    """The product of vectors, matrices or batches of matrices, by one contraction."""
+    for value in (x, y):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name}(): arguments must be Tensor, not {type(value).__name__}{at_user_line()}")
+    a, b = x._array, y._array
+    same_dtype(x, y, name)
+    kind = KINDS.get((a.ndim, b.ndim))
+    if kind is not None and (a.ndim < 3 or a.shape[0] == b.shape[0]):
+        left, right = a.shape[-1], b.shape[-2 if b.ndim > 1 else 0]
+        if left != right:
+            raise mismatch(a.shape, b.shape)
+        return perform(contract, (x, y), {"subscripts": kind[0]}, kind[1], name)
+    if not a.ndim or not b.ndim:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D{at_user_line()}"
+        )
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise mismatch(a.shape, b.shape)
+    return _matmul(x, y)
+
+
+def mismatch(x: Any, y: Any) -> RuntimeError:
+    """Torch's error for shapes that do not fit."""
+    if len(x) == len(y) == 1:
+        return RuntimeError(
+            f"inconsistent tensor size, expected tensor [{x[0]}] and src [{y[0]}] to have the same number of elements, but got {x[0]} and {y[0]} elements respectively{at_user_line()}"
+        )
+    if len(x) == len(y) == 3:
+        return RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{x[0]}, {x[2]}] but got: [{y[0]}, {y[1]}].{at_user_line()}"
+        )
+    if len(y) == 1:
+        return RuntimeError(f"size mismatch, got input ({x[0]}), mat ({x[0]}x{x[-1]}), vec ({y[0]}){at_user_line()}")
+    rows = int(np.prod(x[:-1]))
+    return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x[-1]} and {y[-2]}x{y[-1]}){at_user_line()}")
+
+
+_matmul = define("_matmul", lambda x, y: np.matmul(x, y), node="UnsafeViewBackward0", method=False, public=False)
+
+
+@function()
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product, over leading axes where there are any."""
+    return product(input, other, "matmul")
+
+
+def checked_ranks(name: str, ranks: tuple[int, int], message: str) -> None:
+    """`mm`, `mv`, `dot` and `bmm`: the product of tensors of certain ranks."""
+
+    def call(input: Tensor, other: Tensor) -> Tensor:
+        if (input._array.ndim, other._array.ndim) != ranks:
+            raise RuntimeError(message.format(input._array.ndim, other._array.ndim) + at_user_line())
+        return product(input, other, name)
+
+    call.__name__ = name
+    function(name)(call)
+
+
+checked_ranks("mm", (2, 2), "mat1 must be a matrix, got {}-D and {}-D tensors")
+checked_ranks("mv", (2, 1), "vector + matrix @ vector expected, got {}, {}")
+checked_ranks("dot", (1, 1), "1D tensors expected, but got {}D and {}D tensors")
+checked_ranks("bmm", (3, 3), "batch1 must be a 3D tensor, got {}-D and {}-D tensors")
+Tensor.__matmul__ = lambda self, other: product(self, other, "matmul") if isinstance(other, Tensor) else NotImplemented  # type: ignore[attr-defined]
+
+define("inner", lambda x, y: np.inner(x, y), node="MmBackward0")
+define("outer", lambda x, y: np.outer(x, y), node="MulBackward0", aliases=("ger",))
+define("vdot", lambda x, y: np.vdot(x, y))
+define("tensordot", lambda x, y, dims=2: np.tensordot(x, y, dims), node="ViewBackward0", method=False)
+define("kron", lambda x, y: np.kron(x, y), node="ViewBackward0")
+define("cross", lambda x, y, dim=-1: np.cross(x, y, axis=dim), node="LinalgCrossBackward0")
+define("addmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
+define("addmv", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
+define("addbmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * np.sum(x @ y, axis=0), in_place=True)
+define("baddbmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
+define("addr", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * np.outer(x, y), in_place=True)
+define("trace", lambda x: np.trace(x))
+
+_einsum = define("einsum", lambda subscripts, *operands: np.einsum(subscripts, *operands), public=False, method=False, node="ViewBackward0")
+
+
+@function(method=False)
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Einstein's sums of products."""
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = tuple(operands[0])
+    return _einsum(equation, *operands)
+
+
+@function("chain_matmul", method=False)
+def chain_matmul(*matrices: Tensor) -> Tensor:
+    """The product of several matrices, in the cheapest order."""
+    return _multi_dot(*matrices)
+
+
+_multi_dot = define("_multi_dot", lambda *matrices: np.linalg.multi_dot(matrices), node="MmBackward0", method=False, public=False)

@@ -1,0 +1,290 @@
+"""Reductions and cumulative functions."""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans import nn
+from functrans.core.types import dtype_of, shape_of
+from functrans.errors import at_user_line
+from functrans.ops import reduction
+from functrans.torch.autograd.graph import PrimitiveNode, named
+from functrans.torch.dtypes import default, numpy_dtype
+from functrans.torch.ops.apply import converted, perform
+from functrans.torch.ops.shapes import axes_of, axis_of
+from functrans.torch.ops.table import define, function
+from functrans.torch.tensor import Tensor, made
+
+SUM = named("SumBackward0", PrimitiveNode), named("SumBackward1", PrimitiveNode)
+
+
+def reduced_axes(dim: Any, ndim: int) -> tuple[int, ...]:
+    """Sorted axes; all for None and ()."""
+    if dim is None or dim == () or dim == []:
+        return tuple(range(ndim))
+    axes = axes_of(dim if isinstance(dim, (tuple, list)) else (dim,), ndim)
+    return tuple(sorted(axes)) if ndim else ()
+
+
+def keep(result: Any, shape: Sequence[int], axes: Sequence[int]) -> Any:
+    """A reduced array with the reduced axes, of length 1."""
+    return np.reshape(result, tuple(1 if axis in axes else n for axis, n in enumerate(shape)))
+
+
+@function()
+def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
+    """The sum of all elements, or along axes."""
+    dim = axis if dim is None else dim
+    if dtype is not None:
+        input = converted(input, numpy_dtype(dtype))
+    array = input._array
+    axes = reduced_axes(dim, array.ndim)
+    result = perform(reduction.sum, (input,), {"axes": axes}, SUM[dim is not None], "sum")
+    if result._array.dtype == np.uint64:
+        result = converted(result, np.dtype(np.int64))
+    if keepdim and axes:
+        result = result.reshape(tuple(1 if place in axes else n for place, n in enumerate(array.shape)))  # type: ignore[attr-defined]
+    return result
+
+
+def checked_floating(x: Any, name: str) -> Any:
+    """`x`, which must have a fraction."""
+    if dtype_of(x).kind not in "fc":
+        kinds = {"i": "Long", "u": "Byte", "b": "Bool"}
+        got = {"int32": "Int", "int16": "Short", "int8": "Char"}.get(dtype_of(x).name, kinds[dtype_of(x).kind])
+        raise RuntimeError(
+            f"{name}(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {got}{at_user_line()}"
+        )
+    return x
+
+
+def mean_of(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    x = x if dtype is None else x.astype(numpy_dtype(dtype))
+    x = checked_floating(x, "mean")
+    axes = reduced_axes(dim, x.ndim)
+    total = reduction.sum(x, axes=axes) / math.prod(x.shape[axis] for axis in axes)
+    return keep(total, x.shape, axes) if keepdim else total
+
+
+_mean = define("_mean", mean_of, node="MeanBackward0", method=False, public=False)
+_mean_along = define("_mean_along", mean_of, node="MeanBackward1", method=False, public=False)
+
+
+@function()
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
+    """The mean of all elements, or along axes."""
+    dim = axis if dim is None else dim
+    return (_mean if dim is None else _mean_along)(input, dim, keepdim, dtype=dtype)
+
+
+def variance(x: Any, dim: Any, correction: float, keepdim: bool) -> Any:
+    x = checked_floating(x, "var")
+    axes = reduced_axes(dim, x.ndim)
+    return np.var(x, axis=axes, ddof=correction, keepdims=keepdim)
+
+
+def spread(name: str, root: bool) -> None:
+    """`var` and `std`, which share torch's several ways to say the correction."""
+    along = define(
+        f"_{name}",
+        lambda x, dim, correction, keepdim: np.sqrt(variance(x, dim, correction, keepdim)) if root else variance(x, dim, correction, keepdim),
+        node=f"{name.capitalize()}Backward0",
+        method=False,
+        public=False,
+    )
+
+    def call(input: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: Any = None, axis: Any = None) -> Tensor:
+        dim = axis if dim is None else dim
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        return along(input, dim, (1 if unbiased else 0) if correction is None else correction, keepdim)
+
+    function(name)(call)
+
+
+spread("var", False)
+spread("std", True)
+function("var_mean", method=False)(lambda input, dim=None, **kw: (input.var(dim, **kw), input.mean(dim, kw.get("keepdim", False))))
+function("std_mean", method=False)(lambda input, dim=None, **kw: (input.std(dim, **kw), input.mean(dim, kw.get("keepdim", False))))
+
+
+def product(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    x = x if dtype is None else x.astype(numpy_dtype(dtype))
+    axes = reduced_axes(dim, x.ndim)
+    result = reduction.prod(x, axes=axes)
+    return keep(result, x.shape, axes) if keepdim else result
+
+
+define("prod", product)
+define("nansum", lambda x, dim=None, keepdim=False: np.nansum(x, axis=dim, keepdims=keepdim))
+define("nanmean", lambda x, dim=None, keepdim=False: np.nanmean(x, axis=dim, keepdims=keepdim))
+define("amax", lambda x, dim=(), keepdim=False: np.max(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim))
+define("amin", lambda x, dim=(), keepdim=False: np.min(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim))
+define("aminmax", lambda x, *, dim=None, keepdim=False: AminMax(np.min(x, axis=dim, keepdims=keepdim), np.max(x, axis=dim, keepdims=keepdim)))
+define("logsumexp", lambda x, dim, keepdim=False: nn.logsumexp(as_floating(x), tuple(dim) if isinstance(dim, list) else dim, keepdim))
+define("all", lambda x, dim=None, keepdim=False: np.all(x, axis=dim, keepdims=keepdim))
+define("any", lambda x, dim=None, keepdim=False: np.any(x, axis=dim, keepdims=keepdim))
+define("count_nonzero", lambda x, dim=None: np.count_nonzero(x, axis=dim))
+AminMax = namedtuple("AminMax", ["min", "max"])
+
+
+def as_floating(x: Any) -> Any:
+    """`x`, with integers in the default dtype."""
+    return x if dtype_of(x).kind in "fc" else x.astype(default.numpy)
+
+
+def picked(x: Any, places: Any, axis: int, keepdim: bool) -> Any:
+    """The elements of `x` at one place each along an axis."""
+    if not shape_of(x):
+        return x
+    values = np.take_along_axis(x, np.expand_dims(places, axis), axis)
+    return values if keepdim else np.squeeze(values, axis)
+
+
+def along_with_places(name: str, find: Any) -> Any:
+    """A function along an axis that gives values, which are differentiated, and where they are."""
+    pair = namedtuple(name, ["values", "indices"])  # type: ignore[misc]
+
+    def call(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
+        axis = axis_of(dim, x.ndim)
+        raw = np.asarray(x.peek(name) if hasattr(x, "peek") else x)
+        places = find(raw, axis) if raw.ndim else np.int64(0)
+        shown = np.expand_dims(places, axis) if keepdim and raw.ndim else places
+        return pair(picked(x, places, axis, keepdim), shown)
+
+    call.__name__ = name
+    return call
+
+
+def first_of(compare: Any) -> Any:
+    return lambda raw, axis: compare(raw, axis=axis)
+
+
+_max_along = define("_max_along", along_with_places("max", first_of(np.argmax)), node="MaxBackward0", method=False, public=False)
+_min_along = define("_min_along", along_with_places("min", first_of(np.argmin)), node="MinBackward0", method=False, public=False)
+_max_all = define("_max_all", lambda x: np.max(x), node="MaxBackward1", method=False, public=False)
+_min_all = define("_min_all", lambda x: np.min(x), node="MinBackward1", method=False, public=False)
+
+
+def extremum(name: str, everything: Any, along: Any, pairwise: str) -> None:
+    """`max` or `min`: of all, along an axis with places, or of two tensors."""
+
+    def call(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+        if isinstance(dim, Tensor):
+            return getattr(input, pairwise)(dim)
+        if other is not None:
+            return getattr(input, pairwise)(other)
+        if dim is None:
+            if not input._array.size:
+                raise RuntimeError(
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+                )
+            return everything(input)
+        return along(input, dim, keepdim)
+
+    function(name)(call)
+
+
+extremum("max", _max_all, _max_along, "maximum")
+extremum("min", _min_all, _min_along, "minimum")
+
+
+def median_place(raw: Any, axis: int) -> Any:
+    """Where the lower median is."""
+    return np.take(np.argsort(raw, axis=axis, kind="stable"), (raw.shape[axis] - 1) // 2, axis=axis)
+
+
+def mode_place(raw: Any, axis: int) -> Any:
+    """The last place of the most frequent element, the least of several."""
+    lines = np.moveaxis(raw, axis, -1)
+    flat = lines.reshape(-1, lines.shape[-1])
+    found = []
+    for line in flat:
+        values, counts = np.unique(line, return_counts=True)
+        found.append(np.flatnonzero(line == values[np.argmax(counts)])[-1])
+    return np.array(found).reshape(lines.shape[:-1])
+
+
+_median_along = define("_median_along", along_with_places("median", median_place), node="MedianBackward1", method=False, public=False)
+define("mode", along_with_places("mode", mode_place))
+
+
+@function()
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The lower of the middle elements, and along an axis where it is."""
+    if dim is None:
+        return _median_along(input.reshape(-1), 0)[0]  # type: ignore[attr-defined]
+    return _median_along(input, dim, keepdim)
+
+
+@function()
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the greatest element is."""
+    return made(_arg(np.argmax, input._array, dim, keepdim))
+
+
+@function()
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the least element is."""
+    return made(_arg(np.argmin, input._array, dim, keepdim))
+
+
+def _arg(find: Any, array: Any, dim: int | None, keepdim: bool) -> Any:
+    if dim is None or not array.ndim:
+        place = find(array)
+        return np.reshape(place, (1,) * array.ndim) if keepdim else place
+    return find(array, axis=axis_of(dim, array.ndim), keepdims=keepdim)
+
+
+def cumulative(run: Any) -> Any:
+    def call(x: Any, dim: int, dtype: Any = None) -> Any:
+        x = x if dtype is None else x.astype(numpy_dtype(dtype))
+        return run(x, axis=axis_of(dim, x.ndim)) if shape_of(x) else x
+
+    return call
+
+
+define("cumsum", cumulative(np.cumsum), in_place=True)
+define("cumprod", cumulative(np.cumprod), in_place=True)
+define("logcumsumexp", lambda x, dim: log_of_sums(x, axis_of(dim, x.ndim)))
+
+
+def log_of_sums(x: Any, axis: int) -> Any:
+    """The logarithm of the cumulative sum of exponentials, by pairs, so that nothing overflows."""
+    step = 1
+    before = (slice(None),) * axis
+    while step < x.shape[axis]:
+        later = np.logaddexp(x[(*before, slice(step, None))], x[(*before, slice(None, -step))])
+        x = np.concatenate([x[(*before, slice(None, step))], later], axis=axis)
+        step *= 2
+    return x
+
+
+Extreme = namedtuple("Extreme", ["values", "indices"])
+
+
+def running_extreme(compare: Any) -> Any:
+    def call(x: Any, dim: int) -> Any:
+        axis = axis_of(dim, x.ndim)
+        raw = np.moveaxis(np.asarray(x.peek("cummax") if hasattr(x, "peek") else x), axis, 0)
+        places = np.zeros(raw.shape, np.int64)
+        best = raw[0].copy()
+        for place in range(1, raw.shape[0]):
+            wins = compare(raw[place], best)
+            best = np.where(wins, raw[place], best)
+            places[place] = np.where(wins, place, places[place - 1])
+        places = np.moveaxis(places, 0, axis)
+        return Extreme(np.take_along_axis(x, places, axis), places)
+
+    return call
+
+
+define("cummax", running_extreme(np.greater_equal))
+define("cummin", running_extreme(np.less_equal))
+define("diff", lambda x, n=1, dim=-1: np.diff(x, n, axis=dim))
+define("trapezoid", lambda y, x=None, *, dx=1, dim=-1: np.trapezoid(y, x, dx, dim), aliases=("trapz",))

@@ -1,0 +1,487 @@
+"""Functions of shapes: views of the same memory, and joining, repeating and splitting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans.core.tracer import Tracer
+from functrans.errors import at_user_line
+from functrans.ops import structure
+from functrans.ops.indexing import Slice, getitem
+from functrans.torch.autograd.graph import PrimitiveNode, named
+from functrans.torch.ops.apply import perform
+from functrans.torch.ops.table import define, function
+from functrans.torch.storage.views import view
+from functrans.torch.tensor import Tensor, axis_message, memory
+
+__all__ = ["axis_of", "axes_of", "joined_shape"]
+
+
+def axis_of(dim: Any, ndim: int) -> int:
+    """An axis that is not negative, or torch's error."""
+    dim = dim.__index__()
+    room = max(ndim, 1)
+    if not -room <= dim < room:
+        raise IndexError(axis_message(dim, ndim) + at_user_line())
+    return dim % room
+
+
+def axes_of(dims: Sequence[Any], ndim: int) -> tuple[int, ...]:
+    """Axes that are not negative and differ."""
+    axes = tuple(axis_of(dim, ndim) for dim in dims)
+    for axis in axes:
+        if axes.count(axis) > 1:
+            raise RuntimeError(f"dim {axis} appears multiple times in the list of dims{at_user_line()}")
+    return axes
+
+
+def joined_shape(args: Sequence[Any]) -> tuple[int, ...]:
+    """Lengths given as one sequence or one by one."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = args[0]
+    return tuple(int(length) for length in args)
+
+
+def complete(shape: tuple[int, ...], size: int, old: Sequence[int]) -> tuple[int, ...]:
+    """A shape with its one -1 worked out."""
+    unknown = [place for place, length in enumerate(shape) if length == -1]
+    if len(unknown) > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    if unknown:
+        rest = math.prod(length for length in shape if length != -1)
+        if rest == 0:
+            raise RuntimeError(
+                f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can be any value and is ambiguous"
+            )
+        if size % rest == 0:
+            shape = (*shape[: unknown[0]], size // rest, *shape[unknown[0] + 1 :])
+    if math.prod(shape) != size:
+        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {size}{at_user_line()}")
+    return shape
+
+
+def is_viewable(array: Any, shape: tuple[int, ...]) -> bool:
+    """Whether an array can have this shape without a copy."""
+    if isinstance(array, Tracer) or array.flags.c_contiguous:
+        return True
+    try:
+        array.view().reshape(shape, copy=False)
+    except ValueError:
+        return False
+    return True
+
+
+def shaped(tensor: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+    """A view of this shape, which must be possible."""
+    return view(tensor, structure.reshape, {"shape": shape}, name)
+
+
+def view_method(self: Tensor, *shape: Any) -> Tensor:
+    """A view of another shape, or of another dtype."""
+    if len(shape) == 1 and not isinstance(shape[0], (int, tuple, list, Tensor)):
+        raise NotImplementedError(f"Tensor.view(dtype) is not supported; use Tensor.to(dtype) for a copy{at_user_line()}")
+    array = memory(self)
+    wanted = complete(joined_shape(shape), array.size, array.shape)
+    if not is_viewable(array, wanted):
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous "
+            f"subspaces). Use .reshape(...) instead.{at_user_line()}"
+        )
+    return shaped(self, wanted, "ViewBackward0")
+
+
+Tensor.view = view_method  # type: ignore[attr-defined]
+Tensor.view_as = lambda self, other: view_method(self, other.shape)  # type: ignore[attr-defined]
+
+
+def reshaped(tensor: Tensor, wanted: tuple[int, ...], name: str = "ViewBackward0") -> Tensor:
+    """A view where that is possible, else a copy."""
+    if is_viewable(memory(tensor), wanted):
+        return shaped(tensor, wanted, name)
+    return perform(structure.reshape, (tensor,), {"shape": wanted}, named("UnsafeViewBackward0", PrimitiveNode), "reshape")
+
+
+@function()
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape."""
+    array = memory(input)
+    return reshaped(input, complete(joined_shape(shape), array.size, array.shape))
+
+
+Tensor.reshape_as = lambda self, other: reshape(self, other.shape)  # type: ignore[attr-defined]
+
+
+@function()
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Axes from `start_dim` to `end_dim` as one."""
+    shape = input._array.shape
+    start, end = axis_of(start_dim, len(shape)), axis_of(end_dim, len(shape))
+    if start > end:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if not shape:
+        return reshaped(input, (1,))
+    if start == end:
+        return input
+    return reshaped(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+@function()
+def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
+    """One axis as several."""
+    shape = input._array.shape
+    axis = axis_of(dim, len(shape))
+    return shaped(input, (*shape[:axis], *complete(tuple(sizes), shape[axis], shape), *shape[axis + 1 :]), "ViewBackward0")
+
+
+@function()
+def ravel(input: Tensor) -> Tensor:
+    """The elements in one axis."""
+    return reshaped(input, (input._array.size,))
+
+
+@function(in_place=False)
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Without axes of length 1."""
+    shape = input._array.shape
+    axes = range(len(shape)) if dim is None else axes_of(dim if isinstance(dim, (tuple, list)) else (dim,), len(shape))
+    name = "SqueezeBackward0" if dim is None else "SqueezeBackward1"
+    return shaped(input, tuple(n for axis, n in enumerate(shape) if n != 1 or axis not in axes), name)
+
+
+@function()
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With a new axis of length 1."""
+    shape = input._array.shape
+    axis = axis_of(dim, len(shape) + 1)
+    return shaped(input, (*shape[:axis], 1, *shape[axis:]), "UnsqueezeBackward0")
+
+
+def transposed(tensor: Tensor, axes: tuple[int, ...], name: str) -> Tensor:
+    """A view with axes in another order."""
+    return view(tensor, structure.transpose, {"axes": axes}, name)
+
+
+@function(aliases=("swapaxes", "swapdims"))
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two axes exchanged."""
+    ndim = input._array.ndim
+    first, second = axis_of(dim0, ndim), axis_of(dim1, ndim)
+    order = list(range(ndim))
+    if ndim:
+        order[first], order[second] = second, first
+    return transposed(input, tuple(order), "TransposeBackward0")
+
+
+@function()
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix."""
+    ndim = input._array.ndim
+    if ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D{at_user_line()}")
+    return transposed(input, tuple(range(ndim))[::-1], "TBackward0")
+
+
+@function()
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """Axes in another order."""
+    ndim = input._array.ndim
+    order = joined_shape(dims)
+    if len(order) != ndim:
+        raise RuntimeError(
+            f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of dimensions i.e. input.dim() = {ndim} is not equal to len(dims) = {len(order)}"
+        )
+    return transposed(input, axes_of(order, ndim), "PermuteBackward0")
+
+
+@function(aliases=("moveaxis",))
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Axes at other places, the others in their order."""
+    ndim = input._array.ndim
+    sources, targets = (axes_of(dims if isinstance(dims, (tuple, list)) else (dims,), ndim) for dims in (source, destination))
+    order = [axis for axis in range(ndim) if axis not in sources]
+    for target, axis in sorted(zip(targets, sources)):
+        order.insert(target, axis)
+    return transposed(input, tuple(order), "PermuteBackward0")
+
+
+@property  # type: ignore[misc]
+def _T(self: Tensor) -> Tensor:
+    if self._array.ndim == 2:
+        return transposed(self, (1, 0), "PermuteBackward0")
+    return transposed(self, tuple(range(self._array.ndim))[::-1], "PermuteBackward0")
+
+
+@property  # type: ignore[misc]
+def _mT(self: Tensor) -> Tensor:
+    if self._array.ndim < 2:
+        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self._array.ndim}-D tensor.")
+    return transpose(self, -2, -1)
+
+
+Tensor.T, Tensor.mT = _T, _mT  # type: ignore[attr-defined]
+
+
+@function()
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """Axes of length 1 repeated, without a copy."""
+    shape, wanted = input._array.shape, joined_shape(size)
+    if len(wanted) < len(shape):
+        raise RuntimeError(
+            f"expand({input.type()}{{{list(shape)}}}, size={list(wanted)}): the number of sizes provided ({len(wanted)}) must be greater or equal to the number of dimensions in the tensor ({len(shape)})"
+        )
+    old = (1,) * (len(wanted) - len(shape)) + tuple(shape)
+    full = tuple(n if length == -1 else length for n, length in zip(old, wanted))
+    for axis, (n, length) in enumerate(zip(old, full)):
+        if n not in (1, length):
+            raise RuntimeError(
+                f"The expanded size of the tensor ({length}) must match the existing size ({n}) at non-singleton dimension {axis}.  "
+                f"Target sizes: {list(wanted)}.  Tensor sizes: {list(shape)}{at_user_line()}"
+            )
+    return view(input, structure.broadcast_to, {"shape": full}, "ExpandBackward0")
+
+
+Tensor.expand_as = lambda self, other: expand(self, other.shape)  # type: ignore[attr-defined]
+function("broadcast_to")(lambda input, shape: expand(input, *shape))
+
+
+def sliced(tensor: Tensor, axis: int, part: Any, name: str, multiple: bool = False) -> Tensor:
+    """A view of part of one axis: an int or a slice."""
+    index = (*(Slice(None, None, None),) * axis, part)
+    return view(tensor, getitem, {"index": index}, name, multiple)
+
+
+@function()
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """`length` elements of an axis from `start` on."""
+    axis = axis_of(dim, input._array.ndim)
+    n = input._array.shape[axis]
+    start = int(start)
+    start = start + n if start < 0 else start
+    if length < 0:
+        raise RuntimeError(f"narrow(): length must be non-negative.{at_user_line()}")
+    if start + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).{at_user_line()}")
+    return sliced(input, axis, Slice(start, start + length, None), "SliceBackward0")
+
+
+@function()
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The elements at one place of an axis."""
+    if not input._array.ndim:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    axis = axis_of(dim, input._array.ndim)
+    n = input._array.shape[axis]
+    if not -n <= index < n:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input._array.shape)} at dimension {axis}{at_user_line()}"
+        )
+    return sliced(input, axis, int(index) % n, "SelectBackward0")
+
+
+def unbind_views(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The elements along an axis, one tensor each."""
+    axis = axis_of(dim, input._array.ndim)
+    if not input._array.ndim:
+        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+    return tuple(sliced(input, axis, place, "UnbindBackward0", True) for place in range(input._array.shape[axis]))
+
+
+function("unbind")(unbind_views)
+
+
+@function()
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Stretches of an axis: of one length, or of several."""
+    axis = axis_of(dim, tensor._array.ndim)
+    n = tensor._array.shape[axis]
+    name = "SplitBackward0"
+    if isinstance(split_size_or_sections, int):
+        size = split_size_or_sections
+        if size <= 0 and n:
+            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
+        lengths = [min(size, n - start) for start in range(0, n, size)] or [0]
+    else:
+        lengths, name = [int(length) for length in split_size_or_sections], "SplitWithSizesBackward0"
+        if sum(lengths) != n:
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {axis}), but got split_sizes={lengths}"
+            )
+    starts = [sum(lengths[:place]) for place in range(len(lengths))]
+    return tuple(sliced(tensor, axis, Slice(start, start + n, None), name, True) for start, n in zip(starts, lengths))
+
+
+@function()
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """As many stretches of equal length as that gives, the last one shorter."""
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    n = input._array.shape[axis_of(dim, input._array.ndim)]
+    return split(input, max(-(-n // chunks), 1), dim)
+
+
+@function()
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Stretches of an axis: as many as given, or cut at the places given."""
+    axis = axis_of(dim, input._array.ndim)
+    n = input._array.shape[axis]
+    if isinstance(indices_or_sections, int):
+        k = indices_or_sections
+        cuts = [place * (n // k) + min(place, n % k) for place in range(1, k)]
+    else:
+        cuts = [min(max(cut + n if cut < 0 else cut, 0), n) for cut in indices_or_sections]
+    ends = [*cuts, n]
+    starts = [0, *cuts]
+    return tuple(sliced(input, axis, Slice(a, max(a, b), None), "SliceBackward0", True) for a, b in zip(starts, ends))
+
+
+@function()
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal of two axes, as the last axis."""
+    ndim = input._array.ndim
+    first, second = axis_of(dim1, ndim), axis_of(dim2, ndim)
+    if first == second:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    order = (*(axis for axis in range(ndim) if axis not in (first, second)), first, second)
+    moved = input if order == tuple(range(ndim)) else transposed(input, order, "PermuteBackward0")
+    return view(moved, structure.diagonal, {"offset": offset}, "DiagonalBackward0")
+
+
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Every stretch of `size` elements of an axis, `step` apart, as a new last axis."""
+    ndim = self._array.ndim
+    axis = axis_of(dimension, ndim)
+    n = self._array.shape[axis] if ndim else 1
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {axis} is {n} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    last = movedim(self, axis, -1) if axis != ndim - 1 else self
+    result = view(last, structure.windows, {"window": (size,), "stride": (step,), "dilation": (1,)}, "UnfoldBackward0")
+    return movedim(result, -2, axis) if axis != ndim - 1 else result
+
+
+Tensor.unfold = unfold  # type: ignore[attr-defined]
+
+
+@function("cat", method=False, aliases=("concat", "concatenate"))
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Tensors one after the other along an axis."""
+    return _cat(*joinable(tensors, "cat"), dim=dim if axis is None else axis)
+
+
+def joinable(tensors: Any, name: str) -> list[Any]:
+    """Tensors that are to be joined, in their common dtype."""
+    tensors = list(tensors)
+    if not tensors:
+        raise ValueError(f"{name}(): expected a non-empty list of Tensors")
+    for place, each in enumerate(tensors):
+        if not isinstance(each, Tensor):
+            raise TypeError(f"{name}(): expected Tensor as element {place} in argument 0, but got {type(each).__name__}")
+    return tensors
+
+
+def concatenated(*arrays: Any, dim: int) -> Any:
+    arrays = tuple(array for array in arrays if array.shape != (0,)) or arrays
+    rank = max(array.ndim for array in arrays)
+    if not rank:
+        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    axis = axis_of(dim, rank)
+    first = arrays[0].shape
+    for array in arrays[1:]:
+        for place, (a, b) in enumerate(zip(first, array.shape)):
+            if place != axis and a != b:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {axis}. Expected size {a} but got size {b} for tensor number "
+                    f"{[each is array for each in arrays].index(True)} in the list."
+                )
+    return np.concatenate(arrays, axis=axis)
+
+
+_cat = define("cat", concatenated, public=False, method=False)
+_stack = define("stack", lambda *arrays, dim: np.stack(arrays, axis=axis_of(dim, arrays[0].ndim + 1)), public=False, method=False)
+
+
+@function(method=False)
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape along a new axis."""
+    tensors = joinable(tensors, "stack")
+    shape = tensors[0]._array.shape
+    for place, each in enumerate(tensors):
+        if each._array.shape != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(each._array.shape)} at entry {place}{at_user_line()}"
+            )
+    return _stack(*tensors, dim=dim)
+
+
+function("hstack", method=False)(lambda tensors: cat([at_least(x, 1) for x in tensors], 0 if tensors[0]._array.ndim < 2 else 1))
+function("vstack", method=False, aliases=("row_stack",))(lambda tensors: cat([at_least(x, 2) for x in tensors], 0))
+function("column_stack", method=False)(
+    lambda tensors: cat([x if x._array.ndim > 1 else reshape(x, x._array.size, 1) for x in tensors], 1)
+)
+function("dstack", method=False)(
+    lambda tensors: cat([at_least(x, 2).unsqueeze(2) if x._array.ndim < 3 else x for x in tensors], 2)  # type: ignore[attr-defined]
+)
+
+
+def at_least(tensor: Tensor, rank: int) -> Tensor:
+    """With leading axes of length 1 up to a rank."""
+    shape = tensor._array.shape
+    return tensor if len(shape) >= rank else reshape(tensor, (1,) * (rank - len(shape)) + tuple(shape))
+
+
+function("atleast_1d", method=False)(lambda *xs: at_least(xs[0], 1) if len(xs) == 1 else tuple(at_least(x, 1) for x in xs))
+function("atleast_2d", method=False)(lambda *xs: at_least(xs[0], 2) if len(xs) == 1 else tuple(at_least(x, 2) for x in xs))
+
+
+@function(method=False)
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors expanded to one shape."""
+    shape = np.broadcast_shapes(*(each._array.shape for each in tensors))
+    return tuple(expand(each, shape) for each in tensors)
+
+
+define("tile", lambda x, *dims: np.tile(x, joined_shape(dims)), node="RepeatBackward0")
+define("_repeat", lambda x, sizes: np.tile(x, sizes), node="RepeatBackward0", public=False)
+
+
+def repeat(self: Tensor, *sizes: Any) -> Tensor:
+    """The tensor over and over along each axis."""
+    lengths = joined_shape(sizes)
+    if len(lengths) < self._array.ndim:
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    return self._repeat(lengths)  # type: ignore[attr-defined]
+
+
+Tensor.repeat = repeat  # type: ignore[attr-defined]
+define("flip", lambda x, *dims: np.flip(x, joined_shape(dims)))
+define("fliplr", lambda x: np.flip(x, 1), node="FlipBackward0")
+define("flipud", lambda x: np.flip(x, 0), node="FlipBackward0")
+define("rot90", lambda x, k=1, dims=(0, 1): np.rot90(x, k, dims))
+define("roll", lambda x, shifts, dims=None: np.roll(x, shifts, dims))
+define("tril", lambda x, diagonal=0: np.tril(x, diagonal), in_place=True)
+define("triu", lambda x, diagonal=0: np.triu(x, diagonal), in_place=True)
+define("diag", lambda x, diagonal=0: np.diag(x, diagonal), node="DiagonalBackward0")
+define("_repeat_interleave", lambda x, repeats, axis: np.repeat(x, repeats, axis=axis), node="IndexSelectBackward0", public=False)
+
+
+@function()
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+    """Each element repeated, next to itself."""
+    if dim is None:
+        input, dim = ravel(input), 0
+    return input._repeat_interleave(repeats._array if isinstance(repeats, Tensor) else repeats, axis_of(dim, input._array.ndim))  # type: ignore[attr-defined]
+
+
+def diagonals(x: Any, offset: int, dim1: int, dim2: int) -> Any:
+    """Zeros with `x` on the diagonal of two new axes."""
+    n = x.shape[-1] + abs(offset)
+    full = structure.diagonal_embed(x, offset=offset, shape=(*x.shape[:-1], n, n))
+    return np.moveaxis(full, (-2, -1), (dim1, dim2))
+
+
+define("diag_embed", lambda x, offset=0, dim1=-2, dim2=-1: diagonals(x, offset, dim1, dim2))

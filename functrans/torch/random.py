@@ -1,0 +1,208 @@
+"""Random tensors, generators and seeds.
+
+The numbers are NumPy's, not torch's: a seed gives the same numbers again here, not those torch gives.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from functrans.torch.dtypes import default, numpy_dtype
+from functrans.torch.ops.creation import finished, shape_argument
+from functrans.torch.ops.table import function
+from functrans.torch.storage.writes import assign
+from functrans.torch.tensor import Tensor, made
+
+__all__ = ["Generator", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
+
+
+class Generator:
+    """A source of random numbers with a state of its own.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> a = torch.rand(3, generator=torch.Generator().manual_seed(1))
+        >>> b = torch.rand(3, generator=torch.Generator().manual_seed(1))
+        >>> torch.equal(a, b)
+        True
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.lock = threading.Lock()
+        self.manual_seed(67280421310721)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Begin again from a seed."""
+        self._seed = int(seed)
+        self.numbers = np.random.Generator(np.random.PCG64(self._seed % 2**64))
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed it began from."""
+        return self._seed
+
+    def seed(self) -> int:
+        """Begin from a seed that cannot be foreseen, and return it."""
+        self.manual_seed(int.from_bytes(os.urandom(8), "little"))
+        return self._seed
+
+    def get_state(self) -> Tensor:
+        """The state, as a tensor of bytes."""
+        state = self.numbers.bit_generator.state
+        parts = state["state"]["state"], state["state"]["inc"], self._seed % 2**64, state["has_uint32"], state["uinteger"]
+        data = b"".join(int(part).to_bytes(16, "little") for part in parts)
+        return made(np.frombuffer(data, np.uint8).copy())
+
+    def set_state(self, state: Tensor) -> Generator:
+        """Go on from a state that `get_state` gave."""
+        data = state._array.tobytes()
+        if len(data) != 80:
+            raise RuntimeError("RNG state is wrong size")
+        position, increment, seed, has, word = (int.from_bytes(data[start : start + 16], "little") for start in range(0, 80, 16))
+        self._seed = seed
+        self.numbers.bit_generator.state = {
+            "bit_generator": "PCG64",
+            "state": {"state": position, "inc": increment},
+            "has_uint32": has,
+            "uinteger": word,
+        }
+        return self
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Let the default generator begin from a seed."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Let the default generator begin from a seed that cannot be foreseen."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed the default generator began from."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """The default generator's state."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Let the default generator go on from a state."""
+    default_generator.set_state(new_state)
+
+
+def numbers(generator: Generator | None) -> np.random.Generator:
+    """The NumPy generator to draw from."""
+    return (default_generator if generator is None else generator).numbers
+
+
+def kind_of(dtype: Any) -> np.dtype[Any]:
+    return default.numpy if dtype is None else numpy_dtype(dtype)
+
+
+@function(method=False)
+def rand(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform numbers from 0 to 1."""
+    return finished(numbers(generator).random(shape_argument(size)).astype(kind_of(dtype)), requires_grad, device)
+
+
+@function(method=False)
+def randn(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Normal numbers of mean 0 and variance 1."""
+    shape = shape_argument(size)
+    return finished(np.asarray(numbers(generator).standard_normal(shape)).astype(kind_of(dtype)), requires_grad, device)
+
+
+@function(method=False)
+def randint(
+    low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Whole numbers from `low` up to `high`, which is left out."""
+    if size is None:
+        low, high, size = 0, low, high
+    if high <= low:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    kind = np.dtype(np.int64) if dtype is None else numpy_dtype(dtype)
+    return finished(np.asarray(numbers(generator).integers(low, high, shape_argument((size,)))).astype(kind), requires_grad, device)
+
+
+@function(method=False)
+def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = None) -> Tensor:
+    """The numbers below `n` in random order."""
+    return made(numbers(generator).permutation(n).astype(np.int64 if dtype is None else numpy_dtype(dtype)))
+
+
+@function(method=False)
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None) -> Tensor:
+    """Normal numbers of means and standard deviations."""
+    shape = size if size is not None else np.broadcast_shapes(np.shape(_plain(mean)), np.shape(_plain(std)))
+    drawn = numbers(generator).standard_normal(tuple(shape)) * _plain(std) + _plain(mean)
+    return made(np.asarray(drawn).astype(default.numpy))
+
+
+def _plain(value: Any) -> Any:
+    return value._array if isinstance(value, Tensor) else value
+
+
+@function(in_place=True)
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
+    """1 with the probability that each element says, else 0."""
+    chance = input._array if p is None else p
+    return made((numbers(generator).random(input._array.shape) < chance).astype(input._array.dtype))
+
+
+@function()
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
+    """Places drawn with the probabilities, up to a factor, of each row."""
+    source = numbers(generator)
+    weights = np.atleast_2d(input._array.astype(np.float64))
+    rows = [source.choice(row.size, num_samples, replacement, row / row.sum()) for row in weights]
+    return made(np.stack(rows) if input._array.ndim > 1 else rows[0])
+
+
+def _like(name: str, make: Any) -> None:
+    def call(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **kwargs: Any) -> Tensor:
+        of = input.dtype if dtype is None else dtype
+        return make(*args, *(() if name == "randint_like" else input._array.shape), dtype=of, requires_grad=requires_grad, **kwargs)
+
+    function(name, method=False)(call)
+
+
+_like("rand_like", rand)
+_like("randn_like", randn)
+function("randint_like", method=False)(
+    lambda input, low, high=None, dtype=None: randint(
+        *((0, low) if high is None else (low, high)), tuple(input._array.shape), dtype=dtype or input.dtype
+    )
+)
+
+
+def drawn(name: str, draw: Any) -> None:
+    """Methods that fill a tensor with random numbers."""
+
+    def method(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
+        values = draw(numbers(generator), self._array.shape, *args, **kwargs)
+        return assign(self, made(np.asarray(values).astype(self._array.dtype)), name)
+
+    method.__name__ = name
+    setattr(Tensor, name, method)
+
+
+# `from` is a keyword of Python, so the first argument goes by its place, or in a dict.
+drawn("uniform_", lambda source, shape, low=0.0, high=1.0, **bounds: source.uniform(bounds.get("from", low), bounds.get("to", high), shape))
+drawn("normal_", lambda source, shape, mean=0.0, std=1.0: source.normal(mean, std, shape))
+drawn("exponential_", lambda source, shape, lambd=1.0: source.exponential(1 / lambd, shape))
+drawn("log_normal_", lambda source, shape, mean=1.0, std=2.0: source.lognormal(mean, std, shape))
+drawn("cauchy_", lambda source, shape, median=0.0, sigma=1.0: median + sigma * source.standard_cauchy(shape))
+drawn("geometric_", lambda source, shape, p: source.geometric(p, shape))
+drawn("random_", lambda source, shape, low=0, high=None: source.integers(*((0, low or 2**24) if high is None else (low, high)), shape))

@@ -1,0 +1,1 @@
+"""Memory of tensors: views of it and writes into it."""

@@ -1,0 +1,132 @@
+"""Views: tensors that share the memory of another one, and how their history follows writes into it.
+
+A view knows the tensor that owns the memory, its base, and the steps that lead from the base to it, linear primitives
+of functrans. When the memory was written into, the history of a view is found anew from that of the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from functrans.core.tracer import Tracer
+from functrans.core.types import ArrayType, type_of
+from functrans.ops import structure
+from functrans.ops.indexing import getitem, numpy_index
+from functrans.torch.autograd.graph import Node, PrimitiveNode, named
+from functrans.torch.autograd.modes import state
+from functrans.torch.ops.apply import special
+from functrans.torch.tensor import Tensor, current_edge, like, memory
+from functrans.transforms.tape import PULLBACKS
+
+__all__ = ["Step", "View", "look", "replay", "view"]
+
+
+class Step(NamedTuple):
+    """One step from a base to a view of it."""
+
+    primitive: Any
+    params: dict[str, Any]
+    source: ArrayType
+
+    @property
+    def saved(self) -> Any:
+        """What the primitive's pullback reads."""
+        return ((self.source,), ()) if self.primitive is getitem else (self.source,)
+
+
+class View:
+    """How a view was made.
+
+    Attributes:
+        base: the tensor that owns the memory.
+        steps: from the base to the view.
+        version: that of the memory when the view's edge was found.
+        origin: ``"no_grad"``, ``"multiple"`` or ``""``: whether it was made without recording, or with others by one call.
+        name: of the node that made it.
+    """
+
+    __slots__ = ("base", "name", "origin", "steps", "version")
+
+    def __init__(self, base: Tensor, steps: tuple[Step, ...], version: int, origin: str, name: str) -> None:
+        self.base = base
+        self.steps = steps
+        self.version = version
+        self.origin = origin
+        self.name = name
+
+    def edge(self, tensor: Tensor) -> Any:
+        """The edge of `tensor`, the view; found anew if the memory was written into."""
+        version = len(tensor._changes)
+        if version != self.version:
+            edge = current_edge(self.base)
+            if edge is not None and (tensor._edge is None or tensor._edge[0] is not edge[0]) and self.origin != "no_grad":
+                tensor._edge = AsStrided((edge,), self.steps), 0
+            self.version = version
+        return tensor._edge
+
+
+class StepsNode(Node):
+    """From a base to a view of it in several steps."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self, edges: tuple[Any, ...], steps: tuple[Step, ...]) -> None:
+        super().__init__(edges)
+        self.steps = steps
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        ct = cts[0]
+        for step in reversed(self.steps):
+            (ct,) = PULLBACKS[type(step.primitive)](step.primitive, 1, step.saved, step.params, ct, flag)
+        return (ct,)
+
+
+AsStrided = named("AsStridedBackward0", StepsNode)
+
+
+def replay(value: Any, steps: Sequence[Step]) -> Any:
+    """The steps applied to a value: array or tracer."""
+    for step in steps:
+        value = step.primitive(value, **step.params)
+    return value
+
+
+def look(array: Any, primitive: Any, params: dict[str, Any]) -> Any:
+    """The view of an array's memory that a primitive makes; of a tracer, its result."""
+    if isinstance(array, Tracer):
+        return primitive(array, **params)
+    if primitive is getitem:
+        return array[(*numpy_index(params["index"], ()), ...)]
+    if primitive is structure.windows:
+        result = primitive.evaluate(array, **params)
+        return np.lib.stride_tricks.as_strided(array, result.shape, result.strides)
+    return primitive.evaluate(array, **params)
+
+
+def viewed(tensor: Tensor, primitive: Any, params: dict[str, Any], name: str, multiple: bool = False) -> Tensor:
+    """A view that `primitive` makes of a tensor."""
+    array = memory(tensor)
+    source = type_of(array)
+    result = like(tensor, look(array, primitive, params))
+    edge = current_edge(tensor)
+    step = Step(primitive, params, source)
+    if edge is not None and state.grad:
+        cls = named(name, PrimitiveNode)
+        result._edge = cls(primitive, 1, step.saved, params, None, (edge,), (), 4), 0
+    parent = tensor._view
+    base, steps = (tensor, (step,)) if parent is None else (parent.base, (*parent.steps, step))
+    origin = "" if state.grad else "no_grad"
+    if multiple or parent is not None and parent.origin == "multiple":
+        origin = "multiple"
+    result._view = View(base, steps, len(tensor._changes), origin, name)
+    return result
+
+
+def view(tensor: Tensor, primitive: Any, params: dict[str, Any], name: str, multiple: bool = False) -> Tensor:
+    """As `viewed`, with what else is asked for."""
+    if state.special:
+        return special(name, primitive, (tensor,), params, lambda tensor: viewed(tensor, primitive, params, name, multiple))
+    return viewed(tensor, primitive, params, name, multiple)

@@ -1,0 +1,217 @@
+"""Writes into the memory of tensors: methods with an underscore, ``out=`` and assignment.
+
+A write computes the new value as the function without underscore does, then puts it into the memory. The tensor takes
+on the history of the value; if it is a view, its base takes on that of a `CopySlices`, from which other views find
+theirs. Nothing is written, and no history changed, when an error is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from functrans.core.tracer import Tracer
+from functrans.core.types import dtype_of
+from functrans.errors import at_user_line, user_origin
+from functrans.ops.arithmetic import where
+from functrans.torch.autograd.graph import Node, named, tensor_title
+from functrans.torch.autograd.modes import state
+from functrans.torch.dtypes import title
+from functrans.torch.ops.apply import converted
+from functrans.torch.ops.table import IN_PLACE
+from functrans.torch.storage.views import Step, look, replay
+from functrans.torch.tensor import Tensor, clock, current_edge, made, memory
+
+__all__ = ["assign", "in_place", "requires_grad", "written"]
+
+
+class CopySlices(Node):
+    """A write into a view, as its base sees it: the base's old value but where the view lies, and the view's new value."""
+
+    __slots__ = ("shape", "steps")
+
+    def __init__(self, edges: tuple[Any, ...], shape: tuple[int, ...], steps: tuple[Step, ...]) -> None:
+        super().__init__(edges)
+        self.shape, self.steps = shape, steps
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        (ct,) = cts
+        to_value = None if self.edges[1] is None else replay(ct, self.steps)
+        if self.edges[0] is None:
+            return None, to_value
+        return where(untouched(self.shape, self.steps), ct, dtype_of(ct).type(0)), to_value
+
+
+CopySlices.__module__ = "torch.autograd.graph"
+
+
+def untouched(shape: tuple[int, ...], steps: Sequence[Step]) -> Any:
+    """Which elements of a base a view of it leaves out."""
+    mask = np.ones(shape, np.bool_)
+    part: Any = mask
+    for step in steps:
+        part = look(part, step.primitive, step.params)
+    part[...] = False
+    return mask
+
+
+class ConstantNode(Node):
+    """What was overwritten by a constant: no cotangent goes further back."""
+
+    __slots__ = ()
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        return (None,)
+
+
+def requires_grad(value: Any) -> bool:
+    """Whether an argument, or something in it, is a tensor with a history."""
+    if isinstance(value, Tensor):
+        return current_edge(value) is not None
+    return isinstance(value, (list, tuple)) and any(map(requires_grad, value))
+
+
+def check_writable(target: Tensor, recorded: bool) -> None:
+    """Raise if torch does not let `target` be written into."""
+    array = target._array
+    if type(array) is np.ndarray and not array.flags.writeable:
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            f"Please clone() the tensor before performing the operation.{at_user_line()}"
+        )
+    if not recorded:
+        return
+    view, edge = target._view, current_edge(target)
+    if view is None:
+        if edge is not None and edge[0].is_leaf:
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+                "\n  Remedy: write inside torch.no_grad(), or into a clone(), or use the out-of-place operation."
+                f"{at_user_line()}"
+            )
+        return
+    base = current_edge(view.base)
+    if base is not None and base[0].is_leaf:
+        raise RuntimeError(
+            "a view of a leaf Variable that requires grad is being used in an in-place operation."
+            f"\n  Remedy: write inside torch.no_grad(), or into a view of a clone().{at_user_line()}"
+        )
+    if view.origin == "multiple":
+        raise RuntimeError(
+            f"Output {target.output_nr} of {view.name} is a view and is being modified inplace. This view is the output of a "
+            "function that returns multiple views. Such functions do not allow the output views to be modified inplace. You "
+            f"should replace the inplace operation by an out-of-place one.{at_user_line()}"
+        )
+    if view.origin == "no_grad":
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
+            "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
+            f"inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked).{at_user_line()}"
+        )
+
+
+_RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
+
+
+def fitting(target: Tensor, value: Tensor, name: str) -> Tensor:
+    """A value in the dtype of what it is written into, of the same shape."""
+    wanted, given = target._array.dtype, value._array.dtype
+    if value._array.shape != target._array.shape:
+        raise RuntimeError(
+            f"output with shape {list(target._array.shape)} doesn't match the broadcast shape {list(value._array.shape)}{at_user_line()}"
+        )
+    if wanted == given:
+        return value
+    if name != "copy_" and _RANK[given.kind] > _RANK[wanted.kind]:
+        raise RuntimeError(
+            f"result type {title(given)} can't be cast to the desired output type {title(wanted)}{at_user_line()}"
+        )
+    return converted(value, wanted)
+
+
+def put(target: Tensor, array: Any) -> None:
+    """Write into the memory, and count it."""
+    own = memory(target)
+    if isinstance(own, Tracer) or isinstance(array, Tracer):
+        if target._view is not None:
+            raise NotImplementedError(
+                f"writing into a view inside a transform of functrans is not supported; write into the tensor itself{at_user_line()}"
+            )
+        target._array = array
+    else:
+        state.quiet(np.copyto, own, array, "unsafe")
+    target._changes.append((next(clock), user_origin(), tensor_title(own)))
+
+
+def assign(target: Tensor, value: Tensor, name: str) -> Tensor:
+    """Make `target` hold `value`: memory and history. Returns `target`."""
+    recorded = state.grad and (current_edge(target) is not None or current_edge(value) is not None)
+    check_writable(target, recorded)
+    value = fitting(target, value, name)
+    edge, old = current_edge(value), current_edge(target)
+    put(target, value._array)
+    if recorded:
+        rebase(target, edge, old, name)
+    return target
+
+
+def rebase(target: Tensor, edge: Any, old: Any, name: str) -> None:
+    """Give a tensor that was written into, or its base, the history of what was written."""
+    if edge is not None and edge[0].is_leaf:
+        edge = named("CopyBackwards", Through)((edge,)), 0
+    view = target._view
+    if view is None:
+        if edge is None and old is not None:
+            edge = named(constant_name(name), ConstantNode)((old,)), 0
+        if edge is not None:
+            edge[0].sequence = next(clock)
+        target._edge = edge
+        return
+    base = view.base
+    base._edge = CopySlices((current_edge(base), edge), base._array.shape, view.steps), 0
+
+
+class Through(Node):
+    """Passes the cotangent on."""
+
+    __slots__ = ()
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        return cts
+
+
+def constant_name(name: str) -> str:
+    return "".join(part.capitalize() for part in name.strip("_").split("_")) + "Backward0"
+
+
+def written(target: Tensor, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Tensor:
+    """Make `target` hold ``function(target, *args)``."""
+    recorded = state.grad and (requires_grad(target) or any(map(requires_grad, args)) or any(map(requires_grad, kwargs.values())))
+    check_writable(target, recorded)
+    source = target
+    if recorded and type(target._array) is np.ndarray:
+        # What the node saves must not be what is overwritten.
+        source = made(target._array.copy())
+        source._edge = current_edge(target)
+        source._extras = target._extras
+        args = [source if each is target else each for each in args]
+    return assign(target, function(source, *args, **kwargs), name)
+
+
+def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The method with an underscore of a function."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return written(self, function, args, kwargs, name)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def install_in_place() -> None:
+    """Give tensors the methods with an underscore that tables have entered."""
+    for name, function in IN_PLACE.items():
+        if name not in Tensor.__dict__:
+            setattr(Tensor, name, in_place(name, function))

@@ -1,0 +1,265 @@
+"""The tensor: memory, a place in the graph of the backward pass, and a gradient.
+
+What a tensor is made of is here; what can be done with it, its methods and operators, the tables of `ops/` install.
+
+Invariants: the memory of a tensor is that of its views, and they share one list of the writes into it, whose length is
+the version. A tensor requires a gradient if and only if it has an edge. An array without axes may be a NumPy scalar
+until somebody needs memory; then `memory` makes it an array.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from functrans.core.tracer import Tracer
+from functrans.torch.dtypes import CPU, DTYPES, dtype, title
+
+__all__ = ["Size", "Tensor", "clock", "like", "made", "memory"]
+
+# Counts what happens, operations and writes alike, so that of any two it can be told which came first.
+clock = itertools.count(1)
+
+_new = object.__new__
+
+
+class Size(tuple):  # type: ignore[type-arg]
+    """The shape of a tensor."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements."""
+        count = 1
+        for length in self:
+            count *= length
+        return count
+
+    def __repr__(self) -> str:
+        return f"torch.Size({list(self)})"
+
+    def __getitem__(self, key: Any) -> Any:
+        part = tuple.__getitem__(self, key)
+        return Size(part) if isinstance(key, slice) else part
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, tuple(other)))
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    Attributes:
+        _array: an ndarray, a NumPy scalar or, inside a transform of functrans, a tracer.
+        _edge: ``(node, place)``: which result of which node of the graph it is; None without a history. A leaf that
+            requires a gradient has an `AccumulateGrad` there.
+        _grad: the gradient, a tensor, or None.
+        _changes: the writes into the memory, ``(time, where)``; the list is shared by all that share memory.
+        _view: how it was made from the tensor that owns the memory, or None.
+        _extras: what few tensors have: a tangent, whether it was made in inference mode, hooks of leaves; or None.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> x = torch.tensor(2.0, requires_grad=True)
+        >>> y = x ** 2 + 3 * x
+        >>> y.backward()
+        >>> x.grad
+        tensor(7.)
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_array", "_changes", "_edge", "_extras", "_grad", "_view")
+
+    # NumPy leaves operators to us.
+    __array_priority__ = 1000
+
+    def __new__(cls, *data: Any) -> Tensor:
+        from_numbers = data and not all(type(item) is int for item in data)
+        if from_numbers and isinstance(data[0], Tensor):
+            array = data[0]._array
+        elif from_numbers:
+            array = np.array(data[0], np.float32)
+        else:
+            array = np.zeros(data or (0,), np.float32)
+        return made(array, cls)
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._array.shape)
+
+    @property
+    def dtype(self) -> dtype:
+        return DTYPES[self._array.dtype]
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim
+
+    @property
+    def device(self) -> Any:
+        return CPU
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user rather than computed from what requires a gradient."""
+        edge = current_edge(self)
+        return edge is None or edge[0].is_leaf
+
+    @property
+    def grad_fn(self) -> Any:
+        """The node of the graph that made it; None of a leaf."""
+        edge = current_edge(self)
+        return None if edge is None or edge[0].is_leaf else edge[0]
+
+    @property
+    def output_nr(self) -> int:
+        return 0 if self._edge is None else self._edge[1]
+
+    @property
+    def _version(self) -> int:
+        return len(self._changes)
+
+    @property
+    def _base(self) -> Tensor | None:
+        return None if self._view is None else self._view.base
+
+    def _is_view(self) -> bool:
+        return self._view is not None
+
+    # `layout` and kinds of tensors there are no others of.
+    is_sparse = is_quantized = is_mkldnn = is_cuda = is_meta = is_nested = False
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return self._array.ndim
+
+    ndimension = dim
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        shape = self._array.shape
+        if dim is None:
+            return Size(shape)
+        if not -len(shape) <= dim < len(shape):
+            raise IndexError(axis_message(dim, len(shape)))
+        return shape[dim]
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return int(self._array.size)
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """The bytes of an element."""
+        return int(self._array.dtype.itemsize)
+
+    @property
+    def itemsize(self) -> int:
+        return int(self._array.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._array.nbytes)
+
+    def is_floating_point(self) -> bool:
+        return self._array.dtype.kind == "f"
+
+    def is_complex(self) -> bool:
+        return self._array.dtype.kind == "c"
+
+    def is_signed(self) -> bool:
+        return self._array.dtype.kind not in "bu"
+
+    def get_device(self) -> int:
+        return -1
+
+    def type(self, dtype: Any = None) -> Any:
+        """The name of its type, ``torch.FloatTensor``."""
+        return f"torch.{title(self.dtype)}Tensor" if dtype is None else self.to(dtype)  # type: ignore[attr-defined]
+
+    def item(self) -> Any:
+        """The one element, as a Python number."""
+        if self._array.size != 1:
+            raise RuntimeError(f"a Tensor with {self._array.size} elements cannot be converted to Scalar")
+        return self._array.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return self._array.tolist()
+
+    def __len__(self) -> int:
+        if not self._array.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return int(self._array.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._array.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))  # type: ignore[attr-defined]
+
+    def __bool__(self) -> bool:
+        if self._array.size == 1:
+            return bool(self._array) if self._array.ndim == 0 else bool(self._array.reshape(()))
+        if self._array.size == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        if self._array.dtype.kind not in "iub" or self._array.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self._array.item())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if not self._array.ndim and specification else str(self)
+
+    def __contains__(self, element: Any) -> bool:
+        return bool(np.any(self._array == (element._array if isinstance(element, Tensor) else element)))
+
+
+def axis_message(dim: int, ndim: int) -> str:
+    """What torch says of an axis that is not there."""
+    return f"Dimension out of range (expected to be in range of [{-max(ndim, 1)}, {max(ndim, 1) - 1}], but got {dim})"
+
+
+def made(array: Any, cls: Any = Tensor) -> Tensor:
+    """A tensor without a history that owns `array`."""
+    tensor: Tensor = _new(cls)
+    tensor._array = array
+    tensor._edge = tensor._grad = tensor._view = tensor._extras = None
+    tensor._changes = []
+    return tensor
+
+
+def like(tensor: Tensor, array: Any) -> Tensor:
+    """Another tensor of the same memory and the same writes, without a history."""
+    other = made(array)
+    other._changes = tensor._changes
+    return other
+
+
+def memory(tensor: Tensor) -> Any:
+    """The array of a tensor, with memory of its own that may be shared and written into."""
+    array = tensor._array
+    if type(array) is not np.ndarray and not isinstance(array, Tracer):
+        array = tensor._array = np.asarray(array)
+    return array
+
+
+def current_edge(tensor: Tensor) -> Any:
+    """Its place in the graph; that of a view is found anew when the memory was written into since."""
+    return tensor._edge if tensor._view is None else tensor._view.edge(tensor)
