@@ -28,13 +28,16 @@ from functrans.torch.autograd.modes import (
 )
 from functrans.torch.dtypes import BY_NAME as _BY_NAME
 from functrans.torch.dtypes import device, dtype, finfo, get_default_dtype, iinfo, set_default_dtype
-from functrans.torch.ops import creation as _creation  # noqa: F401  (the tables enter themselves)
+from functrans.torch.ops import activations as _activations  # noqa: F401  (the tables enter themselves)
+from functrans.torch.ops import creation as _creation  # noqa: F401
 from functrans.torch.ops import elementwise as _elementwise  # noqa: F401
 from functrans.torch.ops import indexing as _indexing  # noqa: F401
+from functrans.torch.ops import linalg
 from functrans.torch.ops import methods as _methods  # noqa: F401
 from functrans.torch.ops import products as _products  # noqa: F401
 from functrans.torch.ops import reductions as _reductions  # noqa: F401
 from functrans.torch.ops import shapes as _shapes  # noqa: F401
+from functrans.torch.ops import sorting as _sorting  # noqa: F401
 from functrans.torch.ops.table import FUNCTIONS as _FUNCTIONS
 from functrans.torch.printing import set_printoptions
 from functrans.torch.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
@@ -65,6 +68,7 @@ __all__ = [  # noqa: PLE0604
     "initial_seed",
     "is_grad_enabled",
     "is_inference_mode_enabled",
+    "linalg",
     "manual_seed",
     "no_grad",
     "random",

@@ -126,6 +126,8 @@ _sub = binary("sub", arithmetic.subtract, named("SubBackward0", PrimitiveNode), 
 _rsub = binary("rsub", arithmetic.subtract, named("RsubBackward1", PrimitiveNode), False)
 _divide = binary("div", arithmetic.divide, named("DivBackward0", PrimitiveNode), True)
 _power = binary("pow", arithmetic.power, named("PowBackward1", PrimitiveNode), False)
+_number_power = binary("pow", arithmetic.power, named("PowBackward0", PrimitiveNode), False)
+_power_of_number = binary("pow", arithmetic.power, named("PowBackward2", PrimitiveNode), False)
 PRIMITIVE_NODES.update({
     arithmetic.add: "AddBackward0", arithmetic.subtract: "SubBackward0", arithmetic.divide: "DivBackward0",
     arithmetic.power: "PowBackward1",
@@ -218,7 +220,9 @@ def pow(input: Any, exponent: Any) -> Tensor:
         return perform(arithmetic.sqrt, (input,), {}, POWER, "pow")
     if type(exponent) is int and exponent < 0 and isinstance(input, Tensor):
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    return _power(input, exponent)
+    if not isinstance(input, Tensor):
+        return _power_of_number(input, exponent)
+    return (_power if isinstance(exponent, Tensor) else _number_power)(input, exponent)
 
 
 function("float_power")(lambda input, exponent: pow(input.double() if isinstance(input, Tensor) else float(input), exponent))
@@ -232,7 +236,8 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 
 _round = define("_round", lambda x, decimals: flat(np.round(x, decimals), x), node="RoundBackward0", method=False, public=False)
 
-SELECT = {name: named(f"{name}Backward0", PrimitiveNode) for name in ("Where", "Relu", "MaskedFill", "Clamp", "LeakyRelu", "Threshold")}
+SELECT = {name: named(f"{name}Backward0", PrimitiveNode) for name in ("Where", "Relu", "MaskedFill")}
+SELECT["Clamp"] = named("ClampBackward1", PrimitiveNode)
 
 
 @function()
@@ -358,10 +363,10 @@ def _operator(name: str, forward: Any, reverse: Any = None) -> None:
 _operator("add", _add, _add)
 _operator("sub", _sub, lambda self, other: _rsub(other, self))
 _operator("mul", _mul, _mul)
-_operator("truediv", _divide, lambda self, other: _divide(other, self))
+_operator("truediv", _divide, lambda self, other: _mul(Tensor.reciprocal(self), other))  # type: ignore[attr-defined]
 _operator("floordiv", floor_divide, lambda self, other: floor_divide(other, self))
 _operator("mod", Tensor.remainder, lambda self, other: Tensor.remainder(other, self))  # type: ignore[attr-defined]
-_operator("pow", pow, lambda self, other: _power(other, self))
+_operator("pow", pow, lambda self, other: _power_of_number(other, self))
 _operator("and", Tensor.bitwise_and, Tensor.bitwise_and)  # type: ignore[attr-defined]
 _operator("or", Tensor.bitwise_or, Tensor.bitwise_or)  # type: ignore[attr-defined]
 _operator("xor", Tensor.bitwise_xor, Tensor.bitwise_xor)  # type: ignore[attr-defined]

@@ -78,7 +78,9 @@ def normalized(tensor: Tensor, key: Any) -> tuple[Any, Any]:
 
 def view_name(template: Any) -> str:
     """The node of the last step torch makes of a basic index."""
-    last = template[-1] if template else Slice(None, None, None)
+    if not template:
+        return "AliasBackward0"
+    last = template[-1]
     return "SelectBackward0" if isinstance(last, int) else "UnsqueezeBackward0" if last is None else "SliceBackward0"
 
 
@@ -86,7 +88,7 @@ def get(self: Tensor, key: Any) -> Tensor:
     template, arrays = normalized(self, key)
     if not arrays:
         significant = [part for part in template if part != Slice(None, None, None)]
-        return view(self, getitem, {"index": template}, view_name(significant))
+        return view(self, getitem, {"index": template}, "SliceBackward0" if template and not significant and key is not Ellipsis else view_name(significant))
     return perform(getitem, (self, *arrays), {"index": template}, INDEX, "index")
 
 

@@ -214,11 +214,20 @@ _median_along = define("_median_along", along_with_places("median", median_place
 define("mode", along_with_places("mode", mode_place))
 
 
+_median = define(
+    "_median",
+    lambda x: picked(np.ravel(x), median_place(np.ravel(np.asarray(x.peek("median") if hasattr(x, "peek") else x)), 0), 0, False),
+    node="MedianBackward0",
+    method=False,
+    public=False,
+)
+
+
 @function()
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower of the middle elements, and along an axis where it is."""
     if dim is None:
-        return _median_along(input.reshape(-1), 0)[0]  # type: ignore[attr-defined]
+        return _median(input)
     return _median_along(input, dim, keepdim)
 
 

@@ -235,7 +235,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
         )
     old = (1,) * (len(wanted) - len(shape)) + tuple(shape)
     full = tuple(n if length == -1 else length for n, length in zip(old, wanted))
-    for axis, (n, length) in enumerate(zip(old, full)):
+    for axis, n, length in reversed([*zip(range(len(old)), old, full)]):
         if n not in (1, length):
             raise RuntimeError(
                 f"The expanded size of the tensor ({length}) must match the existing size ({n}) at non-singleton dimension {axis}.  "
@@ -465,7 +465,16 @@ define("rot90", lambda x, k=1, dims=(0, 1): np.rot90(x, k, dims))
 define("roll", lambda x, shifts, dims=None: np.roll(x, shifts, dims))
 define("tril", lambda x, diagonal=0: np.tril(x, diagonal), in_place=True)
 define("triu", lambda x, diagonal=0: np.triu(x, diagonal), in_place=True)
-define("diag", lambda x, diagonal=0: np.diag(x, diagonal), node="DiagonalBackward0")
+
+
+@function()
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix, or the matrix of a diagonal."""
+    return (_diagonal_matrix if input._array.ndim == 1 else _diagonal_of)(input, diagonal)
+
+
+_diagonal_matrix = define("_diag", lambda x, offset: np.diag(x, offset), node="DiagEmbedBackward0", method=False, public=False)
+_diagonal_of = define("_diag_of", lambda x, offset: np.diag(x, offset), node="DiagonalBackward0", method=False, public=False)
 define("_repeat_interleave", lambda x, repeats, axis: np.repeat(x, repeats, axis=axis), node="IndexSelectBackward0", public=False)
 
 

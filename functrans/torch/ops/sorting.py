@@ -1,0 +1,153 @@
+"""Sorting and selecting by rank. Values are differentiated; places, which are integers, are not."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+
+from functrans.errors import at_user_line
+from functrans.torch.ops.reductions import picked
+from functrans.torch.ops.shapes import axis_of
+from functrans.torch.ops.table import define, function
+from functrans.torch.tensor import Tensor, made
+
+Sorted = namedtuple("sort", ["values", "indices"])
+Top = namedtuple("topk", ["values", "indices"])
+Kth = namedtuple("kthvalue", ["values", "indices"])
+
+
+def plain_values(x: Any, name: str) -> Any:
+    """The numbers of an array or tracer, to compare."""
+    return np.asarray(x.peek(name) if hasattr(x, "peek") else x)
+
+
+def order(raw: Any, axis: int, descending: bool) -> Any:
+    """The stable permutation that sorts."""
+    if not descending:
+        return np.argsort(raw, axis=axis, kind="stable")
+    back = np.flip(np.argsort(np.flip(raw, axis), axis=axis, kind="stable"), axis)
+    return raw.shape[axis] - 1 - back
+
+
+def sorted_along(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    if not x.ndim:
+        return Sorted(x, np.int64(0))
+    axis = axis_of(dim, x.ndim)
+    places = order(plain_values(x, "sort"), axis, descending)
+    return Sorted(np.take_along_axis(x, places, axis), places)
+
+
+define("sort", sorted_along)
+function("msort")(lambda input: input.sort(0)[0])
+
+
+@function()
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """The permutation that sorts along an axis."""
+    return made(order(input._array, axis_of(dim, input._array.ndim), descending))
+
+
+def top(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    axis = axis_of(dim, x.ndim)
+    if not 0 <= k <= x.shape[axis]:
+        raise RuntimeError(f"selected index k out of range{at_user_line()}")
+    places = order(plain_values(x, "topk"), axis, largest)[(*(slice(None),) * axis, slice(k))]
+    return Top(np.take_along_axis(x, places, axis), places)
+
+
+define("topk", top)
+
+
+def kth(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    axis = axis_of(dim, x.ndim)
+    if not 1 <= k <= x.shape[axis]:
+        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {axis}{at_user_line()}")
+    places = np.take(order(plain_values(x, "kthvalue"), axis, False), k - 1, axis=axis)
+    return Kth(picked(x, places, axis, keepdim), np.expand_dims(places, axis) if keepdim else places)
+
+
+define("kthvalue", kth)
+
+
+def quantiles(x: Any, q: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    return np.quantile(x, q, axis=dim, keepdims=keepdim)
+
+
+define("quantile", quantiles, node="LerpBackward0")
+
+
+@function()
+def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+    """The different elements, in order."""
+    values, inverse, counts = np.unique(input._array, return_inverse=True, return_counts=True, axis=dim)
+    shape = input._array.shape if dim is None else (-1,)
+    results = [made(values), *([made(inverse.reshape(shape))] if return_inverse else []), *([made(counts)] if return_counts else [])]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@function()
+def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """The elements without those that equal the one before."""
+    flat = input._array.reshape(-1)
+    first = np.r_[True, flat[1:] != flat[:-1]] if flat.size else np.zeros(0, bool)
+    counts = np.diff(np.r_[np.flatnonzero(first), flat.size])
+    results = [made(flat[first])]
+    if return_inverse:
+        results.append(made((np.cumsum(first) - 1).reshape(input._array.shape)))
+    if return_counts:
+        results.append(made(counts))
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@function()
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each number occurs."""
+    return made(np.bincount(input._array, None if weights is None else weights._array, minlength))
+
+
+@function()
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    """How many elements fall into each of `bins` stretches."""
+    raw = input._array
+    low, high = (raw.min(), raw.max()) if min == max == 0 else (min, max)
+    return made(np.histogram(raw, bins, (low, high))[0].astype(raw.dtype))
+
+
+@function(method=False)
+def isin(elements: Tensor, test_elements: Any, *, invert: bool = False) -> Tensor:
+    """Which elements are among others."""
+    plain = [each._array if isinstance(each, Tensor) else each for each in (elements, test_elements)]
+    return made(np.isin(plain[0], plain[1], invert=invert))
+
+
+@function(method=False)
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """The coordinates of a grid, one tensor per axis."""
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        tensors = tuple(tensors[0])
+    if indexing == "xy" and len(tensors) > 1:
+        second, first, *rest = meshgrid(tensors[1], tensors[0], *tensors[2:])
+        return tuple(grid for grid in (first, second, *rest))
+    shape = tuple(each._array.size for each in tensors)
+    views = [each.reshape(*[-1 if axis == place else 1 for axis in range(len(shape))]) for place, each in enumerate(tensors)]  # type: ignore[attr-defined]
+    return tuple(each.expand(shape) for each in views)
+
+
+@function(method=False)
+def cartesian_prod(*tensors: Tensor) -> Tensor:
+    """All tuples of elements, as rows."""
+    from functrans.torch.ops.shapes import stack
+
+    return stack([grid.reshape(-1) for grid in meshgrid(*tensors)], dim=-1)  # type: ignore[attr-defined]
+
+
+@function(method=False)
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All choices of `r` elements, as rows."""
+    import itertools
+
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    places = np.array(list(choose(range(input._array.size), r)), np.int64).reshape(-1, r)
+    return input[made(places)]  # type: ignore[index]
