@@ -1,6 +1,27 @@
 """Automatic differentiation of tensors: ``torch.autograd``."""
 
+from functrans.torch.autograd import forward_ad, functional, graph
 from functrans.torch.autograd.engine import backward, grad
+from functrans.torch.autograd.function import Function
+from functrans.torch.autograd.gradcheck import gradcheck, gradgradcheck
+from functrans.torch.autograd.hooks import detect_anomaly, set_detect_anomaly
 from functrans.torch.autograd.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+from functrans.torch.tensor import Tensor as Variable
 
-__all__ = ["backward", "enable_grad", "grad", "inference_mode", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "Function",
+    "Variable",
+    "backward",
+    "detect_anomaly",
+    "enable_grad",
+    "forward_ad",
+    "functional",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "graph",
+    "inference_mode",
+    "no_grad",
+    "set_detect_anomaly",
+    "set_grad_enabled",
+]

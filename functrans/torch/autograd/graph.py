@@ -17,8 +17,10 @@ from typing import Any
 from functrans.core.primitive import Contraction, Control, Elementwise, General, Indexing, Primitive, Reduction, Structural
 from functrans.core.types import dtype_of, is_differentiable, shape_of, type_of
 from functrans.errors import describe_origin, user_origin
+from functrans.torch.autograd.handles import RemovableHandle
+from functrans.torch.autograd.hooks import save_on_cpu, saved_tensors_hooks
 from functrans.torch.dtypes import TITLES
-from functrans.torch.tensor import Tensor, clock
+from functrans.torch.tensor import Tensor, clock, made
 from functrans.transforms.tape import PULLBACKS, SAVERS, fit
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
     "named",
     "overwritten",
     "record",
+    "save_on_cpu",
+    "saved_tensors_hooks",
     "wanted_types",
 ]
 
@@ -123,6 +127,14 @@ class Node:
             self.hooks = Hooks()
         return self.hooks  # type: ignore[no-any-return]
 
+    def register_hook(self, fn: Callable[..., Any]) -> RemovableHandle:
+        """Call ``fn(grad_inputs, grad_outputs)`` after the node; what it returns takes the place of the first."""
+        return RemovableHandle(self.hooked().after, fn)
+
+    def register_prehook(self, fn: Callable[..., Any]) -> RemovableHandle:
+        """Call ``fn(grad_outputs)`` before the node; what it returns takes their place."""
+        return RemovableHandle(self.hooked().before, fn)
+
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
 
@@ -215,10 +227,10 @@ class PrimitiveNode(Node):
         saved = self.saved
         if saved is FREED:
             raise RuntimeError(FREED_MESSAGE + "".join(f"\n  {line}" for line in (f"made at {describe_origin(self.origin)}",)))
-        if self.watched:
-            overwritten(self, self.watched)
         if self.unpack is not None:
             saved = self.unpack(saved)
+        elif self.watched:
+            overwritten(self, self.watched)
         primitive = self.primitive
         kind = type(primitive)
         if trace is not None and (self.watched or kind not in _NO_VALUES):
@@ -231,9 +243,25 @@ class PrimitiveNode(Node):
             ]
         return results
 
+    def keep(self, packed: Callable[[Any], Any]) -> None:
+        """Keep what `packed` makes of what was saved."""
+        if self.watched:
+            self.saved = packed(self.saved)
+
     def free(self) -> None:
         if self.watched:
             self.saved = FREED
+
+    def __getattr__(self, name: str) -> Any:
+        """What was saved, under torch's names: ``_saved_self``, ``_saved_other``, ``_saved_result``."""
+        if name.startswith("_saved_") and type(self.primitive) is Elementwise:
+            if self.saved is FREED:
+                raise RuntimeError(FREED_MESSAGE)
+            names = self.primitive.plans[self.active].save(("self", "other", "third")[: len(self.edges)] + ("result",))
+            if name[7:] in names:
+                saved = self.saved if self.unpack is None else self.unpack(self.saved)
+                return made(saved[names.index(name[7:])])
+        raise AttributeError(f"'{self.name()}' object has no attribute {name!r}")
 
 
 def overwritten(node: Node, watched: Sequence[Any]) -> None:

@@ -252,7 +252,7 @@ class CompositionNode(Node):
         watched: the lists of writes of operands that the tape holds.
     """
 
-    __slots__ = ("args", "function", "kwargs", "operands", "places", "tape", "watched", "watched_again")
+    __slots__ = ("args", "function", "kwargs", "operands", "places", "tape", "unpack", "watched", "watched_again")
 
     @property
     def outputs(self) -> int:  # type: ignore[override]
@@ -261,18 +261,27 @@ class CompositionNode(Node):
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         if self.tape is FREED:
             raise RuntimeError(FREED_MESSAGE)
+        tape, operands = self.tape, self.operands
+        if self.unpack is not None:
+            operands = self.unpack(operands)
+            tape = [entry and (*entry[:2], self.unpack(entry[2]), *entry[3:]) for entry in tape]
+        else:
+            overwritten(self, self.watched if trace is None else self.watched_again)
         if trace is not None:
-            overwritten(self, self.watched_again)
-            return self._pull_again(cts, trace)
-        overwritten(self, self.watched)
+            return self._pull_again(operands, cts, trace)
         seeds = [(place, ct) for place, ct in zip(self.places, cts) if ct is not None and place >= 0]
-        results = backward(self.tape, seeds, len(self.edges), keep=True, from_selection=flag)
-        return [None if ct is None else fit(ct, type_of(value)) for ct, value in zip(results, self.operands)]
+        results = backward(tape, seeds, len(self.edges), keep=True, from_selection=flag)
+        return [None if ct is None else fit(ct, type_of(value)) for ct, value in zip(results, operands)]
 
-    def _pull_again(self, cts: list[Any], trace: Any) -> list[Any]:
+    def keep(self, packed: Callable[[Any], Any]) -> None:
+        """Keep what `packed` makes of what was saved."""
+        self.operands = packed(self.operands)
+        self.tape = [entry and (*entry[:2], packed(entry[2]), *entry[3:]) for entry in self.tape]
+
+    def _pull_again(self, operands: Any, cts: list[Any], trace: Any) -> list[Any]:
         """The pullback as a function of the operands: of the graph that the function makes under `trace`."""
         edges = [(Placeholder((edge,)), 0) for edge in self.edges]
-        values = [trace.lift(value, edge) for value, edge in zip(self.operands, edges)]
+        values = [trace.lift(value, edge) for value, edge in zip(operands, edges)]
         results = self.function(*filled(self.args, values), **filled_keywords(self.kwargs, values))
         results = results if isinstance(results, tuple) else (results,)
         pairs = [(part, ct) for part, ct in zip(results, cts) if ct is not None and getattr(part, "edge", None) is not None]
@@ -294,7 +303,7 @@ def composition(name: str, array_function: Callable[..., Any], cls: Any) -> Call
 
     def function(*args: Any, **kwargs: Any) -> Any:
         if state.special:
-            return special(name, array_function, args, kwargs, function)
+            return special(name, array_function, args, kwargs, lambda *args: function(*args, **kwargs))
         if state.grad:
             operands: list[Tensor] = []
             own_args = [template(argument, operands) for argument in args]
@@ -341,7 +350,7 @@ def traced(name: str, array_function: Callable[..., Any], cls: Any, operands: li
     results = [made(value) for value, _ in released]
     if any(place >= 0 for place in places):
         node = cls(tuple(current_edge(operand) for operand in operands))
-        node.function, node.args, node.kwargs = array_function, args, kwargs
+        node.function, node.args, node.kwargs, node.unpack = array_function, args, kwargs, None
         node.operands, node.tape, node.places = values, trace.tape, places
         node.watched_again = [operand._changes for operand in operands]
         node.watched = [operand._changes for operand, value in zip(operands, values) if held(trace.tape, value)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy as copies
-import itertools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from functrans.errors import at_user_line
 from functrans.ops import structure
 from functrans.torch.autograd import engine
+from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.autograd.graph import PrimitiveNode, accumulator, named
 from functrans.torch.dtypes import CPU, DTYPES, Device, dtype, numpy_dtype
 from functrans.torch.ops.apply import converted, perform
@@ -248,27 +248,6 @@ def backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = Non
     engine.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
 
-class RemovableHandle:
-    """What registering a hook returns: ``handle.remove()`` takes it back; so does the end of a ``with``."""
-
-    counter = itertools.count()
-
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self.id = next(RemovableHandle.counter)
-        self.hooks = weakref.WeakValueDictionary() if hooks is None else hooks
-        self.hooks[self.id] = hook
-
-    def remove(self) -> None:
-        """Take the hook back."""
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.remove()
-
-
 @method
 def register_hook(self: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandle:
     """Call `hook` with the tensor's gradient in backward passes; what it returns, if anything, takes the gradient's place."""
@@ -319,6 +298,16 @@ Tensor.retains_grad = _retains_grad  # type: ignore[attr-defined]
 def is_inference(self: Tensor) -> bool:
     """Whether it was made in inference mode."""
     return bool(self._extras and self._extras.get("inference"))
+
+
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """The sum over axes that a tensor of `size` would be repeated along."""
+    shape = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+    return _sum_to_size(self, tuple(shape))
+
+
+_sum_to_size = define("_sum_to_size", structure.unbroadcast, node="SumBackward1", method=False, public=False)
+method(sum_to_size)
 
 
 @method

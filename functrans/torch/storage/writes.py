@@ -152,9 +152,22 @@ def assign(target: Tensor, value: Tensor, name: str) -> Tensor:
     value = fitting(target, value, name)
     edge, old = current_edge(value), current_edge(target)
     put(target, value._array)
+    if state.level:
+        move_tangent(target, value)
     if recorded:
         rebase(target, edge, old, name)
     return target
+
+
+def move_tangent(target: Tensor, value: Tensor) -> None:
+    """Give a tensor that was written into the tangent of what was written."""
+    tangents = [(each._extras or {}).get("tangent") for each in (target, value)]
+    if tangents[0] is None and tangents[1] is None:
+        return
+    if target._view is not None:
+        raise NotImplementedError(f"writing into a view of a dual tensor is not supported; write into the tensor itself{at_user_line()}")
+    tangent = made(np.zeros_like(target._array)) if tangents[1] is None else tangents[1]
+    target._extras = {**(target._extras or {}), "tangent": tangent}
 
 
 def rebase(target: Tensor, edge: Any, old: Any, name: str) -> None:
