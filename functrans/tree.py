@@ -19,8 +19,8 @@ NAMESPACE = "functrans"
 LEAF: Structure = optree.tree_structure(0, namespace=NAMESPACE)  # type: ignore[arg-type]
 
 
-def flatten(tree: Any) -> tuple[list[Any], Structure]:
-    """The leaves of `tree`, left to right, and its structure.
+def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Structure]:
+    """The leaves of `tree`, left to right, and its structure; what `is_leaf` says yes to is not looked into.
 
     Example:
         >>> import functrans as ft
@@ -30,7 +30,7 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
         >>> ft.tree.unflatten(structure, [10.0, 20.0])
         {'b': 20.0, 'a': [10.0, None]}
     """
-    return optree.tree_flatten(tree, namespace=NAMESPACE)
+    return optree.tree_flatten(tree, is_leaf, namespace=NAMESPACE)
 
 
 def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:

@@ -16,7 +16,7 @@ Example:
 import math as _math
 from typing import Any as _Any
 
-from functrans.torch import autograd, random
+from functrans.torch import autograd, func, random
 from functrans.torch import printing as _printing
 from functrans.torch.autograd.modes import (
     enable_grad,
@@ -26,6 +26,7 @@ from functrans.torch.autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
+from functrans.torch.compilation import compile
 from functrans.torch.dtypes import BY_NAME as _BY_NAME
 from functrans.torch.dtypes import device, dtype, finfo, get_default_dtype, iinfo, set_default_dtype
 from functrans.torch.ops import activations as _activations  # noqa: F401  (the tables enter themselves)
@@ -47,6 +48,7 @@ from functrans.torch.tensor import Size, Tensor
 _install_in_place()
 globals().update({name: function for name, function in _FUNCTIONS.items() if not name.startswith("_")})
 globals().update(_BY_NAME)
+vmap = func.vmap
 
 strided = "torch.strided"
 contiguous_format, preserve_format, channels_last = "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
@@ -57,10 +59,12 @@ __all__ = [  # noqa: PLE0604
     "Size",
     "Tensor",
     "autograd",
+    "compile",
     "device",
     "dtype",
     "enable_grad",
     "finfo",
+    "func",
     "get_default_dtype",
     "get_rng_state",
     "iinfo",

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from functrans.errors import GlobalRandomError, at_user_line
+from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import default, numpy_dtype
 from functrans.torch.ops.creation import finished, shape_argument
 from functrans.torch.ops.table import function
@@ -103,6 +105,11 @@ def set_rng_state(new_state: Tensor) -> None:
 
 def numbers(generator: Generator | None) -> np.random.Generator:
     """The NumPy generator to draw from."""
+    if state.transform is not None and state.transform.stages:
+        raise GlobalRandomError(
+            "torch.compile: random numbers would be the same at every call of the compiled function"
+            f"\n  Remedy: draw them outside, and pass them in.{at_user_line()}"
+        )
     return (default_generator if generator is None else generator).numbers
 
 

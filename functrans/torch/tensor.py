@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from functrans import tree
 from functrans.core.tracer import Tracer
+from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import CPU, DTYPES, dtype, title
 
 __all__ = ["Size", "Tensor", "clock", "like", "made", "memory"]
@@ -71,6 +73,10 @@ class Tensor:
     """
 
     __slots__ = ("__dict__", "__weakref__", "_array", "_changes", "_edge", "_extras", "_grad", "_view")
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        tree.register(cls, _children, lambda data, children: _rebuilt(children[0]))
 
     # NumPy leaves operators to us.
     __array_priority__ = 1000
@@ -229,6 +235,19 @@ class Tensor:
 
     def __contains__(self, element: Any) -> bool:
         return bool(np.any(self._array == (element._array if isinstance(element, Tensor) else element)))
+
+
+def _children(tensor: Tensor) -> Any:
+    """A tensor as a container of its array, which transforms of functrans take it for."""
+    return (tensor._array if state.transform is None else state.transform.take(tensor)._array,), None
+
+
+def _rebuilt(child: Any) -> Tensor:
+    """The container of an array; of a tensor, as in derivatives of derivatives, the tensor."""
+    return child if isinstance(child, Tensor) else made(child)
+
+
+tree.register(Tensor, _children, lambda data, children: _rebuilt(children[0]))
 
 
 def axis_message(dim: int, ndim: int) -> str:

@@ -397,10 +397,11 @@ def grad(
     found = run_pass(outputs, gradients, edges, keep, create_graph, False)[1]
     if materialize_grads:
         return tuple(made(np.zeros_like(x._array)) if ct is None else ct for x, ct in zip(inputs, found))
-    if not allow_unused and any(ct is None for ct in found):
+    unused = [place for place, ct in enumerate(found) if ct is None]
+    if unused and not allow_unused:
         raise RuntimeError(
-            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is "
-            "the desired behavior."
+            f"The differentiated Tensor at index {unused[0]} appears to not have been used in the graph. Set allow_unused=True if "
+            "this is the desired behavior."
             f"\n  at {describe_origin(user_origin())}"
         )
     return tuple(found)
@@ -414,5 +415,5 @@ def _batched(outputs: Any, inputs: Any, gradients: Any, keep: bool, create: bool
         own = [None if gradient is None else gradient[place] for gradient in gradients]
         last = place == count - 1
         rows.append(grad(outputs, inputs, own, keep or not last, create, allow_unused, False, materialize))
-    return tuple(None if parts[0] is None else parts[0].stack_with(parts) for parts in zip(*rows))
+    return tuple(None if parts[0] is None else parts[0]._stacked(parts) for parts in zip(*rows))
 

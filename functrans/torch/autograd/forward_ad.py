@@ -133,7 +133,8 @@ def _tangents(function: Any, inputs: Any, place: int, tangent: Tensor) -> list[T
         outs = function(*own)
         outs = outs if isinstance(outs, tuple) else (outs,)
         floating = [out for out in outs if isinstance(out, Tensor) and out._array.dtype.kind in "fc"]
-        return [tangent_of(out) or made(np.zeros_like(out._array)) for out in floating]
+        found = [tangent_of(out) for out in floating]
+        return [made(np.zeros_like(out._array)) if t is None else t for out, t in zip(floating, found)]
 
 
 gradcheck.FORWARD.append(_tangents)

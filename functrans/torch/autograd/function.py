@@ -154,7 +154,7 @@ class FunctionNode(Node):
             if not isinstance(ct, Tensor):
                 raise RuntimeError(f"function {name} returned a gradient of type {type(ct).__name__}, expected a Tensor or None")
             if ct._array.shape != shape:
-                if np.broadcast_shapes(shape, ct._array.shape) != ct._array.shape:
+                if not expands(shape, ct._array.shape):
                     raise RuntimeError(
                         f"Function {name} returned an invalid gradient at index {place} - got {list(ct._array.shape)} but expected "
                         f"shape compatible with {list(shape)}\n  applied at {describe_origin(self.origin)}"
@@ -166,6 +166,11 @@ class FunctionNode(Node):
     def free(self) -> None:
         if self.saved:
             self.saved = FREED
+
+
+def expands(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    """Whether an array of `shape` can be repeated to `full`."""
+    return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1]))
 
 
 def dtype_object(dtype: Any) -> Any:

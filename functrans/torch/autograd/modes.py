@@ -25,6 +25,7 @@ class _State(threading.local):
         inference: whether results are inference tensors, which cannot be recorded later either.
         special: whether anything but `grad` is to be asked for at an operation: hooks of saved values, tangents.
         saved_hooks: pairs ``(pack, unpack)``, the innermost last.
+        transform: the transform of functrans that tensors are in, of `torch.func` and `torch.compile`, or None.
         level, duals, dual: whether forward mode is on, its dual tensors, and what performs a `Function` in it.
         anomaly: whether the backward pass looks for nans.
         quiet: calls a function of NumPy without warnings of floating-point errors, which torch does not give.
@@ -36,6 +37,7 @@ class _State(threading.local):
         self.special = 0
         self.saved_hooks: list[Any] = []
         self.anomaly = False
+        self.transform: Any = None
         self.level = 0
         self.duals: list[Any] = []
         self.dual: Any = None

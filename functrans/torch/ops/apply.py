@@ -376,6 +376,18 @@ def held(tape: list[Any], array: Any) -> bool:
     return any(entry is not None and holds(entry[2]) for entry in tape)
 
 
+def seen(value: Any) -> Any:
+    """An argument as the transform of functrans that is under way, if one is, has it: tensors made outside are its inputs."""
+    transform = state.transform
+    if transform is None:
+        return value
+    if isinstance(value, Tensor):
+        return transform.take(value)
+    if type(value) in (list, tuple):
+        return type(value)([seen(item) for item in value])
+    return value
+
+
 # What is asked for beside results, while `state.special`: set by `ops/special_calls.py`.
 SPECIAL: list[Callable[..., Any]] = []
 

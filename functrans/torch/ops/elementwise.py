@@ -10,9 +10,9 @@ import scipy.special
 
 from functrans import nn
 from functrans.core.types import dtype_of
-from functrans.ops import arithmetic, special
+from functrans.ops import arithmetic, contraction, indexing, special, structure
 from functrans.torch.dtypes import default
-from functrans.torch.ops.apply import binary, perform, prepared
+from functrans.torch.ops.apply import binary, perform, prepared, seen
 from functrans.torch.ops.table import define, function, named
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
 from functrans.torch.storage.writes import written
@@ -20,7 +20,10 @@ from functrans.torch.tensor import Tensor, current_edge
 
 PRIMITIVE_NODES.update({
     arithmetic.masked_multiply: "MulBackward0", arithmetic.integer_power: "PowBackward0", arithmetic.square: "PowBackward0",
-    arithmetic.where: "WhereBackward0",
+    arithmetic.where: "WhereBackward0", structure.reshape: "ViewBackward0", structure.transpose: "PermuteBackward0",
+    structure.broadcast_to: "ExpandBackward0", structure.convert: "ToCopyBackward0", indexing.getitem: "SliceBackward0",
+    indexing.index_add: "IndexPutBackward0", indexing.index_set: "IndexPutBackward0", contraction.contract: "MmBackward0",
+    structure.concatenate: "CatBackward0",
 })  # fmt: skip
 
 # name                primitive                    integers are floats
@@ -249,7 +252,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         raise TypeError(f"where(): argument 'condition' (position 1) must be Tensor, not {type(condition).__name__}")
     if condition._array.dtype.kind != "b" and condition._array.dtype != np.uint8:
         raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
-    x, y = in_common(input, other, "where")
+    condition = seen(condition)
+    x, y = in_common(seen(input), seen(other), "where")
     return perform(arithmetic.where, (condition._array.astype(bool), x, y), {}, SELECT["Where"], "where")
 
 
@@ -281,6 +285,7 @@ def in_common(input: Any, other: Any, name: str) -> list[Any]:
 @function(in_place=True)
 def relu(input: Tensor) -> Tensor:
     """The positive part, with derivative 0 at 0."""
+    input = seen(input)
     x = input._array
     return perform(arithmetic.where, (x <= 0, x.dtype.type(0), input), {}, SELECT["Relu"], "relu")
 
@@ -290,6 +295,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where `mask` holds."""
     if not isinstance(mask, Tensor) or mask._array.dtype.kind != "b":
         raise RuntimeError("masked_fill_ only supports boolean masks, but got mask with dtype " + str(getattr(mask, "dtype", mask)))
+    mask = seen(mask)
     if isinstance(value, Tensor):
         if value._array.ndim:
             raise RuntimeError(
@@ -318,6 +324,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Between `min` and `max`, with derivative 1 at the bounds."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    input = seen(input)
     x = input._array
     if not isinstance(min, Tensor) and not isinstance(max, Tensor):
         if x.dtype.kind in "iu" and (type(min) is float or type(max) is float):

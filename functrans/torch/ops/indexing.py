@@ -11,7 +11,7 @@ from functrans.numpy.indexing import normalize
 from functrans.ops.indexing import ARRAY, Slice, getitem, index_set
 from functrans.torch.autograd.graph import PrimitiveNode, named
 from functrans.torch.autograd.modes import state
-from functrans.torch.ops.apply import perform
+from functrans.torch.ops.apply import perform, seen
 from functrans.torch.ops.shapes import axis_of
 from functrans.torch.ops.table import define, function
 from functrans.torch.storage.views import view
@@ -25,7 +25,7 @@ PUT = named("IndexPutBackward0", PrimitiveNode)
 def plain_key(key: Any) -> Any:
     """An index with tensors and lists of them replaced by arrays."""
     if isinstance(key, Tensor):
-        array = key._array
+        array = seen(key)._array
         if array.dtype.kind not in "iub":
             raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors{at_user_line()}")
         return array if array.ndim or array.dtype.kind == "b" else int(array)
@@ -85,6 +85,7 @@ def view_name(template: Any) -> str:
 
 
 def get(self: Tensor, key: Any) -> Tensor:
+    self = seen(self)
     template, arrays = normalized(self, key)
     if not arrays:
         significant = [part for part in template if part != Slice(None, None, None)]

@@ -101,7 +101,8 @@ def _grad(self: Tensor, value: Tensor | None) -> None:
             raise RuntimeError("can't assign Variable as its own grad")
         if value._array.shape != self._array.shape:
             raise RuntimeError(
-                f"assigned grad has data of a different size\n  got {list(value._array.shape)} for {list(self._array.shape)}"
+                f"attempting to assign a gradient of size '{list(value._array.shape)}' to a tensor of size '{list(self._array.shape)}'. "
+                f"Please ensure that the gradient and the tensor are the same size{at_user_line()}"
             )
         if value._array.dtype != self._array.dtype:
             raise RuntimeError(

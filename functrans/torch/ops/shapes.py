@@ -418,6 +418,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return _stack(*tensors, dim=dim)
 
 
+Tensor._stacked = lambda self, parts: stack(parts)  # type: ignore[attr-defined]
 function("hstack", method=False)(lambda tensors: cat([at_least(x, 1) for x in tensors], 0 if tensors[0]._array.ndim < 2 else 1))
 function("vstack", method=False, aliases=("row_stack",))(lambda tensors: cat([at_least(x, 2) for x in tensors], 0))
 function("column_stack", method=False)(

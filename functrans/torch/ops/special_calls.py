@@ -11,7 +11,7 @@ from functrans.core.trace import current
 from functrans.core.types import dtype_of, is_differentiable
 from functrans.torch.autograd.modes import no_grad, state
 from functrans.torch.autograd.trace import GraphTrace
-from functrans.torch.ops.apply import SPECIAL, Slot, filled, filled_keywords, plain
+from functrans.torch.ops.apply import SPECIAL, Slot, filled, filled_keywords, plain, seen
 from functrans.torch.tensor import Tensor, made
 from functrans.transforms.forward import pushed, released_pair
 
@@ -29,6 +29,8 @@ def special_call(name: str, array_function: Any, args: Sequence[Any], params: An
     """The result of a call, with what is asked for beside it."""
     asked, state.special = state.special, 0
     try:
+        if state.transform is not None:
+            args = [seen(value) for value in args]
         out = plainly(*args)
         results = results_of(out)
         if state.saved_hooks:

@@ -81,9 +81,10 @@ def check_writable(target: Tensor, recorded: bool) -> None:
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             f"Please clone() the tensor before performing the operation.{at_user_line()}"
         )
-    if not recorded:
-        return
     view, edge = target._view, current_edge(target)
+    base = None if view is None else current_edge(view.base)
+    if not recorded and (base is None or not state.grad):
+        return
     if view is None:
         if edge is not None and edge[0].is_leaf:
             raise RuntimeError(
@@ -92,7 +93,13 @@ def check_writable(target: Tensor, recorded: bool) -> None:
                 f"{at_user_line()}"
             )
         return
-    base = current_edge(view.base)
+    if view.origin == "no_grad":
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
+            "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
+            "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if you "
+            f"want the inplace to be tracked).{at_user_line()}"
+        )
     if base is not None and base[0].is_leaf:
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."
@@ -100,15 +107,9 @@ def check_writable(target: Tensor, recorded: bool) -> None:
         )
     if view.origin == "multiple":
         raise RuntimeError(
-            f"Output {target.output_nr} of {view.name} is a view and is being modified inplace. This view is the output of a "
-            "function that returns multiple views. Such functions do not allow the output views to be modified inplace. You "
-            f"should replace the inplace operation by an out-of-place one.{at_user_line()}"
-        )
-    if view.origin == "no_grad":
-        raise RuntimeError(
-            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
-            "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
-            f"inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked).{at_user_line()}"
+            f"Output {target.output_nr} of {view.name.removesuffix('Backward0')} is a view and is being modified inplace. This view is "
+            "the output of a function that returns multiple views. Such functions do not allow the output views to be modified "
+            f"inplace. You should replace the inplace operation by an out-of-place one.{at_user_line()}"
         )
 
 
@@ -135,6 +136,11 @@ def put(target: Tensor, array: Any) -> None:
     """Write into the memory, and count it."""
     own = memory(target)
     if isinstance(own, Tracer) or isinstance(array, Tracer):
+        if state.transform is not None and state.transform.is_outside(target):
+            raise NotImplementedError(
+                "a tensor made outside cannot be written into inside torch.func and torch.compile"
+                f"\n  Remedy: write into a clone() and return it.{at_user_line()}"
+            )
         if target._view is not None:
             raise NotImplementedError(
                 f"writing into a view inside a transform of functrans is not supported; write into the tensor itself{at_user_line()}"
