@@ -74,6 +74,9 @@ class Tensor:
 
     __slots__ = ("__dict__", "__weakref__", "_array", "_changes", "_edge", "_extras", "_grad", "_view")
 
+    # To transforms of functrans, a container that stands for its array.
+    __functrans_array__ = True
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         tree.register(cls, _children, lambda data, children: _rebuilt(children[0]))

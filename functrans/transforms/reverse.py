@@ -201,7 +201,11 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux
 def _gradient(
     transform: str, function: Callable[..., Any], argnums: Any, has_aux: bool, args: tuple[Any, ...], keywords: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """What `value_and_grad` returns, computed in the name of `transform`."""
+    """What `value_and_grad` returns, computed in the name of `transform`.
+
+    The result may be a container that says it stands for its one array, as tensors of `functrans.torch` do, by having
+    ``__functrans_array__``.
+    """
     chosen, rebuild = split_arguments(transform, function, argnums, args)
     leaves, structure = tree.flatten(chosen)
     leaves = [_checked_primal(transform, function, chosen, position, leaf) for position, leaf in enumerate(leaves)]
@@ -212,10 +216,15 @@ def _gradient(
     if has_aux:
         result, aux = _pair(transform, function, result)
         aux = released_auxiliary(trace, aux)
+    container = tree.structure(result) if hasattr(type(result), "__functrans_array__") else None
+    if container is not None:
+        (result,) = tree.leaves(result)
     value, node = release(trace, _scalar(transform, function, result))
     seeds = [(node, dtype_of(value).type(1))] if node >= 0 else []
     with np.errstate(all="ignore"):
         cotangents = backward(trace.tape, seeds, len(leaves), keep=False)
+    if container is not None:
+        value = tree.unflatten(container, [value])
     return (value, aux) if has_aux else value, tree.unflatten(structure, delivered(leaves, cotangents, ()))
 
 
