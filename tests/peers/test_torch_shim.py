@@ -1,0 +1,289 @@
+"""Functions and methods of `functrans.torch` against PyTorch: values, dtypes, gradients, second derivatives, errors.
+
+Each case is an expression in ``t``, the module, and the tensors of `inputs`; it is evaluated with both.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import functrans.torch as shim
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.peers
+
+SOURCE = np.random.Generator(np.random.PCG64(7))
+ARRAYS = {
+    "a": SOURCE.uniform(-2, 2, (2, 3)),
+    "b": SOURCE.uniform(-2, 2, (2, 3)),
+    "p": SOURCE.uniform(0.3, 2.5, (2, 3)),
+    "q": SOURCE.uniform(0.3, 2.5, (2, 3)),
+    "u": SOURCE.uniform(-0.9, 0.9, (2, 3)),
+    "v": SOURCE.uniform(-2, 2, (3,)),
+    "w": SOURCE.uniform(-2, 2, (4,)),
+    "m": SOURCE.uniform(-2, 2, (3, 4)),
+    "s": np.eye(3) * 2 + SOURCE.uniform(-0.5, 0.5, (3, 3)),
+    "x": SOURCE.uniform(-2, 2, (2, 3, 4)),
+    "y": SOURCE.uniform(-2, 2, (2, 4, 3)),
+    "z": SOURCE.uniform(-2, 2, (3,)) + 1j * SOURCE.uniform(-2, 2, (3,)),
+    "o": np.array(1.7),
+    "i": np.array([[5, 2, 9], [1, 7, 4]]),
+    "j": np.array([[3, 1, 2], [2, 5, 3]]),
+    "k": np.array([[True, False, True], [False, True, True]]),
+    "n": np.array([2, 0, 1]),
+    "g": np.array([[0, 1, 1], [1, 0, 1]]),
+    "f": SOURCE.uniform(-2, 2, (2, 3)).astype(np.float32),
+}
+
+ELEMENTWISE = """
+a+b a-b a*b a/p a+1 1-a 2/p a*2.5 -a abs(a) a**2 p**0.5 p**2.5 p**-1 p**q 2**a a//p a%p a@m a+v o*a a+o f+a a*f
+t.add(a,b,alpha=2) t.sub(a,b,alpha=3) t.mul(a,b) t.div(a,p) t.true_divide(a,p) t.rsub(a,b) t.neg(a) t.abs(a) t.absolute(a)
+t.div(a,p,rounding_mode='floor') t.div(a,p,rounding_mode='trunc') t.floor_divide(i,j) t.remainder(i,j) t.fmod(a,p) t.remainder(a,p)
+t.sqrt(p) t.rsqrt(p) t.square(a) t.exp(a) t.exp2(a) t.expm1(a) t.log(p) t.log2(p) t.log10(p) t.log1p(p)
+t.sin(a) t.cos(a) t.tan(u) t.asin(u) t.acos(u) t.atan(a) t.arcsin(u) t.arctan(a) t.atan2(a,p) t.arctan2(p,a) t.hypot(a,b)
+t.sinh(a) t.cosh(a) t.tanh(a) t.asinh(a) t.acosh(p+1) t.atanh(u) t.reciprocal(p) t.deg2rad(a) t.rad2deg(a)
+t.erf(a) t.erfc(a) t.sigmoid(a) t.lgamma(p) t.digamma(p) t.logit(p/4) t.logit(a,eps=0.2) t.sinc(a) t.xlogy(a,p) t.xlogy(p,q)
+t.logaddexp(a,b) t.logaddexp2(a,b) t.maximum(a,b) t.minimum(a,b) t.fmax(a,b) t.fmin(a,b) t.copysign(a,b) t.heaviside(a,b)
+t.relu(a) t.clamp(a,-1,1) t.clamp(a,min=0) t.clamp(a,max=0.5) t.clamp(a,b,p) t.clip(a,-0.5,0.5) a.clamp_min(0.1) a.clamp_max(0.1)
+t.floor(a) t.ceil(a) t.round(a) t.round(a,decimals=1) t.trunc(a) t.fix(a) t.frac(a) t.sign(a) t.sgn(a) t.positive(a)
+t.nan_to_num(a/k) t.lerp(a,b,0.3) t.lerp(a,b,u) t.addcmul(a,b,p,value=0.5) t.addcdiv(a,b,p,value=0.5)
+t.isfinite(a/k) t.isinf(a/k) t.isnan(a) t.isposinf(a/k) t.isneginf(a/k) t.signbit(a) t.isreal(a) t.isclose(a,a+1e-9) t.i0(a)
+a==b a!=b a<b a<=b a>b a>=b t.eq(i,j) t.ne(i,2) t.lt(a,0) t.le(a,b) t.gt(a,b) t.ge(a,b) t.not_equal(a,b) t.less(a,b) t.greater(a,b)
+t.logical_and(k,i>4) t.logical_or(k,i>4) t.logical_xor(k,i>4) t.logical_not(k) i&j i|j i^j ~i ~k i<<j i>>1 t.bitwise_and(i,j)
+t.bitwise_or(i,j) t.bitwise_xor(i,j) t.bitwise_not(i) t.bitwise_left_shift(i,j) t.bitwise_right_shift(i,j) t.gcd(i,j) t.lcm(i,j)
+t.where(k,a,b) t.where(k,a,0.0) t.where(k,1.5,a) a.where(k,b) t.masked_fill(a,k,2.0) a.masked_fill(k,o) t.selu(a) t.celu(a,0.7)
+t.threshold(a,0.1,5) t.prelu(a,v[:1]) t.float_power(p,2) t.softmax(a,1) t.log_softmax(a,0) a.softmax(-1) t.softmax(a,0,dtype=t.float32)
+i/j i+1.5 i*o i+f k+1 k*a i.sqrt() i.exp() t.sigmoid(i) i+t.tensor(1.5) f*2 f+1.5 i-True
+t.nextafter(a,b) t.conj(z) t.real(z) t.imag(z) z*z z/(z+3) z.abs() z.angle() t.exp(z) t.sin(z) z.conj()*2 z.real*z.imag
+t.view_as_real(z) t.complex(v,v*2) t.polar(p,a) z.sum() z**2 t.sqrt(z) t.log(z) z*2.0 z+v z.mean() t.tanh(z)
+""".split()
+
+REDUCTIONS = """
+a.sum() a.sum(0) a.sum(1,keepdim=True) x.sum((0,2)) i.sum() k.sum() t.sum(a,dim=1) f.sum() a.sum(dtype=t.float32) a.mean() a.mean(1)
+x.mean((0,1),keepdim=True) a.prod() a.prod(1) i.prod() a.prod(0,keepdim=True) a.var() a.var(1) a.var(unbiased=False) a.std()
+a.std(1,keepdim=True) a.var(dim=1,correction=0) t.var_mean(a,1) t.std_mean(a,1) a.max() a.min() a.max(1) a.min(0) a.max(1,keepdim=True)
+t.max(a,b) t.min(a,b) t.amax(a,1) t.amin(x,(0,2)) a.amax() t.aminmax(a) a.argmax() a.argmax(1) a.argmin(0,keepdim=True) a.median()
+a.median(1) t.mode(i,1) t.logsumexp(a,1) t.logsumexp(a,(0,1)) k.all() k.any(1) k.all(0) t.any(i) t.count_nonzero(k) t.count_nonzero(i,1)
+a.cumsum(1) a.cumprod(1) i.cumsum(0) t.logcumsumexp(a,1) t.cummax(a,1) t.cummin(a,1) t.diff(a) t.diff(a,dim=0) t.trapezoid(a) a.norm()
+a.norm(p=1) a.norm(dim=1) a.norm(p=3,dim=0) t.dist(a,b) t.dist(a,b,1) t.nansum(a/k) t.nanmean(a) t.quantile(a,0.3) t.renorm(a,2,0,1.0)
+""".split()
+
+SHAPES = """
+a.view(3,2) a.view(-1) a.reshape(6) a.reshape(3,-1) a.flatten() x.flatten(1) x.flatten(0,1) t.ravel(a) a.t() a.T x.mT a.transpose(0,1)
+x.permute(2,0,1) x.movedim(0,2) t.moveaxis(x,(0,1),(2,0)) x.swapaxes(0,1) a.unsqueeze(1) a[None].squeeze() a[None].squeeze(0) t.squeeze(a)
+v.expand(4,3) v.expand(2,-1) v.expand_as(a) t.broadcast_to(v,(2,3)) a.narrow(1,0,2) a.select(1,2) x.unflatten(2,(2,2)) a.view_as(a)
+t.unbind(a) t.unbind(a,1) t.split(w,2) t.split(w,[1,3]) t.chunk(w,3) t.tensor_split(w,3) t.tensor_split(w,(1,2)) a.diagonal() x.diagonal(0,1,2)
+w.unfold(0,2,1) x.unfold(2,3,1) x.unfold(1,2,1) t.cat([a,b]) t.cat([a,b],1) t.cat((a,f),0) t.stack([a,b]) t.stack([a,b],-1) t.hstack([a,b])
+t.vstack([a,b]) t.dstack([a,b]) t.column_stack([v,v]) t.concat([a,b]) t.tile(a,(2,2)) a.repeat(2,1) a.repeat(2,1,1) v.repeat_interleave(2)
+a.repeat_interleave(2,dim=1) t.flip(a,(0,)) t.flip(a,(0,1)) t.fliplr(a) t.flipud(a) t.rot90(a) t.roll(a,1) t.roll(a,(1,),(1,)) t.tril(s) t.triu(s,1)
+t.diag(v) t.diag(s) t.diag_embed(a) t.atleast_2d(v) t.atleast_1d(o) t.broadcast_tensors(v,a) t.meshgrid(v,w,indexing='ij')
+t.meshgrid(v,w,indexing='xy') t.cartesian_prod(v,v) t.combinations(v) a.contiguous() a.clone() a.T.contiguous() a.sum_to_size(1,3)
+""".split()
+
+INDEXING = """
+a[0] a[1,2] a[:,1] a[:,1:] a[...,0] a[None] a[:,None] x[0,:,::2] a[k] a[n[:2]%2] a[[0,1],[1,2]] a[:,n] x[:,[0,2]] x[0,n] a[g>0] x[:,n,n] a[-1]
+t.gather(a,1,g) t.gather(a,0,g) a.scatter(1,g[:,:2],b) a.scatter(1,g[:,:1],2.0) a.scatter_add(1,g,b) a.index_select(1,n) t.index_select(a,0,g[0])
+a.index_add(0,g[0][:2],b) a.index_copy(1,n,b) a.index_fill(1,n[:1],3.0) t.take(a,n) t.take_along_dim(a,g,1) t.masked_select(a,k)
+a.masked_scatter(k,p) t.index_put(a,(g[0][:2],n[:2]),v[:2]) t.index_put(a,(g[0],n),v,accumulate=True) t.nonzero(i>2) t.argwhere(k)
+t.searchsorted(v.sort()[0],a) t.bucketize(a,v.sort()[0]) t.sort(a) a.sort(0) a.sort(1,descending=True) t.argsort(a) t.msort(a) t.topk(a,2)
+a.topk(2,largest=False) a.topk(1,0) t.kthvalue(a,2) t.unique(i) t.unique(i,return_counts=True) t.bincount(n) t.isin(i,j) t.histc(a,4)
+t.unique_consecutive(n) a.scatter_reduce(1,g,b,'sum') a.scatter_reduce(1,g,b,'amax')
+""".split()
+
+PRODUCTS = """
+s@v s@m v@s v@v x@y x@m[:,:1].T.expand(4,3) y@s t.matmul(x,w) t.mm(s,m) t.mv(s,v) t.dot(v,v) t.bmm(x,y) t.inner(v,v) t.outer(v,w) t.ger(v,w)
+t.vdot(v,v) t.tensordot(x,y,2) t.tensordot(a,m,1) t.kron(a,s) t.linalg.cross(a,b) t.addmm(a,a,s) t.addmm(a,a,s,beta=0.5,alpha=2) t.addmv(v,s,v)
+t.baddbmm(t.ones(2,3,3,dtype=t.float64),x,y) t.addbmm(s,x,y) t.addr(s,v,v) t.trace(s) t.einsum('ij,jk->ik',a,m) t.einsum('bij,bjk->bik',x,y)
+t.einsum('ii->i',s) t.einsum('i,j->ij',v,w) t.einsum('bij->b',x) t.chain_matmul(a,s,m) t.linalg.multi_dot([a,s,m]) t.linalg.matrix_power(s,3)
+t.linalg.det(s) t.det(s) t.linalg.inv(s) t.inverse(s) t.linalg.slogdet(s) t.logdet(s@s.T) t.linalg.cholesky(s@s.T) t.linalg.solve(s,v)
+t.linalg.solve(s,m) t.linalg.norm(a) t.linalg.norm(s,'fro') t.linalg.norm(a,1,dim=1) t.linalg.vector_norm(a,3) t.linalg.matrix_norm(a)
+t.linalg.matrix_norm(a,1) t.linalg.vecdot(a,b) t.linalg.diagonal(s) t.linalg.solve_triangular(t.tril(s),m,upper=False) t.cholesky(s@s.T)
+t.linalg.vector_norm(a,float('inf')) t.linalg.matmul(a,s) t.linalg.cond(s,'fro')
+""".split()
+
+CREATION = """
+t.zeros(2,3) t.ones((2,)) t.full((2,2),3.5) t.full((2,),3) t.arange(5) t.arange(1,2,0.25) t.arange(5.0) t.arange(3,dtype=t.float64)
+t.linspace(0,1,5) t.logspace(0,2,3) t.eye(3) t.eye(2,3) t.zeros_like(a) t.ones_like(i) t.full_like(a,2) t.empty(0) t.tensor([1,2]) t.tensor(1.5)
+t.tensor([[True]]) t.tensor([1.0,2]) t.tensor([1+2j]) t.as_tensor([1,2]) t.tril_indices(3,3) t.triu_indices(3,3,1) a.new_zeros(2) i.new_ones(2,2)
+a.new_full((2,),7) a.new_tensor([1,2]) t.tensor([]) a.to(t.float32) a.float() i.double() a.long() a.int() a.bool() a.half() a.type_as(f) i.to(f)
+a.detach() t.tensor(3,dtype=t.int8) t.scalar_tensor(2.0) a.byte()
+""".split()
+
+IN_PLACE = """
+add_(b) sub_(b) mul_(b) div_(p) add_(1) mul_(2) pow_(2) exp_() sin_() tanh_() sigmoid_() relu_() abs_() neg_() square_() clamp_(-1,1) zero_()
+fill_(2.0) copy_(b) copy_(v) floor_() round_() sqrt_() log_() masked_fill_(k,1.0) index_add_(0,g[0][:2],b) index_fill_(1,n[:1],2.0)
+scatter_(1,g,b) scatter_add_(1,g,b) addcmul_(b,p) addcdiv_(b,p) lerp_(b,0.5) t_() squeeze_() unsqueeze_(0) transpose_(0,1) tril_() cumsum_(1)
+index_put_((g[0],n),v) add_(b,alpha=3) remainder_(p) atan_() erf_() reciprocal_() clamp_min_(0) expm1_() log1p_() cos_() logical_not_() eq_(b)
+""".split()
+
+CASES = [*ELEMENTWISE, *REDUCTIONS, *SHAPES, *INDEXING, *PRODUCTS, *CREATION]
+
+
+def tensors(module, requires_grad, names=ARRAYS):
+    made = {}
+    for name in names:
+        tensor = module.tensor(ARRAYS[name])
+        if requires_grad and ARRAYS[name].dtype.kind in "fc":
+            tensor.requires_grad_()
+        made[name] = tensor
+    return made
+
+
+def parts(out):
+    return list(out) if isinstance(out, (tuple, list)) else [out]
+
+
+def numbers(tensor):
+    return None if tensor is None else np.asarray(tensor.detach().resolve_conj().numpy())
+
+
+def weights(shape, dtype):
+    return ((np.arange(int(np.prod(shape))) * 0.37 + 0.3) % 1.3 - 0.4).reshape(shape).astype(dtype)
+
+
+def observed(module, case, second=True):
+    """What a case gives: values, gradients and second derivatives, as arrays."""
+    own = tensors(module, True)
+    leaves = dict(own)
+    out = parts(eval(case, {"t": module, **own}))
+    seen = {"values": [numbers(part) for part in out], "dtypes": [str(part.dtype) for part in out]}
+    loss = total(module, out)
+    if loss is None:
+        return seen
+    inputs = [leaves[name] for name in leaves if leaves[name].requires_grad]
+    first = module.autograd.grad(loss, inputs, create_graph=second, allow_unused=True)
+    seen["gradients"] = [numbers(ct) for ct in first]
+    again = total(module, [ct for ct in first if ct is not None])
+    if second and again is not None:
+        seen["second"] = [numbers(ct) for ct in module.autograd.grad(again, inputs, allow_unused=True)]
+    return seen
+
+
+def total(module, out):
+    """A real number that depends on all differentiable results."""
+    loss = None
+    for part in out:
+        if not part.requires_grad:
+            continue
+        term = part * module.tensor(weights(tuple(part.shape), np.float32))
+        if part.is_complex():
+            term = module.view_as_real(term.reshape(-1).resolve_conj()) * module.tensor([0.7, 0.4])
+        loss = term.sum() if loss is None else loss + term.sum()
+    return loss
+
+
+def agree(ours, theirs, what, case, tolerance):
+    assert len(ours) == len(theirs), (case, what)
+    for a, b in zip(ours, theirs):
+        if a is None or b is None:
+            zero = b if a is None else a
+            assert zero is None or not np.any(zero), (case, what, a, b)
+            continue
+        assert a.shape == b.shape, (case, what, a.shape, b.shape)
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=f"{case}: {what}")
+
+
+# What PyTorch cannot differentiate, or has another subgradient or a zero where we have none.
+FIRST_ONLY = {"t.linalg.cond(s,'fro')"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_functions(case):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = observed(torch, case)
+        ours = observed(shim, case)
+    assert ours["dtypes"] == theirs["dtypes"], case
+    single = any("float32" in kind or "float16" in kind or "complex64" in kind for kind in ours["dtypes"]) or "f" in case
+    tolerance = 2e-3 if "half" in case else 2e-5 if single else 1e-8
+    for what in theirs:
+        if what != "dtypes" and what in ours or what in ("gradients",):
+            agree(ours[what], theirs[what], what, case, tolerance)
+
+
+def test_enough_names_are_compared():
+    import re
+
+    names = {name for case in CASES for name in re.findall(r"\.([a-z_0-9]+)\(", case)}
+    names |= {re.match(r"[a-z_0-9]+", case)[0] for case in IN_PLACE}
+    assert len(names) >= 300, len(names)
+
+
+@pytest.mark.parametrize("call", IN_PLACE)
+def test_in_place(call):
+    seen = []
+    for module in (torch, shim):
+        own = tensors(module, True)
+        target = own["p" if "sqrt" in call or "log" in call else "a"] * 1
+        result = eval(f"target.{call}", {"target": target, **{n: each.detach() for n, each in own.items()}})
+        assert result is target
+        leaf = own["p" if "sqrt" in call or "log" in call else "a"]
+        gradient = module.autograd.grad(total(module, [target]), leaf, allow_unused=True)[0]
+        seen.append((numbers(target), target._version, numbers(gradient)))
+    theirs, ours = seen
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-8)
+    assert ours[1] == theirs[1]
+    agree([ours[2]], [theirs[2]], "gradient", call, 1e-8)
+
+
+ERRORS = """
+a+m a@a t.mm(v,v) t.dot(v,w) t.bmm(x,x) a.view(7) a.reshape(4,2) a.T.view(6) a.sum(5) a[5] a[0,9] v[0,0] o[0] a.item() bool(a) int(a) a.numpy()
+a.backward() t.ones(2).sum().backward() t.cat([a,m]) t.stack([a,m]) t.cat([]) v.expand(4) a.squeeze(7) a.permute(0) a.permute(0,0)
+a.transpose(0,4) t.split(w,[1,1]) a.narrow(1,2,5) a.select(1,9) i.mean() t.tensor([1],requires_grad=True) t.tensor([[1,2],[3]])
+t.tensor('a') t.zeros(-1) t.linalg.inv(a) t.linalg.det(a) t.linalg.cholesky(-s@s.T) t.linalg.inv(s*0) t.linalg.solve(s,w) t.gather(a,1,g+5)
+t.gather(a,1,g.float()) a.add_(1) a.zero_() a[0].add_(1) t.ones(2,dtype=t.int64).add_(1.5) t.ones(3).add_(t.ones(2,3)) v.expand(2,3).detach().add_(1)
+t.topk(a,9) t.masked_fill(a,i,1.0) t.where(a,a,b) t.clamp(a) a[0.5] a[::-1] t.arange(3,0) t.arange(0,3,0) t.autograd.grad(a.sum(),i)
+t.autograd.grad(a.sum(),v) t.autograd.grad(a,a) t.autograd.grad(a.sum(),a,t.ones(2)) a.grad_fn.foo t.ones(2).register_hook(print)
+t.ones(2).retain_grad() (a*1).requires_grad_(False) i.requires_grad_() len(o) t.randint(5,5,(2,)) t.bitwise_and(a,b) k-k t.maximum(a,m)
+t.einsum('ij,jk',a,a) t.matmul(o,o) t.full((2,),None) t.unbind(o) t.flatten(x,2,0) t.chunk(w,0) a.scatter(1,g+5,b) a.index_select(0,n+7)
+t.set_default_dtype(t.int64) a.to('nowhere') t.linspace(0,1,-1) a+'b' t.sin('b') t.sin(1.0) i.sqrt_() t.div(a,b,rounding_mode='up')
+a.register_post_accumulate_grad_hook(1).x (a*1).register_post_accumulate_grad_hook(print) t.diagonal(a,0,0,0) t.kthvalue(a,9) t.logsumexp(a,7)
+""".split()
+
+
+@pytest.mark.parametrize("case", [case for case in ERRORS if case != "a+'b'"])
+def test_errors(case):
+    kinds, messages = [], []
+    for module in (torch, shim):
+        own = tensors(module, True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(Exception) as info:
+                eval(case, {"t": module, **own})
+        kinds.append(next(k for k in info.type.__mro__ if k.__module__ == "builtins"))
+        messages.append(str(info.value).split("\n")[0])
+    assert issubclass(kinds[1], kinds[0]), (kinds, messages)
+
+
+PRINTED = """
+a i k o f z v.sum() x t.zeros(0) t.zeros(2,0) t.arange(2000) t.rand(0,3) t.eye(3)*1e-5 t.eye(3)*1e9 t.tensor([1.5,float('inf'),float('nan')])
+t.tensor(float('nan')) t.tensor(-0.0) t.tensor([1e-8,1.0]) t.arange(60.0) t.ones(30,30,4) t.tensor([1e3,1.0,2.0]) t.tensor([12345678.0]) a*2
+(a*2).detach() a.half() t.tensor([1,-2]) t.tensor([[1.0]]).double() t.tensor(5) t.tensor(5,dtype=t.int32) t.ones(2,2,2) a.max(1) a.shape
+a.dtype a.device t.Size([1,2]) a[:0] t.tensor([0.1,0.22,0.333]) t.tensor([1e5,1.5]) t.tensor([True,False]) a.requires_grad z.abs()
+t.finfo(t.float32).eps t.iinfo(t.int8).max a.sum().item() a.tolist() t.ones(1001) t.ones(3,requires_grad=True)*1e-3 a.size() a.stride() x.T.shape
+""".split()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", PRINTED)
+def test_printed_text(case):
+    texts = [str(eval(case, {"t": module, **tensors(module, True)})) for module in (torch, shim)]
+    assert texts[0] == texts[1]
+
+
+NODES = """
+a+b a-b a*b a/b -a a**2 a**p 2**a 1-a 2/a abs(a) a.exp() a.relu() a.clamp(0,1) a[0] a[0:1] a[None] a[[0,1]] a.sum() a.sum(0) a.mean() a.mean(0)
+a.prod() a.var() a.std(0) a.max() a.max(0)[0] a.view(6) a.reshape(6) a.unsqueeze(0) a[None].squeeze() a[None].squeeze(0) a.clone() a.t() a.T
+a.permute(1,0) a.transpose(0,1) v.expand(2,3) a.cumsum(0) t.stack([a,a]) t.cat([a,a]) a.flip(0) s@v s@s v@v x@y t.where(k,a,b) a.float()
+a.masked_fill(k,0.0) a.sort()[0] a.unbind()[0] a.norm() a.softmax(0) a.log_softmax(0) t.outer(v,w) a.index_select(0,g[0]) a.gather(1,g)
+t.diag(v) t.addmm(a,a,s) a.repeat(2,1) a.floor() a.square() a.logsumexp(0) a.amax() a.topk(2)[0] a.median() t.maximum(a,b) a.sqrt() a.flatten()
+a.chunk(2)[0] w.split(2)[0] a.diagonal() w.unfold(0,2,1) t.linalg.det(s) t.linalg.inv(s) t.linalg.cholesky(s@s.T) t.lerp(a,b,0.5) t.sigmoid(a)
+t.tanh(a) t.log(p) t.maximum(a,b) a.narrow(0,0,1) a.select(0,0) t.tril(s) a.scatter(1,g,b) a.index_add(0,g[0][:2],b) t.einsum('ii->i',s)
+""".split()
+
+
+@pytest.mark.parametrize("case", NODES)
+def test_names_of_nodes(case):
+    names = [eval(case, {"t": module, **tensors(module, True)}).grad_fn.name() for module in (torch, shim)]
+    assert names[0] == names[1]
