@@ -57,7 +57,7 @@ def torch_error(error: Exception, name: str, values: Sequence[Any]) -> Exception
                 )
     if isinstance(error, TypeError) and not hasattr(error, "__notes__"):
         kinds = ", ".join(f"'{DTYPES[dtype_of(value)].name.capitalize()}'" for value in values if hasattr(value, "dtype"))
-        return RuntimeError(f'"{name}" not implemented for {kinds or "these arguments"}: {error}{where}')
+        return NotImplementedError(f'"{name}" not implemented for {kinds or "these arguments"}: {error}{where}')
     return RuntimeError(f"{name}: {error}{where}")
 
 
@@ -83,6 +83,11 @@ def prepared(operands: Sequence[Any], name: str, floating: bool, boolean: bool =
     """The arrays of operands in their common dtype, and their edges."""
     operands = [as_tensor_operand(value, name) for value in operands]
     arrays = [value._array if isinstance(value, Tensor) else value for value in operands]
+    if name in ("sub", "rsub") and any(array.dtype == bool if hasattr(array, "dtype") else type(array) is bool for array in arrays):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+            f"`logical_not()` operator instead.{at_user_line()}"
+        )
     dtype = result_dtype(*arrays)
     if floating and dtype.kind in "biu":
         dtype = default.numpy

@@ -11,7 +11,7 @@ import numpy as np
 from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import accumulator
 from functrans.torch.autograd.modes import state
-from functrans.torch.dtypes import DTYPES, Device, complex_of, default, dtype, numpy_dtype
+from functrans.torch.dtypes import DTYPES, Device, complex_of, default, numpy_dtype
 from functrans.torch.ops.table import function
 from functrans.torch.tensor import Tensor, current_edge, made
 
@@ -184,6 +184,8 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     """A tensor of one value."""
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
+    if not isinstance(fill_value, (bool, int, float, complex)):
+        raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {type(fill_value).__name__}")
     kind = _array_of(fill_value, dtype).dtype
     shape = shape_argument((size,) if isinstance(size, (tuple, list)) else (size,))
     return finished(np.full(shape, fill_value, kind), requires_grad, device)
@@ -237,6 +239,8 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
 @function(method=False)
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`steps` numbers from `start` to `end`, evenly spaced."""
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
     kind = default.numpy if dtype is None else numpy_dtype(dtype)
     start, end = (item.item() if isinstance(item, Tensor) else item for item in (start, end))
     return finished(np.linspace(start, end, steps).astype(kind), requires_grad, device)
@@ -318,4 +322,3 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
 
 
 Tensor.requires_grad_ = requires_grad_  # type: ignore[attr-defined]
-_ = dtype

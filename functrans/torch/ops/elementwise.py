@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 import scipy.special
 
-from functrans import nn
 from functrans.core.types import dtype_of
+from functrans.errors import at_user_line
 from functrans.ops import arithmetic, contraction, indexing, special, structure
-from functrans.torch.dtypes import default
 from functrans.torch.ops.apply import binary, perform, prepared, seen
 from functrans.torch.ops.table import define, function, named
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
 from functrans.torch.storage.writes import written
-from functrans.torch.tensor import Tensor, current_edge
+from functrans.torch.tensor import Tensor, current_edge, made
 
 PRIMITIVE_NODES.update({
     arithmetic.masked_multiply: "MulBackward0", arithmetic.integer_power: "PowBackward0", arithmetic.square: "PowBackward0",
@@ -73,7 +71,7 @@ define("copysign", arithmetic.copysign, floating=True)
 define("xlogy", special.xlogy, floating=True)
 
 # Without a derivative, or with a derivative of 0.
-define("nextafter", arithmetic.nextafter, in_place=True)
+define("nextafter", lambda x, other: flat(arithmetic.nextafter(x, other), x), in_place=True)
 define("signbit", arithmetic.signbit)
 define("isfinite", arithmetic.isfinite)
 define("isinf", arithmetic.isinf)
@@ -122,7 +120,16 @@ define("addcdiv", lambda x, tensor1, tensor2, value=1: x + value * tensor1 / ten
 define("isposinf", lambda x: np.isposinf(x))
 define("isneginf", lambda x: np.isneginf(x))
 define("isreal", lambda x: np.isreal(x))
-define("i0", lambda x: scipy.special.i0(x), in_place=True)
+
+
+@function()
+def i0(input: Tensor) -> Tensor:
+    """The modified Bessel function of order 0, without a derivative."""
+    if current_edge(input) is not None:
+        raise NotImplementedError(f"the derivative of torch.i0 is not supported\n  Remedy: detach() its argument.{at_user_line()}")
+    return made(scipy.special.i0(input._array))
+
+
 
 _add = binary("add", arithmetic.add, named("AddBackward0", PrimitiveNode), False)
 _sub = binary("sub", arithmetic.subtract, named("SubBackward0", PrimitiveNode), False)
@@ -273,8 +280,8 @@ def in_common(input: Any, other: Any, name: str) -> list[Any]:
         if edge is None:
             result.append(np.asarray(value, dtype_of(next(v for v in values if hasattr(v, "dtype"))) if type(value) in (int, float, bool) else None)[()] if not hasattr(value, "dtype") else value)
             continue
-        tensor = Tensor.__new__(Tensor)
-        tensor._array, tensor._edge = value, edge
+        tensor = made(value)
+        tensor._edge = edge
         result.append(tensor)
     for place, operand in enumerate((input, other)):
         if isinstance(result[place], Tensor) and isinstance(operand, Tensor) and operand._array.dtype == result[place]._array.dtype:
@@ -407,4 +414,3 @@ for _name, _function in {
         Tensor, f"__i{_name}__", (lambda function, name: lambda self, other: written(self, function, (other,), {}, name))(_function, _name)
     )
 
-_ = (nn, operator, default, current_edge)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.torch.dtypes import title
 from functrans.torch.ops.reductions import as_floating, reduced_axes
-from functrans.torch.ops.table import define, function, install
+from functrans.torch.ops.table import define, function, install, returned
 from functrans.torch.tensor import Tensor, made
 
 __all__ = [
@@ -65,7 +64,7 @@ inv = entered(
     "LinalgInvExBackward0",
     ("inverse",),
 )
-Slogdet = namedtuple("slogdet", ["sign", "logabsdet"])
+Slogdet = returned("slogdet", ["sign", "logabsdet"])
 slogdet = entered("slogdet", lambda A: Slogdet(*np.linalg.slogdet(checked(A, "slogdet"))), "LinalgSlogdetBackward0", ("slogdet",))
 install("logdet", define("logdet", lambda A: np.linalg.slogdet(checked(A, "logdet"))[1] + np.log(np.linalg.slogdet(checked(A, "logdet"))[0])))
 cholesky = entered(
@@ -198,19 +197,19 @@ def undifferentiated(name: str, result: Any, run: Any, alternative: str) -> Any:
 
 WITHOUT = "use torch.linalg.cholesky or solve, or detach() the matrix"
 svd = undifferentiated(
-    "svd", namedtuple("linalg_svd", ["U", "S", "Vh"]), lambda a, full_matrices=True: np.linalg.svd(a, full_matrices), WITHOUT
+    "svd", returned("linalg_svd", ["U", "S", "Vh"]), lambda a, full_matrices=True: np.linalg.svd(a, full_matrices), WITHOUT
 )
 svdvals = undifferentiated("svdvals", None, lambda a: np.linalg.svd(a, compute_uv=False), WITHOUT)
 eigh = undifferentiated(
-    "eigh", namedtuple("linalg_eigh", ["eigenvalues", "eigenvectors"]), lambda a, UPLO="L": np.linalg.eigh(a, UPLO), WITHOUT
+    "eigh", returned("linalg_eigh", ["eigenvalues", "eigenvectors"]), lambda a, UPLO="L": np.linalg.eigh(a, UPLO), WITHOUT
 )
 eigvalsh = undifferentiated("eigvalsh", None, lambda a, UPLO="L": np.linalg.eigvalsh(a, UPLO), WITHOUT)
-eig = undifferentiated("eig", namedtuple("linalg_eig", ["eigenvalues", "eigenvectors"]), lambda a: as_complex(np.linalg.eig(a)), WITHOUT)
-qr = undifferentiated("qr", namedtuple("linalg_qr", ["Q", "R"]), lambda a, mode="reduced": np.linalg.qr(a, mode), WITHOUT)
+eig = undifferentiated("eig", returned("linalg_eig", ["eigenvalues", "eigenvectors"]), lambda a: as_complex(np.linalg.eig(a)), WITHOUT)
+qr = undifferentiated("qr", returned("linalg_qr", ["Q", "R"]), lambda a, mode="reduced": np.linalg.qr(a, mode), WITHOUT)
 pinv = undifferentiated("pinv", None, lambda a: np.linalg.pinv(a), "use torch.linalg.solve")
 matrix_rank = undifferentiated("matrix_rank", None, lambda a: np.linalg.matrix_rank(a), WITHOUT)
 lstsq = undifferentiated(
-    "lstsq", namedtuple("linalg_lstsq", ["solution", "residuals"]), lambda a, b: np.linalg.lstsq(a, b._array)[:2], "use torch.linalg.solve"
+    "lstsq", returned("linalg_lstsq", ["solution", "residuals"]), lambda a, b: np.linalg.lstsq(a, b._array)[:2], "use torch.linalg.solve"
 )
 
 

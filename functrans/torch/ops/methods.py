@@ -355,7 +355,8 @@ def __reduce_ex__(self: Tensor, protocol: int) -> Any:
     return _rebuilt, (type(self), np.asarray(self._array), current_edge(self) is not None, dict(self.__dict__))
 
 
-define("conj", lambda x: np.conjugate(x), node="ConjBackward0", aliases=("conj_physical", "resolve_conj"))
+define("conj", lambda x: np.conjugate(x), node="ConjBackward0", aliases=("conj_physical",))
+function("resolve_conj", aliases=("resolve_neg",))(lambda input: input)
 define("real", lambda x: np.real(x), method=False)
 define("imag", lambda x: np.imag(x), method=False)
 Tensor.real = property(lambda self: FUNCTIONS["real"](self) if self._array.dtype.kind == "c" else self)  # type: ignore[attr-defined]

@@ -21,6 +21,9 @@ KINDS = {
 }
 
 
+UNSAFE_VIEW = named("UnsafeViewBackward0", PrimitiveNode)
+
+
 def same_dtype(x: Tensor, y: Tensor, name: str) -> None:
     """Raise unless both are of one dtype, as torch's products ask."""
     if x._array.dtype != y._array.dtype:
@@ -43,7 +46,8 @@ def product(x: Tensor, y: Tensor, name: str) -> Tensor:
         left, right = a.shape[-1], b.shape[-2 if b.ndim > 1 else 0]
         if left != right:
             raise mismatch(a.shape, b.shape)
-        return perform(contract, (x, y), {"subscripts": kind[0]}, kind[1], name)
+        cls = UNSAFE_VIEW if a.ndim == 3 and name == "matmul" else kind[1]
+        return perform(contract, (x, y), {"subscripts": kind[0]}, cls, name)
     if not a.ndim or not b.ndim:
         raise RuntimeError(
             f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D{at_user_line()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from functrans.torch.autograd.graph import PrimitiveNode, named
 from functrans.torch.dtypes import default, numpy_dtype
 from functrans.torch.ops.apply import converted, perform
 from functrans.torch.ops.shapes import axes_of, axis_of
-from functrans.torch.ops.table import define, function
+from functrans.torch.ops.table import define, function, returned
 from functrans.torch.tensor import Tensor, made
 
 SUM = named("SumBackward0", PrimitiveNode), named("SumBackward1", PrimitiveNode)
@@ -130,7 +129,7 @@ define("logsumexp", lambda x, dim, keepdim=False: nn.logsumexp(as_floating(x), t
 define("all", lambda x, dim=None, keepdim=False: np.all(x, axis=dim, keepdims=keepdim))
 define("any", lambda x, dim=None, keepdim=False: np.any(x, axis=dim, keepdims=keepdim))
 define("count_nonzero", lambda x, dim=None: np.count_nonzero(x, axis=dim))
-AminMax = namedtuple("AminMax", ["min", "max"])
+AminMax = returned("aminmax", ["min", "max"])
 
 
 def as_floating(x: Any) -> Any:
@@ -148,7 +147,7 @@ def picked(x: Any, places: Any, axis: int, keepdim: bool) -> Any:
 
 def along_with_places(name: str, find: Any) -> Any:
     """A function along an axis that gives values, which are differentiated, and where they are."""
-    pair = namedtuple(name, ["values", "indices"])  # type: ignore[misc]
+    pair = returned(name, ["values", "indices"])
 
     def call(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
         axis = axis_of(dim, x.ndim)
@@ -274,10 +273,11 @@ def log_of_sums(x: Any, axis: int) -> Any:
     return x
 
 
-Extreme = namedtuple("Extreme", ["values", "indices"])
 
 
-def running_extreme(compare: Any) -> Any:
+def running_extreme(name: str, compare: Any) -> Any:
+    pair = returned(name, ["values", "indices"])
+
     def call(x: Any, dim: int) -> Any:
         axis = axis_of(dim, x.ndim)
         raw = np.moveaxis(np.asarray(x.peek("cummax") if hasattr(x, "peek") else x), axis, 0)
@@ -288,12 +288,12 @@ def running_extreme(compare: Any) -> Any:
             best = np.where(wins, raw[place], best)
             places[place] = np.where(wins, place, places[place - 1])
         places = np.moveaxis(places, 0, axis)
-        return Extreme(np.take_along_axis(x, places, axis), places)
+        return pair(np.take_along_axis(x, places, axis), places)
 
     return call
 
 
-define("cummax", running_extreme(np.greater_equal))
-define("cummin", running_extreme(np.less_equal))
+define("cummax", running_extreme("cummax", np.greater_equal))
+define("cummin", running_extreme("cummin", np.less_equal))
 define("diff", lambda x, n=1, dim=-1: np.diff(x, n, axis=dim))
 define("trapezoid", lambda y, x=None, *, dx=1, dim=-1: np.trapezoid(y, x, dx, dim), aliases=("trapz",))

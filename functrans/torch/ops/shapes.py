@@ -286,7 +286,7 @@ def unbind_views(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The elements along an axis, one tensor each."""
     axis = axis_of(dim, input._array.ndim)
     if not input._array.ndim:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return tuple(sliced(input, axis, place, "UnbindBackward0", True) for place in range(input._array.shape[axis]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,12 @@ import numpy as np
 from functrans.errors import at_user_line
 from functrans.torch.ops.reductions import picked
 from functrans.torch.ops.shapes import axis_of
-from functrans.torch.ops.table import define, function
+from functrans.torch.ops.table import define, function, returned
 from functrans.torch.tensor import Tensor, made
 
-Sorted = namedtuple("sort", ["values", "indices"])
-Top = namedtuple("topk", ["values", "indices"])
-Kth = namedtuple("kthvalue", ["values", "indices"])
+Sorted = returned("sort", ["values", "indices"])
+Top = returned("topk", ["values", "indices"])
+Kth = returned("kthvalue", ["values", "indices"])
 
 
 def plain_values(x: Any, name: str) -> Any:

@@ -7,6 +7,7 @@ that functrans differentiates. Names that torch has and we do not are in `unsupp
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,16 @@ __all__ = ["FUNCTIONS", "IN_PLACE", "define", "function", "install"]
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 # Names of functions that have a method with an underscore, which `storage/writes.py` makes.
 IN_PLACE: dict[str, Callable[..., Any]] = {}
+
+
+def returned(name: str, fields: Sequence[str]) -> Any:
+    """The class of what a function with several results returns: a named tuple that prints as torch's."""
+
+    def text(self: Any) -> str:
+        items = ",\n".join(f"{field}={value!r}" for field, value in zip(fields, self))
+        return f"torch.return_types.{name}(\n{items})"
+
+    return type(name, (namedtuple(name, fields),), {"__slots__": (), "__repr__": text, "__module__": "torch.return_types"})  # type: ignore[misc]
 
 
 def node_name(name: str) -> str:
