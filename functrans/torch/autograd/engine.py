@@ -190,12 +190,12 @@ class Pass:
             tensor._grad = made(array)
         elif type(old._array) is np.ndarray and old._edge is None:
             np.add(old._array, array, out=old._array)
-            old._changes.append((next(clock), None, tensor_title(array)))
+            old._changes.append((next(clock), None, array.dtype, array.shape))
         elif old._edge is not None or isinstance(old._array, TracedValue):
             tensor._grad = made(old._array + array)
         else:
             old._array = old._array + array
-            old._changes.append((next(clock), None, tensor_title(array)))
+            old._changes.append((next(clock), None, array.dtype, array.shape))
 
     def _accumulate(self, node: Any, ct: Any) -> None:
         leaf = node.leaf()

@@ -196,7 +196,7 @@ class PrimitiveNode(Node):
         saved: what the class's rule reads, see `transforms.tape`.
         params: the primitive's parameters.
         wanted: types of operands that cotangents must be summed or cast to, or None.
-        watched: the lists of writes of what is saved, None for what nobody can write into.
+        watched: the lists of writes, ``(time, where, dtype, shape)``, of what is saved, None for what nobody can write into.
     """
 
     __slots__ = ("active", "params", "primitive", "saved", "unpack", "wanted", "watched")
@@ -268,11 +268,11 @@ def overwritten(node: Node, watched: Sequence[Any]) -> None:
     """Raise if something that `node` saved was written into since."""
     for changes in watched:
         if changes and changes[-1][0] > node.sequence:
-            expected = sum(time <= node.sequence for time, _, _ in changes)
+            expected = sum(time <= node.sequence for time, *_ in changes)
             written = next(change for change in changes if change[0] > node.sequence)
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[{written[2]}] is at version {len(changes)}; expected version {expected} instead. Hint: the value was saved "
+                f"[torch.{TITLES[written[2].name]}Tensor {list(written[3])}] is at version {len(changes)}; expected version {expected} instead. Hint: the value was saved "
                 f"by {node.name()}"
                 f"\n  saved at {describe_origin(node.origin)}\n  modified at {describe_origin(written[1])}"
                 "\n  Remedy: use the out-of-place operation, or write into a clone()."

@@ -200,10 +200,12 @@ def perform_plainly(primitive: Any, operands: Sequence[Any], params: Any, cls: A
     """As `perform`, without regard to what is asked for beside the result."""
     values = [value._array if isinstance(value, Tensor) else value for value in operands]
     try:
-        if any(isinstance(value, Tracer) for value in values):
-            out = primitive(*values, **params)
+        for value in values:
+            if isinstance(value, Tracer):
+                out = primitive(*values, **params)
+                break
         else:
-            out = state.quiet(lambda: primitive.evaluate(*values, **params))
+            out = state.quiet(primitive.evaluate, *values, **params)
     except (TypeError, ValueError, IndexError) as error:
         raise torch_error(error, name or primitive.name, values) from None
     result = made(out)

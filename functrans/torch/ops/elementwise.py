@@ -10,9 +10,9 @@ import scipy.special
 from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.ops import arithmetic, contraction, indexing, special, structure
+from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
 from functrans.torch.ops.apply import binary, perform, prepared, seen
 from functrans.torch.ops.table import define, function, named
-from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
 from functrans.torch.storage.writes import written
 from functrans.torch.tensor import Tensor, current_edge, made
 

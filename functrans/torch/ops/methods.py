@@ -12,8 +12,8 @@ import numpy as np
 from functrans.errors import at_user_line
 from functrans.ops import structure
 from functrans.torch.autograd import engine
-from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.autograd.graph import PrimitiveNode, accumulator, named
+from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.dtypes import CPU, DTYPES, Device, dtype, numpy_dtype
 from functrans.torch.ops.apply import converted, perform
 from functrans.torch.ops.creation import finished

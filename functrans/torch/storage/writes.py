@@ -16,7 +16,7 @@ from functrans.core.tracer import Tracer
 from functrans.core.types import dtype_of
 from functrans.errors import at_user_line, user_origin
 from functrans.ops.arithmetic import where
-from functrans.torch.autograd.graph import Node, named, tensor_title
+from functrans.torch.autograd.graph import Node, named
 from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import title
 from functrans.torch.ops.apply import converted
@@ -148,7 +148,7 @@ def put(target: Tensor, array: Any) -> None:
         target._array = array
     else:
         state.quiet(np.copyto, own, array, "unsafe")
-    target._changes.append((next(clock), user_origin(), tensor_title(own)))
+    target._changes.append((next(clock), user_origin(), own.dtype, own.shape))
 
 
 def assign(target: Tensor, value: Tensor, name: str) -> Tensor:
