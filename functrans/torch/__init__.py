@@ -17,7 +17,6 @@ import math as _math
 from typing import Any as _Any
 
 from functrans.torch import autograd, func, random
-from functrans.torch import printing as _printing
 from functrans.torch.autograd.modes import (
     enable_grad,
     inference_mode,

@@ -3,7 +3,7 @@
 from functrans.torch.autograd import forward_ad, functional, graph
 from functrans.torch.autograd.engine import backward, grad
 from functrans.torch.autograd.function import Function
-from functrans.torch.autograd.gradcheck import gradcheck, gradgradcheck
+from functrans.torch.autograd.gradient_checks import gradcheck, gradgradcheck
 from functrans.torch.autograd.hooks import detect_anomaly, set_detect_anomaly
 from functrans.torch.autograd.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 from functrans.torch.tensor import Tensor as Variable

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from functrans.errors import at_user_line
-from functrans.torch.autograd import gradcheck
+from functrans.torch.autograd import gradient_checks
 from functrans.torch.autograd.function import Function, applied
 from functrans.torch.autograd.modes import state
 from functrans.torch.ops.special_calls import tangent_of
@@ -137,4 +137,4 @@ def _tangents(function: Any, inputs: Any, place: int, tangent: Tensor) -> list[T
         return [made(np.zeros_like(out._array)) if t is None else t for out, t in zip(floating, found)]
 
 
-gradcheck.FORWARD.append(_tangents)
+gradient_checks.FORWARD.append(_tangents)

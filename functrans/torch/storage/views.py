@@ -103,7 +103,10 @@ def look(array: Any, primitive: Any, params: dict[str, Any]) -> Any:
     if primitive is structure.windows:
         result = primitive.evaluate(array, **params)
         return np.lib.stride_tricks.as_strided(array, result.shape, result.strides)
-    return primitive.evaluate(array, **params)
+    result = primitive.evaluate(array, **params)
+    if primitive is structure.diagonal:
+        result.flags.writeable = array.flags.writeable
+    return result
 
 
 def viewed(tensor: Tensor, primitive: Any, params: dict[str, Any], name: str, multiple: bool = False) -> Tensor:
