@@ -374,13 +374,13 @@ def held(tape: list[Any], array: Any) -> bool:
     if type(array) is not ndarray:
         return False
     root = array if array.base is None else array.base
+    return any(entry is not None and _holds(entry[2], array, root) for entry in tape)
 
-    def holds(part: Any) -> bool:
-        if isinstance(part, (tuple, list)):
-            return any(map(holds, part))
-        return part is array or type(part) is ndarray and (part.base is root or part is root)
 
-    return any(entry is not None and holds(entry[2]) for entry in tape)
+def _holds(part: Any, array: Any, root: Any) -> bool:
+    if isinstance(part, (tuple, list)):
+        return any(_holds(item, array, root) for item in part)
+    return part is array or type(part) is ndarray and (part.base is root or part is root)
 
 
 def seen(value: Any) -> Any:

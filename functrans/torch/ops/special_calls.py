@@ -51,30 +51,11 @@ SPECIAL.append(special_call)
 
 def pack(node: Any) -> None:
     """Let a new node keep what the innermost hooks make of what it saved."""
-    pack_hook, unpack_hook = state.saved_hooks[-1]
     if not hasattr(node, "unpack") or node.is_leaf or node.unpack is not None:
         return
-
-    def packed(value: Any) -> Any:
-        if isinstance(value, (np.ndarray, np.generic)) and dtype_of(value).kind in "fc":
-            with no_grad():
-                return Packed(pack_hook(made(value)))
-        if type(value) in (tuple, list):
-            return type(value)([packed(part) for part in value])
-        return value
-
-    def unpacked(value: Any) -> Any:
-        if type(value) is Packed:
-            tensor = unpack_hook(value.content)
-            if not isinstance(tensor, Tensor):
-                raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(tensor).__name__}")
-            return tensor._array
-        if type(value) in (tuple, list):
-            return type(value)([unpacked(part) for part in value])
-        return value
-
-    node.keep(packed)
-    node.unpack = unpacked
+    packer = Packer(*state.saved_hooks[-1])
+    node.keep(packer.packed)
+    node.unpack = packer.unpacked
 
 
 class Packed:
@@ -86,22 +67,50 @@ class Packed:
         self.content = content
 
 
+class Packer:
+    """A pair of hooks, for values in tuples and lists."""
+
+    def __init__(self, pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
+        self.pack, self.unpack = pack, unpack
+
+    def packed(self, value: Any) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)) and dtype_of(value).kind in "fc":
+            with no_grad():
+                return Packed(self.pack(made(value)))
+        if type(value) in (tuple, list):
+            return type(value)([self.packed(part) for part in value])
+        return value
+
+    def unpacked(self, value: Any) -> Any:
+        if type(value) is Packed:
+            tensor = self.unpack(value.content)
+            if not isinstance(tensor, Tensor):
+                raise TypeError(
+                    f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(tensor).__name__}"
+                )
+            return tensor._array
+        if type(value) in (tuple, list):
+            return type(value)([self.unpacked(part) for part in value])
+        return value
+
+
+def slotted(value: Any, duals: list[Tensor]) -> Any:
+    """An argument with dual tensors, which are collected, replaced by slots, and other tensors by their arrays."""
+    if isinstance(value, Tensor):
+        if tangent_of(value) is None:
+            return value._array
+        duals.append(value)
+        return Slot(len(duals) - 1)
+    if type(value) in (list, tuple):
+        return type(value)([slotted(item, duals) for item in value])
+    return value
+
+
 def push_tangents(array_function: Any, args: Sequence[Any], params: Any, results: list[Tensor]) -> None:
     """Give results the tangents that those of the arguments make."""
     duals: list[Tensor] = []
-
-    def slotted(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            if tangent_of(value) is None:
-                return value._array
-            duals.append(value)
-            return Slot(len(duals) - 1)
-        if type(value) in (list, tuple):
-            return type(value)([slotted(item) for item in value])
-        return value
-
-    own_args = [slotted(value) for value in args]
-    own_params = {key: slotted(value) for key, value in params.items()}
+    own_args = [slotted(value, duals) for value in args]
+    own_params = {key: slotted(value, duals) for key, value in params.items()}
     if not duals:
         return
     trace = GraphTrace("forward_ad", current.get()) if state.grad else None
