@@ -31,7 +31,9 @@ from functrans.torch.dtypes import device, dtype, finfo, get_default_dtype, iinf
 from functrans.torch.ops import activations as _activations  # noqa: F401  (the tables enter themselves)
 from functrans.torch.ops import creation as _creation  # noqa: F401
 from functrans.torch.ops import elementwise as _elementwise  # noqa: F401
+from functrans.torch.ops import further as _further  # noqa: F401
 from functrans.torch.ops import indexing as _indexing  # noqa: F401
+from functrans.torch.ops import joining as _joining  # noqa: F401
 from functrans.torch.ops import linalg
 from functrans.torch.ops import methods as _methods  # noqa: F401
 from functrans.torch.ops import products as _products  # noqa: F401
@@ -39,15 +41,19 @@ from functrans.torch.ops import reductions as _reductions  # noqa: F401
 from functrans.torch.ops import shapes as _shapes  # noqa: F401
 from functrans.torch.ops import sorting as _sorting  # noqa: F401
 from functrans.torch.ops.table import FUNCTIONS as _FUNCTIONS
+from functrans.torch.ops.table import IN_PLACE as _IN_PLACE
 from functrans.torch.printing import set_printoptions
 from functrans.torch.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from functrans.torch.storage.writes import install_in_place as _install_in_place
 from functrans.torch.tensor import Size, Tensor
+from functrans.torch.unsupported import install_unsupported as _install_unsupported
 
 _install_in_place()
 globals().update({name: function for name, function in _FUNCTIONS.items() if not name.startswith("_")})
+globals().update({name: getattr(Tensor, name) for name in _IN_PLACE if not name.startswith("_")})
 globals().update(_BY_NAME)
 vmap = func.vmap
+_install_unsupported(globals())
 
 strided = "torch.strided"
 contiguous_format, preserve_format, channels_last = "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"

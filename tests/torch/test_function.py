@@ -186,3 +186,33 @@ def test_functional():
     assert torch.allclose(functional.vjp(lambda x: x * x.sum(), x, v)[1], v @ j)
     a, b = functional.jacobian(lambda x, y: (x * y).sum(), (x, v))
     assert torch.equal(a, v) and torch.equal(b, x)
+
+
+class Clipped(Function):
+    """The identity, whose gradient is clipped: which no derivative of its forward would show."""
+
+    @staticmethod
+    def forward(ctx, x, bound):
+        ctx.bound = bound
+        ctx.save_for_backward(x)
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return (g * x).clamp(-ctx.bound, ctx.bound), None
+
+
+def test_transforms_use_the_users_rule():
+    import functrans as ft
+
+    x = torch.tensor([1.0, 2.0, 5.0])
+    f = lambda x: (Clipped.apply(x, 3.0) * 2).sum()
+    leaf = x.clone().requires_grad_()
+    f(leaf).backward()
+    assert leaf.grad.tolist() == [2.0, 3.0, 3.0]
+    assert torch.equal(torch.func.grad(f)(x), leaf.grad) and torch.equal(ft.grad(f)(x), leaf.grad)
+    assert torch.func.vmap(torch.func.grad(f))(torch.stack([x, x]))[1].tolist() == [2.0, 3.0, 3.0]
+    again = x.clone().requires_grad_()
+    torch.compile(f)(again).backward()
+    assert torch.equal(again.grad, leaf.grad)

@@ -21,6 +21,7 @@ VIEWS = {
     "unfold": lambda x: x.unfold(1, 2, 2),
     "unsqueeze": lambda x: x.unsqueeze(1),
     "squeeze": lambda x: x[:, :1].squeeze(1),
+    "as_strided": lambda x: x.as_strided((2, 2), (3, 1), 1),
     "several": lambda x: x.t()[1:].reshape(-1, 1)[:2] if x.t()[1:].is_contiguous() else x.t()[1:][0],
 }
 
@@ -199,3 +200,10 @@ def test_dtypes_and_promotion():
         torch.set_default_dtype(torch.float32)
     assert torch.tensor(np.float64(1.0)).dtype is torch.float64
     assert repr(torch.float32) == "torch.float32" and torch.float is torch.float32
+
+
+@pytest.mark.parametrize("call", [lambda x: x.t_(), lambda x: torch.svd(x), lambda x: torch.erfinv(x), lambda x: x.cuda()])
+def test_what_is_missing_says_so(call):
+    with pytest.raises(NotImplementedError, match="not supported") as info:
+        call(torch.ones(2, 2))
+    assert "Remedy" in str(info.value)

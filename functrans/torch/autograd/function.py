@@ -13,6 +13,7 @@ from functrans.errors import at_user_line, describe_origin
 from functrans.torch.autograd.engine import Pass
 from functrans.torch.autograd.graph import FREED, FREED_MESSAGE, Node, named, overwritten
 from functrans.torch.autograd.modes import enable_grad, no_grad, state
+from functrans.torch.autograd.transformed import is_traced, through_transform
 from functrans.torch.storage.writes import check_writable, rebase
 from functrans.torch.tensor import Tensor, current_edge, like, made
 
@@ -237,6 +238,8 @@ class Function:
         """Perform the operation."""
         if cls.vjp is not Function.vjp and cls.backward is Function.backward:
             cls.backward = cls.vjp  # type: ignore[method-assign]
+        if is_traced(args) or state.transform is not None:
+            return through_transform(cls, args, kwargs, applied)
         if state.special and state.dual is not None:
             return state.dual(cls, args, kwargs)
         return applied(cls, args, kwargs)[0]

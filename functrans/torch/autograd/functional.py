@@ -9,7 +9,7 @@ import numpy as np
 
 from functrans.torch.autograd import engine
 from functrans.torch.autograd.modes import enable_grad
-from functrans.torch.ops.shapes import stack
+from functrans.torch.ops.joining import stack
 from functrans.torch.tensor import Tensor, current_edge, made
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]

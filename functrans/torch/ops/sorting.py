@@ -137,7 +137,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 @function(method=False)
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All tuples of elements, as rows."""
-    from functrans.torch.ops.shapes import stack
+    from functrans.torch.ops.joining import stack
 
     return stack([grid.reshape(-1) for grid in meshgrid(*tensors)], dim=-1)  # type: ignore[attr-defined]
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from functrans.core.tracer import Tracer
 from functrans.core.types import ArrayType, type_of
+from functrans.errors import at_user_line
 from functrans.ops import structure
-from functrans.ops.indexing import getitem, numpy_index
+from functrans.ops.indexing import ARRAY, getitem, numpy_index
 from functrans.torch.autograd.graph import Node, PrimitiveNode, named
 from functrans.torch.autograd.modes import state
 from functrans.torch.ops.apply import special
@@ -30,11 +31,20 @@ class Step(NamedTuple):
     primitive: Any
     params: dict[str, Any]
     source: ArrayType
+    arrays: tuple[Any, ...] = ()
+    strides: Any = None  # shape, steps and offset of `as_strided`, whose `arrays` say where elements lie
 
     @property
     def saved(self) -> Any:
         """What the primitive's pullback reads."""
-        return ((self.source,), ()) if self.primitive is getitem else (self.source,)
+        return ((self.source,), self.arrays) if self.primitive is getitem else (self.source,)
+
+    def look(self, array: Any) -> Any:
+        """The view of an array's memory that the step makes."""
+        if self.strides is None or isinstance(array, Tracer):
+            return look(array, self.primitive, self.params, self.arrays)
+        shape, steps, offset = self.strides
+        return np.lib.stride_tricks.as_strided(array[offset:], shape, [step * array.itemsize for step in steps])
 
 
 class View:
@@ -90,14 +100,14 @@ AsStrided = named("AsStridedBackward0", StepsNode)
 def replay(value: Any, steps: Sequence[Step]) -> Any:
     """The steps applied to a value: array or tracer."""
     for step in steps:
-        value = step.primitive(value, **step.params)
+        value = step.primitive(value, *step.arrays, **step.params)
     return value
 
 
-def look(array: Any, primitive: Any, params: dict[str, Any]) -> Any:
+def look(array: Any, primitive: Any, params: dict[str, Any], arrays: tuple[Any, ...] = ()) -> Any:
     """The view of an array's memory that a primitive makes; of a tracer, its result."""
     if isinstance(array, Tracer):
-        return primitive(array, **params)
+        return primitive(array, *arrays, **params)
     if primitive is getitem:
         return array[(*numpy_index(params["index"], ()), ...)]
     if primitive is structure.windows:
@@ -112,13 +122,17 @@ def look(array: Any, primitive: Any, params: dict[str, Any]) -> Any:
 def viewed(tensor: Tensor, primitive: Any, params: dict[str, Any], name: str, multiple: bool = False) -> Tensor:
     """A view that `primitive` makes of a tensor."""
     array = memory(tensor)
-    source = type_of(array)
     result = like(tensor, look(array, primitive, params))
     edge = current_edge(tensor)
-    step = Step(primitive, params, source)
+    step = Step(primitive, params, type_of(array))
     if edge is not None and state.grad:
         cls = named(name, PrimitiveNode)
         result._edge = cls(primitive, 1, step.saved, params, None, (edge,), (), 4), 0
+    return attached(result, tensor, step, name, multiple)
+
+
+def attached(result: Tensor, tensor: Tensor, step: Step, name: str, multiple: bool) -> Tensor:
+    """`result`, known as a view of `tensor`."""
     parent = tensor._view
     base, steps = (tensor, (step,)) if parent is None else (parent.base, (*parent.steps, step))
     origin = "" if state.grad else "no_grad"
@@ -126,6 +140,25 @@ def viewed(tensor: Tensor, primitive: Any, params: dict[str, Any], name: str, mu
         origin = "multiple"
     result._view = View(base, steps, len(tensor._changes), origin, name)
     return result
+
+
+def strided(tensor: Tensor, size: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Tensor:
+    """A view of any shape and steps, in elements, of the memory of a contiguous tensor."""
+    flat = view(tensor, structure.reshape, {"shape": (tensor._array.size,)}, "ViewBackward0")
+    places = np.full(size, offset)
+    for axis, (length, step) in enumerate(zip(size, stride)):
+        places += np.arange(length).reshape(-1, *(1,) * (len(size) - axis - 1)) * step
+    if places.size and not 0 <= places.min() <= places.max() < tensor._array.size:
+        raise RuntimeError(
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset} are out of bounds for storage of "
+            f"{tensor._array.size} elements{at_user_line()}"
+        )
+    step_ = Step(getitem, {"index": (ARRAY,)}, type_of(flat._array), (places,), (size, stride, offset))
+    result = like(tensor, step_.look(flat._array))
+    edge = current_edge(flat)
+    if edge is not None and state.grad:
+        result._edge = AsStrided((edge,), (step_,)), 0
+    return attached(result, flat, step_, "AsStridedBackward0", False)
 
 
 def view(tensor: Tensor, primitive: Any, params: dict[str, Any], name: str, multiple: bool = False) -> Tensor:

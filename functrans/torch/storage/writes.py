@@ -21,7 +21,7 @@ from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import title
 from functrans.torch.ops.apply import converted
 from functrans.torch.ops.table import IN_PLACE
-from functrans.torch.storage.views import Step, look, replay
+from functrans.torch.storage.views import Step, replay
 from functrans.torch.tensor import Tensor, clock, current_edge, made, memory
 
 __all__ = ["assign", "in_place", "requires_grad", "written"]
@@ -52,7 +52,7 @@ def untouched(shape: tuple[int, ...], steps: Sequence[Step]) -> Any:
     mask = np.ones(shape, np.bool_)
     part: Any = mask
     for step in steps:
-        part = look(part, step.primitive, step.params)
+        part = step.look(part)
     part[...] = False
     return mask
 
