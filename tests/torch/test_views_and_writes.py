@@ -118,6 +118,37 @@ def test_detached_writes_are_noticed_by_the_graph():
     assert "z = y.exp()" in text and "z.detach().zero_()" in text
 
 
+@pytest.mark.parametrize(
+    "f",
+    [lambda x: x**0.5, lambda x: x.exp(), lambda x: x.softmax(0), lambda x: x.norm(dim=0), lambda x: x.cumprod(0), lambda x: x.amax(0)],
+)
+def test_overwritten_results_that_were_saved(f):
+    x = torch.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
+    expected = f(x).sum()
+    (expected,) = torch.autograd.grad(expected, x)
+    y = f(x)
+    total = y.sum()
+    y.zero_()
+    try:
+        total.backward()
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error)
+    else:
+        assert torch.equal(x.grad, expected)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [lambda x: x.flip(0), lambda x: torch.real(x), lambda x: x.roll(0), lambda x: x.tril(5), lambda x: torch.conj(x), lambda x: torch.clip(x, -9),
+     lambda x: x.to(torch.float32, copy=True), lambda x: x.sum(()), lambda x: torch.nan_to_num(x), lambda x: torch.rot90(x, 0), lambda x: x.repeat(1, 1)],
+)  # fmt: skip
+def test_results_have_memory_of_their_own(f):
+    for requires_grad in (False, True):
+        x = torch.ones(2, 2, requires_grad=requires_grad)
+        f(x).detach().zero_()
+        assert x.detach().eq(1).all()
+
+
 def test_unsaved_values_may_be_overwritten():
     x = torch.ones(2, requires_grad=True)
     y = x * 2

@@ -14,6 +14,7 @@ from functrans.torch.autograd.engine import Pass
 from functrans.torch.autograd.graph import FREED, FREED_MESSAGE, Node, named, overwritten
 from functrans.torch.autograd.modes import enable_grad, no_grad, state
 from functrans.torch.autograd.transformed import is_traced, through_transform
+from functrans.torch.dtypes import DTYPES
 from functrans.torch.storage.writes import check_writable, rebase
 from functrans.torch.tensor import Tensor, current_edge, like, made
 
@@ -161,7 +162,7 @@ class FunctionNode(Node):
                         f"shape compatible with {list(shape)}\n  applied at {describe_origin(self.origin)}"
                     )
                 ct = ct.sum_to_size(shape)  # type: ignore[attr-defined]
-            results.append(ct if ct._array.dtype == dtype else ct.to(dtype_object(dtype)))  # type: ignore[attr-defined]
+            results.append(ct if ct._array.dtype == dtype else ct.to(DTYPES[dtype]))  # type: ignore[attr-defined]
         return results
 
     def free(self) -> None:
@@ -172,12 +173,6 @@ class FunctionNode(Node):
 def expands(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
     """Whether an array of `shape` can be repeated to `full`."""
     return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1]))
-
-
-def dtype_object(dtype: Any) -> Any:
-    from functrans.torch.dtypes import DTYPES
-
-    return DTYPES[dtype]
 
 
 class Function:

@@ -34,7 +34,6 @@ __all__ = [
     "record",
     "save_on_cpu",
     "saved_tensors_hooks",
-    "wanted_types",
 ]
 
 
@@ -285,51 +284,52 @@ def tensor_title(array: Any) -> str:
     return f"torch.{TITLES[name]}Tensor {list(shape_of(array))}"
 
 
-def wanted_types(values: Sequence[Any], edges: Sequence[Any], out: Any) -> Any:
-    """Types of operands with an edge whose shape or dtype is not the result's; None if there are none."""
-    shape, dtype = out.shape, out.dtype
-    for value, edge in zip(values, edges):
-        if edge is not None and (value.shape != shape or value.dtype is not dtype):
-            return tuple([None if edge is None else type_of(value) for value, edge in zip(values, edges)])
-    return None
+def record(
+    primitive: Any, values: Sequence[Any], edges: Sequence[Any], out: Any, params: Any, changes: Sequence[Any], own: Any, cls: Any
+) -> Any:
+    """The edge of the result of a primitive with one result; None if it has no derivative.
 
-
-def record(primitive: Any, values: Sequence[Any], edges: Sequence[Any], out: Any, params: Any, changes: Any, cls: Any) -> Any:
-    """The edge of the result of a primitive with one result; None if it has no derivative."""
+    `changes` are the lists of writes into the operands, `own` that of the result.
+    """
+    dtype = dtype_of(out)
     active = 0
+    differ = False
     for position, edge in enumerate(edges):
         if edge is not None:
             active |= 1 << position
-    if not active or not is_differentiable(dtype_of(out)):
+            differ = differ or dtype_of(values[position]) is not dtype
+    if not active or not is_differentiable(dtype):
         return None
     kind = type(primitive)
     if kind is Elementwise:
         if not primitive.differentiable:
             return None
         plan = primitive.plans.get(active) or primitive.plan(active)
-        saved, watched = plan.save((*values, out)), plan.save((*changes, None))
+        saved, watched = plan.save((*values, out)), plan.save((*changes, own))
+        shape = shape_of(out)
+        for value, edge in zip(values, edges):
+            differ = differ or edge is not None and shape_of(value) != shape
     else:
         saved = SAVERS[kind](primitive, list(values), active, out, params)
         if saved is None:
             return None
-        watched = watched_of(kind, saved, values, changes)
-    return cls(primitive, active, saved, params, wanted_types(values, edges, out), tuple(edges), watched, 4), 0
+        watched = WATCHED[kind](saved, active, changes, own)
+    wanted = None
+    if differ:
+        wanted = tuple([None if edge is None else type_of(value) for value, edge in zip(values, edges)])
+    return cls(primitive, active, saved, params, wanted, tuple(edges), watched, 4), 0
 
 
-def watched_of(kind: type, saved: Any, values: Sequence[Any], changes: Sequence[Any]) -> Any:
-    """The lists of writes of those operands that are among what was saved."""
-    if kind is Structural:
-        return ()
-    kept = [part for part in _flat(saved)]
-    return tuple([each for value, each in zip(values, changes) if any(part is value for part in kept)])
-
-
-def _flat(saved: Any) -> Any:
-    for part in saved:
-        if isinstance(part, (tuple, list)):
-            yield from _flat(part)
-        else:
-            yield part
+# The lists of writes of what the rule of a class saves.
+WATCHED: dict[type, Callable[..., Any]] = {
+    Structural: lambda saved, active, changes, own: (),
+    Indexing: lambda saved, active, changes, own: (),
+    Reduction: lambda saved, active, changes, own: (
+        () if saved[1] is None and saved[2] is None else (None if saved[1] is None else changes[0], None if saved[2] is None else own)
+    ),
+    Contraction: lambda saved, active, changes, own: (changes[0] if active & 2 else None, changes[1] if active & 1 else None),
+    General: lambda saved, active, changes, own: (*changes, own),
+}
 
 
 # Classes whose rules read no values.

@@ -98,7 +98,7 @@ class GraphTrace(Trace):
             return out
         edge = None
         if active and is_differentiable(dtype_of(out)) and (type(primitive) is not Elementwise or primitive.differentiable):
-            edge = record(primitive, values, edges, out, params, (None,) * len(values), node_class(primitive))
+            edge = record(primitive, values, edges, out, params, (None,) * len(values), None, node_class(primitive))
         return GraphTracer(self, out, edge)
 
     def _multiple(self, primitive: Any, values: list[Any], edges: list[Any], active: int, params: dict[str, Any]) -> Any:

@@ -213,7 +213,7 @@ def perform_plainly(primitive: Any, operands: Sequence[Any], params: Any, cls: A
         edges = [current_edge(value) if isinstance(value, Tensor) else None for value in operands]
         if edges.count(None) < len(edges):
             changes = [value._changes if isinstance(value, Tensor) else None for value in operands]
-            result._edge = record(primitive, values, edges, out, params, changes, cls)
+            result._edge = record(primitive, values, edges, out, params, changes, result._changes, cls)
     return result
 
 
@@ -325,9 +325,16 @@ def composition(name: str, array_function: Callable[..., Any], cls: Any) -> Call
                 out = array_function(*own_args, **own_kwargs)
         except (ValueError, IndexError, np.linalg.LinAlgError) as error:
             raise torch_error(error, name, own_args) from None
-        return each(made, out)
+        return each(lambda part: made(owned(part, own_args)), out)
 
     return function
+
+
+def owned(array: Any, args: Sequence[Any]) -> Any:
+    """An array whose memory is that of no argument."""
+    if type(array) is ndarray and (array.base is not None or not array.flags.writeable or any(array is each for each in args)):
+        return array.copy()
+    return array
 
 
 def each(function: Callable[..., Any], out: Any) -> Any:
@@ -354,13 +361,13 @@ def traced(name: str, array_function: Callable[..., Any], cls: Any, operands: li
     parts = out if isinstance(out, tuple) else (out,)
     released = [release(trace, part) for part in parts]
     places = [place if place >= 0 and is_differentiable(dtype_of(value)) else -1 for value, place in released]
-    results = [made(value) for value, _ in released]
+    results = [made(owned(value, values)) for value, _ in released]
     if any(place >= 0 for place in places):
         node = cls(tuple(current_edge(operand) for operand in operands))
         node.function, node.args, node.kwargs, node.unpack = array_function, args, kwargs, None
         node.operands, node.tape, node.places = values, trace.tape, places
         node.watched_again = [operand._changes for operand in operands]
-        node.watched = [operand._changes for operand, value in zip(operands, values) if held(trace.tape, value)]
+        node.watched = [each._changes for each in (*operands, *results) if held(trace.tape, each._array)]
         for number, (result, place) in enumerate(zip(results, places)):
             if place >= 0:
                 result._edge = node, number

@@ -11,6 +11,7 @@ from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.ops import arithmetic, contraction, indexing, special, structure
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
+from functrans.torch.dtypes import get_default_dtype
 from functrans.torch.ops.apply import binary, perform, prepared, seen
 from functrans.torch.ops.table import define, function, named
 from functrans.torch.storage.writes import written
@@ -335,7 +336,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     x = input._array
     if not isinstance(min, Tensor) and not isinstance(max, Tensor):
         if x.dtype.kind in "iu" and (type(min) is float or type(max) is float):
-            input = input.to(DEFAULT())
+            input = input.to(get_default_dtype())
             x = input._array
         kind = x.dtype.type
         low, high = (None if bound is None else kind(bound) for bound in (min, max))
@@ -347,13 +348,6 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
             bound, outside = high, x > high
         return perform(arithmetic.where, (outside, bound, input), {}, SELECT["Clamp"], "clamp")
     return _clamp(input, min, max)
-
-
-def DEFAULT() -> Any:
-    """The default dtype, as an object."""
-    from functrans.torch.dtypes import get_default_dtype
-
-    return get_default_dtype()
 
 
 @function(in_place=True, aliases=("clip_min",))

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from functrans.core.types import dtype_of
+from functrans.numpy.indexing import At
 from functrans.ops.arithmetic import where
 from functrans.torch.dtypes import DTYPES, dtype, numpy_dtype, promoted
 from functrans.torch.dtypes import result_dtype as common
-from functrans.torch.ops.joining import at_least
+from functrans.torch.ops.creation import tensor
+from functrans.torch.ops.joining import at_least, cat, stack
 from functrans.torch.ops.shapes import axis_of, split, tensor_split
 from functrans.torch.ops.table import define, function
 from functrans.torch.tensor import Size, Tensor, made
@@ -44,8 +46,6 @@ def can_cast(from_: dtype, to: dtype) -> bool:
 @function(method=False)
 def scalar_tensor(s: Any, *, dtype: Any = None) -> Tensor:
     """A tensor of one number, of the default dtype."""
-    from functrans.torch.ops.creation import tensor
-
     return tensor(float(s) if dtype is None else s, dtype=dtype)
 
 
@@ -82,8 +82,6 @@ define("cosine_similarity", lambda x, y, dim=1, eps=1e-8: cosine(x, y, dim, eps)
 
 def placed(x: Any, src: Any, key: Any) -> Any:
     """`x` with `src` at a place."""
-    from functrans.numpy.indexing import At
-
     return At(x)[key].set(src)
 
 
@@ -112,8 +110,6 @@ def cosine(x: Any, y: Any, dim: int, eps: float) -> Any:
 @function(method=False)
 def block_diag(*tensors: Tensor) -> Tensor:
     """Matrices along the diagonal of one."""
-    from functrans.torch.ops.joining import cat
-
     blocks = [at_least(each, 2) for each in tensors]
     width, start, rows = sum(each._array.shape[1] for each in blocks), 0, []
     for each in blocks:
@@ -134,7 +130,5 @@ function("vander", method=False)(
 
 
 def _powers(x: Tensor, count: int | None, increasing: bool) -> Tensor:
-    from functrans.torch.ops.joining import stack
-
     powers = range(x._array.size if count is None else count)
     return stack([x**power for power in (powers if increasing else reversed(powers))], -1)  # type: ignore[operator]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from functrans.errors import at_user_line
-from functrans.numpy.indexing import normalize
+from functrans.numpy.indexing import At, normalize
 from functrans.ops.indexing import ARRAY, Slice, getitem, index_set
 from functrans.torch.autograd.graph import PrimitiveNode, named
 from functrans.torch.autograd.modes import state
@@ -210,20 +210,13 @@ def scattered(combine: str) -> Any:
         places = grid(in_range(long_index(index, "scatter"), x.shape[axis], axis), axis)
         if hasattr(src, "shape") and src.shape != ():
             src = src[tuple(slice(n) for n in index.shape)]
-        update = AT(x)[places]
+        update = At(x)[places]
         kind = {"add": "add", "multiply": "multiply", "prod": "multiply", "sum": "add", "amax": "max", "amin": "min"}
         if reduce is not None and reduce not in kind:
             raise NotImplementedError(f"scatter: reduce={reduce!r} is not supported; use 'add', 'multiply', 'amax' or 'amin'")
         return getattr(update, combine if reduce is None else kind[reduce])(src)
 
     return call
-
-
-def AT(x: Any) -> Any:
-    """``x.at`` of arrays as well."""
-    from functrans.numpy.indexing import At
-
-    return At(x)
 
 
 define("scatter", scattered("set"), in_place=True)
@@ -241,9 +234,9 @@ def along(x: Any, dim: int, index: Any) -> tuple[Any, ...]:
 
 
 define("index_select", lambda x, dim, index: x[along(x, dim, index)])
-define("index_add", lambda x, dim, index, source, alpha=1: AT(x)[along(x, dim, index)].add(source * alpha if alpha != 1 else source), in_place=True)
-define("index_copy", lambda x, dim, index, source: AT(x)[along(x, dim, index)].set(source), in_place=True)
-define("index_fill", lambda x, dim, index, value: AT(x)[along(x, dim, index)].set(value), in_place=True)
+define("index_add", lambda x, dim, index, source, alpha=1: At(x)[along(x, dim, index)].add(source * alpha if alpha != 1 else source), in_place=True)
+define("index_copy", lambda x, dim, index, source: At(x)[along(x, dim, index)].set(source), in_place=True)
+define("index_fill", lambda x, dim, index, value: At(x)[along(x, dim, index)].set(value), in_place=True)
 define("take", lambda x, index: np.ravel(x)[index])
 define("take_along_dim", lambda x, indices, dim=None: np.take_along_axis(x, indices, dim))
 
@@ -258,7 +251,7 @@ define("masked_select", masked_selected)
 
 def masked_scattered(x: Any, mask: Any, source: Any) -> Any:
     mask = np.broadcast_to(mask, x.shape)
-    return AT(x)[mask].set(np.ravel(source)[: int(mask.sum())])
+    return At(x)[mask].set(np.ravel(source)[: int(mask.sum())])
 
 
 define("masked_scatter", masked_scattered, in_place=True)
@@ -271,7 +264,7 @@ def index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False
 
 
 def _put(x: Any, indices: Any, values: Any, accumulate: bool) -> Any:
-    return AT(x)[indices].add(values) if accumulate else AT(x)[indices].set(values)
+    return At(x)[indices].add(values) if accumulate else At(x)[indices].set(values)
 
 
 _index_put = define("_index_put", _put, node="IndexPutBackward0", method=False, public=False)

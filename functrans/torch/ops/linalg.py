@@ -10,7 +10,7 @@ import numpy as np
 from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.torch.dtypes import title
-from functrans.torch.ops.reductions import as_floating, reduced_axes
+from functrans.torch.ops.reductions import reduced_axes
 from functrans.torch.ops.table import define, function, install, returned
 from functrans.torch.tensor import Tensor, made
 
@@ -218,4 +218,3 @@ def as_complex(parts: Any) -> Any:
     return parts[0].astype(kind), parts[1].astype(kind)
 
 
-_ = as_floating

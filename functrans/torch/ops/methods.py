@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy as copies
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +15,11 @@ from functrans.ops import structure
 from functrans.torch.autograd import engine
 from functrans.torch.autograd.graph import PrimitiveNode, accumulator, named
 from functrans.torch.autograd.handles import RemovableHandle
-from functrans.torch.dtypes import CPU, DTYPES, Device, dtype, numpy_dtype
+from functrans.torch.dtypes import DTYPES, Device, numpy_dtype
 from functrans.torch.ops.apply import converted, perform
-from functrans.torch.ops.creation import finished
 from functrans.torch.ops.table import FUNCTIONS, define, function
-from functrans.torch.storage.writes import assign, check_writable
-from functrans.torch.tensor import Size, Tensor, current_edge, like, made, memory
+from functrans.torch.storage.writes import check_writable
+from functrans.torch.tensor import Tensor, current_edge, like, made, memory
 
 __all__ = ["RemovableHandle", "method"]
 
@@ -81,8 +81,6 @@ def _grad(self: Tensor) -> Tensor | None:
 
 
 def warn_non_leaf() -> None:
-    import warnings
-
     warnings.warn(
         "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated during "
         "autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use .retain_grad() on the "
@@ -386,4 +384,3 @@ function("is_tensor", method=False)(lambda obj: isinstance(obj, Tensor))
 function("is_floating_point", method=False)(lambda input: input.is_floating_point())
 function("is_complex", method=False)(lambda input: input.is_complex())
 function("is_nonzero")(lambda input: bool(input))
-_ = (CPU, Size, dtype, finished, assign)

@@ -9,6 +9,7 @@ import numpy as np
 from functrans.errors import at_user_line
 from functrans.ops.contraction import contract
 from functrans.torch.autograd.graph import PrimitiveNode, named
+from functrans.torch.dtypes import title
 from functrans.torch.ops.apply import perform
 from functrans.torch.ops.table import define, function
 from functrans.torch.tensor import Tensor
@@ -27,8 +28,6 @@ UNSAFE_VIEW = named("UnsafeViewBackward0", PrimitiveNode)
 def same_dtype(x: Tensor, y: Tensor, name: str) -> None:
     """Raise unless both are of one dtype, as torch's products ask."""
     if x._array.dtype != y._array.dtype:
-        from functrans.torch.dtypes import title
-
         raise RuntimeError(
             f"expected m1 and m2 to have the same dtype, but got: {title(x.dtype).lower()} != {title(y.dtype).lower()}\n  in {name}{at_user_line()}"
         )

@@ -13,6 +13,7 @@ from functrans.core.types import dtype_of, shape_of
 from functrans.errors import at_user_line
 from functrans.ops import reduction
 from functrans.torch.autograd.graph import PrimitiveNode, named
+from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import default, numpy_dtype
 from functrans.torch.ops.apply import converted, perform
 from functrans.torch.ops.shapes import axes_of, axis_of
@@ -62,23 +63,40 @@ def checked_floating(x: Any, name: str) -> Any:
     return x
 
 
-def mean_of(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    x = x if dtype is None else x.astype(numpy_dtype(dtype))
-    x = checked_floating(x, "mean")
-    axes = reduced_axes(dim, x.ndim)
-    total = reduction.sum(x, axes=axes) / math.prod(x.shape[axis] for axis in axes)
-    return keep(total, x.shape, axes) if keepdim else total
+class MeanNode(PrimitiveNode):
+    """A sum divided by the number of its terms."""
+
+    __slots__ = ("count",)
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        return super().pull([cts[0] / self.count], flag, trace)
 
 
-_mean = define("_mean", mean_of, node="MeanBackward0", method=False, public=False)
-_mean_along = define("_mean_along", mean_of, node="MeanBackward1", method=False, public=False)
+MEAN = named("MeanBackward0", MeanNode), named("MeanBackward1", MeanNode)
 
 
 @function()
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
     """The mean of all elements, or along axes."""
     dim = axis if dim is None else dim
-    return (_mean if dim is None else _mean_along)(input, dim, keepdim, dtype=dtype)
+    if dtype is not None:
+        input = converted(input, numpy_dtype(dtype))
+    array = checked_floating(input._array, "mean")
+    axes = reduced_axes(dim, array.ndim)
+    count = math.prod([array.shape[place] for place in axes])
+    if state.special or array.dtype == np.float16:
+        result = _mean(input, axes)
+    else:
+        result = perform(reduction.sum, (input,), {"axes": axes}, MEAN[dim is not None], "mean")
+        if result._edge is not None:
+            result._edge[0].count = count
+        result._array = state.quiet(np.divide, result._array, count, dtype=array.dtype)
+    if keepdim and axes:
+        result = result.reshape(tuple(1 if place in axes else n for place, n in enumerate(array.shape)))  # type: ignore[attr-defined]
+    return result
+
+
+_mean = define("_mean", lambda x, axes: np.mean(x, axis=axes), node="MeanBackward0", method=False, public=False)
 
 
 def variance(x: Any, dim: Any, correction: float, keepdim: bool) -> Any:

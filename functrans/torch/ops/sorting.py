@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from functrans.errors import at_user_line
+from functrans.torch.ops.joining import stack
 from functrans.torch.ops.reductions import picked
 from functrans.torch.ops.shapes import axis_of
 from functrans.torch.ops.table import define, function, returned
@@ -137,16 +139,12 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 @function(method=False)
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All tuples of elements, as rows."""
-    from functrans.torch.ops.joining import stack
-
     return stack([grid.reshape(-1) for grid in meshgrid(*tensors)], dim=-1)  # type: ignore[attr-defined]
 
 
 @function(method=False)
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All choices of `r` elements, as rows."""
-    import itertools
-
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     places = np.array(list(choose(range(input._array.size), r)), np.int64).reshape(-1, r)
     return input[made(places)]  # type: ignore[index]
