@@ -54,6 +54,7 @@ class Pass:
             self._send(pending, heap, node, place, ct)
         needed = None if self.captured is None else self._needed(heap)
         pop, push, trace, keep, captured = heapq.heappop, heapq.heappush, self.trace, self.keep, self.captured
+        anomaly = state.anomaly
         while heap:
             node = pop(heap)[1]
             cts = pending.pop(node)
@@ -69,7 +70,7 @@ class Pass:
                 continue
             flag = node in flagged
             results = node.pull(cts, flag, trace)
-            if state.anomaly:
+            if anomaly:
                 look_for_nan(node, results)
             if not keep:
                 node.free()

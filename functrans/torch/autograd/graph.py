@@ -194,7 +194,7 @@ class PrimitiveNode(Node):
         active: bits set for operands that have an edge.
         saved: what the class's rule reads, see `transforms.tape`.
         params: the primitive's parameters.
-        wanted: types of operands that cotangents must be summed or cast to, or None.
+        wanted: types of operands that cotangents must be summed or cast to, each or all None if there are none.
         watched: the lists of writes, ``(time, where, dtype, shape)``, of what is saved, None for what nobody can write into.
     """
 
@@ -215,10 +215,6 @@ class PrimitiveNode(Node):
         self.origin = user_origin(depth)
 
     @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return len(self.saved[1]) if self.primitive.multiple else 1
-
-    @property
     def selects(self) -> bool:
         return self.primitive.selects  # type: ignore[no-any-return]
 
@@ -237,9 +233,7 @@ class PrimitiveNode(Node):
         results = PULLBACKS[kind](primitive, self.active, saved, self.params, cts[0], flag or primitive.selects)
         wanted = self.wanted
         if wanted is not None:
-            results = [
-                fit(ct, type_) if ct is not None and type_ is not None else None for ct, type_ in zip(results, wanted)
-            ]
+            results = [ct if type_ is None or ct is None else fit(ct, type_) for ct, type_ in zip(results, wanted)]
         return results
 
     def keep(self, packed: Callable[[Any], Any]) -> None:
@@ -291,32 +285,30 @@ def record(
 
     `changes` are the lists of writes into the operands, `own` that of the result.
     """
-    dtype = dtype_of(out)
+    dtype, shape = dtype_of(out), shape_of(out)
     active = 0
-    differ = False
+    wanted: Any = None
+    kind = type(primitive)
     for position, edge in enumerate(edges):
         if edge is not None:
             active |= 1 << position
-            differ = differ or dtype_of(values[position]) is not dtype
+            value = values[position]
+            # Rules other than the elementwise give the right shape.
+            if dtype_of(value) is not dtype or kind is Elementwise and shape_of(value) != shape:
+                wanted = wanted or [None] * len(edges)
+                wanted[position] = type_of(value)
     if not active or not is_differentiable(dtype):
         return None
-    kind = type(primitive)
     if kind is Elementwise:
         if not primitive.differentiable:
             return None
         plan = primitive.plans.get(active) or primitive.plan(active)
         saved, watched = plan.save((*values, out)), plan.save((*changes, own))
-        shape = shape_of(out)
-        for value, edge in zip(values, edges):
-            differ = differ or edge is not None and shape_of(value) != shape
     else:
         saved = SAVERS[kind](primitive, list(values), active, out, params)
         if saved is None:
             return None
         watched = WATCHED[kind](saved, active, changes, own)
-    wanted = None
-    if differ:
-        wanted = tuple([None if edge is None else type_of(value) for value, edge in zip(values, edges)])
     return cls(primitive, active, saved, params, wanted, tuple(edges), watched, 4), 0
 
 

@@ -174,8 +174,10 @@ def binary(name: str, primitive: Elementwise, cls: Any, floating: bool) -> Calla
             watched = plan.save((x_changes, y_changes, result._changes))
             wanted = None
             shape = out.shape
-            if x_edge is not None and x.shape != shape or y_edge is not None and y.shape != shape:
-                wanted = type_of(x) if x_edge is not None else None, type_of(y) if y_edge is not None else None
+            if x_edge is not None and x.shape != shape:
+                wanted = type_of(x), None
+            if y_edge is not None and y.shape != shape:
+                wanted = (None if wanted is None else wanted[0]), type_of(y)
             result._edge = cls(primitive, active, saved, NO_PARAMS, wanted, (x_edge, y_edge), watched), 0
         return result
 

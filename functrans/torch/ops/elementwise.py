@@ -14,7 +14,7 @@ from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
 from functrans.torch.dtypes import get_default_dtype
 from functrans.torch.ops.apply import binary, perform, prepared, seen
 from functrans.torch.ops.table import define, function, named
-from functrans.torch.storage.writes import written
+from functrans.torch.storage.writes import UFUNCS, written
 from functrans.torch.tensor import Tensor, current_edge, made
 
 PRIMITIVE_NODES.update({
@@ -397,6 +397,9 @@ def _equality(compare: Any) -> Any:
     return method
 
 
+UFUNCS.update({
+    add: np.add, _add: np.add, sub: np.subtract, _sub: np.subtract, _mul: np.multiply, div: np.true_divide, _divide: np.true_divide,
+})  # fmt: skip
 Tensor.__eq__ = _equality(Tensor.eq)  # type: ignore[attr-defined, method-assign]
 Tensor.__ne__ = _equality(Tensor.ne)  # type: ignore[attr-defined, method-assign]
 

@@ -209,6 +209,8 @@ def written(target: Tensor, function: Callable[..., Any], args: Sequence[Any], k
     """Make `target` hold ``function(target, *args)``."""
     recorded = state.grad and (requires_grad(target) or any(map(requires_grad, args)) or any(map(requires_grad, kwargs.values())))
     check_writable(target, recorded)
+    if not recorded and not state.special and len(args) == 1 and directly(target, function, args[0], kwargs):
+        return target
     source = target
     if recorded and type(target._array) is np.ndarray:
         # What the node saves must not be what is overwritten.
@@ -217,6 +219,30 @@ def written(target: Tensor, function: Callable[..., Any], args: Sequence[Any], k
         source._extras = target._extras
         args = [source if each is target else each for each in args]
     return assign(target, function(source, *args, **kwargs), name)
+
+
+# Functions of two operands that NumPy can write straight into the first.
+UFUNCS: dict[Callable[..., Any], np.ufunc] = {}
+
+
+def directly(target: Tensor, function: Callable[..., Any], other: Any, kwargs: dict[str, Any]) -> bool:
+    """Let NumPy write the result into `target`, if that needs neither a history nor a conversion; whether it did."""
+    ufunc, array = UFUNCS.get(function), target._array
+    if ufunc is None or type(array) is not np.ndarray or array.dtype.kind != "f" or kwargs and kwargs.keys() != {"alpha"}:
+        return False
+    if isinstance(other, Tensor):
+        value = other._array
+        if type(value) is not np.ndarray or value.dtype is not array.dtype or value.shape != array.shape:
+            return False
+    elif type(other) in (int, float):
+        value = other
+    else:
+        return False
+    if kwargs:
+        value = state.quiet(np.multiply, value, kwargs["alpha"], dtype=array.dtype)
+    state.quiet(ufunc, array, value, array)
+    target._changes.append((next(clock), user_origin(), array.dtype, array.shape))
+    return True
 
 
 def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
