@@ -112,3 +112,11 @@ def test_what_cannot_be_compiled_says_so():
         torch.compile(writes)(X)
     assert buffer.tolist() == [0.0, 0.0, 0.0]
     assert np.allclose(torch.compile(lambda x: x * 2)(X).numpy(), (X * 2).numpy())
+
+
+def test_functrans_does_not_import_the_shim():
+    import subprocess
+    import sys
+
+    code = "import sys, functrans; sys.exit('functrans.torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
