@@ -230,6 +230,7 @@ def test_dtypes_and_promotion():
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.tensor(np.float64(1.0)).dtype is torch.float64
+    assert (torch.ones(2) * np.float64(2.0)).dtype is torch.float32 and (np.float64(2.0) * torch.ones(2)).dtype is torch.float32
     assert repr(torch.float32) == "torch.float32" and torch.float is torch.float32
 
 

@@ -68,10 +68,10 @@ def converted(tensor: Tensor, dtype: Any) -> Tensor:
 
 def as_tensor_operand(value: Any, name: str) -> Any:
     """A tensor or a Python number."""
-    if isinstance(value, (Tensor, *SCALARS)):
-        return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, (Tensor, *SCALARS)):
+        return value
     if isinstance(value, (ndarray, Tracer)):
         return made(value)
     raise TypeError(
