@@ -120,3 +120,22 @@ def test_functrans_does_not_import_the_shim():
 
     code = "import sys, functrans; sys.exit('functrans.torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_in_place_code_and_ranks_inside_transforms():
+    def writes(x):
+        y = x * 2
+        y[0] = 5.0
+        y.mul_(x)
+        z = torch.zeros(3, dtype=torch.float64)
+        z[1] = x[0] * x[2]
+        return (y + z).sum()
+
+    leaf = X.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(writes(leaf), leaf)
+    assert torch.allclose(F.grad(writes)(X), expected) and torch.allclose(torch.compile(writes)(X), writes(X))
+    batch = torch.stack([X, W])
+    for f in (lambda x: x.sort()[0], lambda x: x.max(0)[0], lambda x: x.topk(2)[0], lambda x: x.median(), lambda x: x.argmax()):
+        assert torch.equal(F.vmap(f)(batch), torch.stack([f(X), f(W)])) and torch.equal(torch.compile(f)(X), f(X))
+    with pytest.raises(NotImplementedError, match="writing into a view inside a transform"):
+        F.grad(lambda x: (x * 1)[1:].add_(1).sum())(X)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.tracer import Tracer
 from functrans.errors import at_user_line
 from functrans.numpy.indexing import At, normalize
 from functrans.ops.indexing import ARRAY, Slice, getitem, index_set
@@ -99,6 +100,9 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
         value = made(np.asarray(value, self._array.dtype)[()])
     recorded = state.grad and (requires_grad(self) or requires_grad(value))
     check_writable(self, recorded)
+    if isinstance(self._array, Tracer) or isinstance(seen(value)._array, Tracer):
+        put_traced(self, template, arrays, seen(value))
+        return
     if not recorded and type(memory(self)) is np.ndarray and type(value._array) is not list:
         whole = memory(self)
         copy = value._array
@@ -122,6 +126,14 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
     source = made(self._array.copy())
     source._edge = self._edge if self._view is None else self._view.edge(self)
     assign(self, perform(index_set, (source, value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
+
+
+def put_traced(self: Tensor, template: Any, arrays: Any, value: Tensor) -> None:
+    """Assignment inside a transform of functrans, which makes a new array."""
+    shape = perform(getitem, (made(self._array), *arrays), {"index": template}, INDEX)._array.shape
+    value = value.to(self.dtype)  # type: ignore[attr-defined]
+    value = value.expand(shape) if value._array.shape != shape else value  # type: ignore[attr-defined]
+    assign(self, perform(index_set, (made(self._array), value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
 
 
 def _squeezed(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:

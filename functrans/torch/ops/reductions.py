@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from functrans import nn
+from functrans.core.tracer import Tracer
 from functrans.core.types import dtype_of, shape_of
 from functrans.errors import at_user_line
 from functrans.ops import reduction
@@ -169,7 +170,7 @@ def along_with_places(name: str, find: Any) -> Any:
 
     def call(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
         axis = axis_of(dim, x.ndim)
-        raw = np.asarray(x.peek(name) if hasattr(x, "peek") else x)
+        raw = x if isinstance(x, Tracer) and find is not mode_place else np.asarray(x.peek(name) if isinstance(x, Tracer) else x)
         places = find(raw, axis) if raw.ndim else np.int64(0)
         shown = np.expand_dims(places, axis) if keepdim and raw.ndim else places
         return pair(picked(x, places, axis, keepdim), shown)
@@ -233,7 +234,7 @@ define("mode", along_with_places("mode", mode_place))
 
 _median = define(
     "_median",
-    lambda x: picked(np.ravel(x), median_place(np.ravel(np.asarray(x.peek("median") if hasattr(x, "peek") else x)), 0), 0, False),
+    lambda x: picked(np.ravel(x), median_place(np.ravel(x), 0), 0, False),
     node="MedianBackward0",
     method=False,
     public=False,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.tracer import Tracer
 from functrans.errors import at_user_line
 from functrans.torch.ops.joining import stack
 from functrans.torch.ops.reductions import picked
@@ -20,8 +21,8 @@ Kth = returned("kthvalue", ["values", "indices"])
 
 
 def plain_values(x: Any, name: str) -> Any:
-    """The numbers of an array or tracer, to compare."""
-    return np.asarray(x.peek(name) if hasattr(x, "peek") else x)
+    """What places are found of: an array, or a tracer, whose places then are traced as well."""
+    return x if isinstance(x, Tracer) else np.asarray(x)
 
 
 def order(raw: Any, axis: int, descending: bool) -> Any:
