@@ -27,6 +27,9 @@ from functrans.numpy.structure import astype
 
 __all__ = ["fori_loop", "while_loop"]
 
+# Steps whose numbers are in memory at a time.
+LONGEST = 2**16
+
 
 def while_loop(
     cond_fun: Callable[[Any], Any],
@@ -181,7 +184,17 @@ def fori_loop(
 def counted_loop(
     body_fun: Callable[[Any, Any], Any], lower: int, upper: int, init: Any, unroll: int, checkpoint: Checkpoint
 ) -> Any:
-    """The loop between Python's integers: a `scan` over them, in whose body they are Python numbers as well."""
+    """The loop between Python's integers: a `scan` over them, in whose body they are Python numbers as well.
+
+    A long one is a loop of loops, so that the integers need no memory to speak of.
+    """
+    if upper - lower > LONGEST and checkpoint is None:
+        blocks, rest = divmod(upper - lower, LONGEST)
+        title = function_title(body_fun)
+        inner = lambda first: titled(title, lambda i, carry: body_fun(first + i, carry))
+        block = lambda k, carry: counted_loop(inner(lower + k * LONGEST), 0, LONGEST, carry, unroll, None)
+        init = counted_loop(titled(title, block), 0, blocks, init, 1, None)
+        return counted_loop(inner(upper - rest), 0, rest, init, unroll, None)
     leaves, structure = tree.flatten(init)
     types = list(map(type_of, leaves))
 
@@ -197,6 +210,12 @@ def counted_loop(
     if checkpoint is not None:
         params["checkpoint"] = checkpoint
     return tree.unflatten(structure, run_scan(program, values, leaves, [np.arange(lower, upper)], params))
+
+
+def titled(title: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function by the name of another."""
+    function.__name__ = title
+    return function
 
 
 def bound(name: str, value: Any) -> Any:

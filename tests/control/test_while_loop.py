@@ -5,11 +5,13 @@ import signal
 import threading
 import time
 import tracemalloc
+from functools import reduce
 
 import numpy as np
 import pytest
 
 import functrans as ft
+from functrans.control import loops
 from functrans.testing import check_grads
 
 rng = np.random.default_rng(0)
@@ -602,3 +604,13 @@ def test_bounds_that_do_not_fit_each_other(bounds):
     with pytest.raises(OverflowError, match=r"fori_loop: (upper is 300|lower is -1), which the other bound's uint8(.|\n)*astype"):
         ft.fori_loop(*bounds, lambda i, c: c + 1, 0)
     assert ft.fori_loop(np.uint8(250), 255, lambda i, c: c + 1, 0) == 5
+
+
+def test_long_counted_loops_keep_few_numbers(monkeypatch):
+    monkeypatch.setattr(loops, "LONGEST", 4)
+    for lower, upper in ((0, 4), (3, 8), (-5, 60)):
+        looped = lambda x, a=lower, b=upper: ft.fori_loop(a, b, lambda i, c: np.sin(c) + i * x, x)
+        plain = reduce(lambda c, i: np.sin(c) + i * H[0], range(lower, upper), H[0])
+        np.testing.assert_allclose(looped(H[0]), plain, rtol=1e-12)
+        check_grads(looped, (H[0],), order=2)
+        assert ft.fori_loop(lower, upper, lambda i, c: c + i * np.float32(1), np.float32(0)).dtype == np.float32
