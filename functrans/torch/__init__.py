@@ -16,7 +16,7 @@ Example:
 import math as _math
 from typing import Any as _Any
 
-from functrans.torch import autograd, func, random
+from functrans.torch import autograd, func, nn, optim, random, utils
 from functrans.torch.autograd.modes import (
     enable_grad,
     inference_mode,
@@ -44,6 +44,7 @@ from functrans.torch.ops.table import FUNCTIONS as _FUNCTIONS
 from functrans.torch.ops.table import IN_PLACE as _IN_PLACE
 from functrans.torch.printing import set_printoptions
 from functrans.torch.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from functrans.torch.serialization import load, save
 from functrans.torch.storage.writes import install_in_place as _install_in_place
 from functrans.torch.tensor import Size, Tensor
 from functrans.torch.unsupported import install_unsupported as _install_unsupported
@@ -78,14 +79,19 @@ __all__ = [  # noqa: PLE0604
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "linalg",
+    "load",
     "manual_seed",
+    "nn",
     "no_grad",
+    "optim",
     "random",
+    "save",
     "seed",
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
     "set_rng_state",
+    "utils",
 ]
 
 

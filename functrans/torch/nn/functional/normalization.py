@@ -1,0 +1,142 @@
+"""Normalisation, as functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from functrans.errors import at_user_line
+from functrans.torch.autograd.modes import no_grad
+from functrans.torch.ops.table import define
+from functrans.torch.tensor import Tensor
+
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
+
+
+def _standardised(x: Any, axes: Any, eps: float) -> Any:
+    """`x` with mean 0 and variance 1 over `axes`, the mean and the variance."""
+    mean = np.mean(x, axis=axes, keepdims=True)
+    centred = x - mean
+    variance = np.mean(centred * centred, axis=axes, keepdims=True)
+    return centred / np.sqrt(variance + eps), mean, variance
+
+
+def _scaled(x: Any, weight: Any, bias: Any, shape: Any) -> Any:
+    if weight is not None:
+        x = x * np.reshape(weight, shape)
+    return x if bias is None else x + np.reshape(bias, shape)
+
+
+def _batch_trained(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    axes = (0, *range(2, x.ndim))
+    normal, mean, variance = _standardised(x, axes, eps)
+    return _scaled(normal, weight, bias, (-1, *(1,) * (x.ndim - 2))), np.reshape(mean, -1), np.reshape(variance, -1)
+
+
+def _batch_evaluated(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Any:
+    shape = (-1, *(1,) * (x.ndim - 2))
+    normal = (x - np.reshape(mean, shape)) / np.reshape(np.sqrt(variance + eps), shape)
+    return _scaled(normal, weight, bias, shape)
+
+
+_trained = define("_nn_batch_norm", _batch_trained, node="NativeBatchNormBackward0", method=False, public=False)
+_evaluated = define("_nn_batch_norm_evaluated", _batch_evaluated, node="NativeBatchNormBackward0", method=False, public=False)
+
+
+def batch_norm(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """`input` ``[batch, channels, ...]`` with mean 0 and variance 1 of each channel (Ioffe and Szegedy 2015).
+
+    In training mean and variance are the batch's, and the running ones, which are used otherwise, move towards them.
+
+    Raises:
+        ValueError: in training there is only one value per channel.
+    """
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError(f"Expected running_mean and running_var to be defined when training=False{at_user_line()}")
+        return _evaluated(input, weight, bias, running_mean, running_var, eps)
+    count = input._array.size // max(input.shape[1], 1)
+    if count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}{at_user_line()}")
+    result, mean, variance = _trained(input, weight, bias, eps)
+    if running_mean is not None and running_var is not None:
+        with no_grad():
+            running_mean.mul_(1 - momentum).add_(mean.detach(), alpha=momentum)
+            running_var.mul_(1 - momentum).add_(variance.detach(), alpha=momentum * count / (count - 1))
+    return result
+
+
+def _layer(x: Any, weight: Any, bias: Any, rank: int, eps: float) -> Any:
+    normal, _, _ = _standardised(x, tuple(range(-rank, 0)), eps)
+    return _scaled(normal, weight, bias, x.shape[x.ndim - rank :])
+
+
+_layer_norm = define("_nn_layer_norm", _layer, node="NativeLayerNormBackward0", method=False, public=False)
+
+
+def _check_shape(input: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(input.shape[max(input.ndim - len(shape), 0) :]) != shape:
+        expected = "".join(f", {n}" for n in shape)
+        raise RuntimeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*{expected}], but got input of size{list(input.shape)}{at_user_line()}"
+        )
+
+
+def layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """`input` with mean 0 and variance 1 over its last axes (Ba, Kiros and Hinton 2016)."""
+    shape = tuple(normalized_shape)
+    _check_shape(input, shape)
+    return _layer_norm(input, weight, bias, len(shape), eps)
+
+
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """`input` divided by the root of the mean square over its last axes (Zhang and Sennrich 2019)."""
+    shape = tuple(normalized_shape)
+    _check_shape(input, shape)
+    eps = float(np.finfo(input._array.dtype).eps) if eps is None else eps
+    axes = tuple(range(-len(shape), 0))
+    normal = input * ((input * input).mean(axes, keepdim=True) + eps).rsqrt()
+    return normal if weight is None else normal * weight
+
+
+def _grouped(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> Any:
+    parts = np.reshape(x, (x.shape[0], groups, -1))
+    normal, _, _ = _standardised(parts, (2,), eps)
+    return _scaled(np.reshape(normal, x.shape), weight, bias, (-1, *(1,) * (x.ndim - 2)))
+
+
+_group_norm = define("_nn_group_norm", _grouped, node="NativeGroupNormBackward0", method=False, public=False)
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """`input` ``[batch, channels, ...]`` with mean 0 and variance 1 in each group of channels (Wu and He 2018)."""
+    if input.ndim < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}{at_user_line()}")
+    if input.shape[1] % num_groups:
+        raise RuntimeError(
+            f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(input.shape)} and num_groups={num_groups}{at_user_line()}"
+        )
+    if math.prod(input.shape[2:]) * input.shape[1] // num_groups * input.shape[0] == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}{at_user_line()}")
+    return _group_norm(input, num_groups, weight, bias, eps)
+
+
+def instance_norm(
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """`input` ``[batch, channels, ...]`` with mean 0 and variance 1 in each channel of each example."""
+    if running_mean is not None or running_var is not None or not use_input_stats:
+        raise NotImplementedError(
+            f"torch.nn.functional.instance_norm: running statistics are not supported\n  Remedy: use batch_norm, or instance_norm without them.{at_user_line()}"
+        )
+    return _group_norm(input, input.shape[1], weight, bias, eps)

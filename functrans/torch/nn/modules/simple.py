@@ -1,0 +1,180 @@
+"""Layers without parameters: a table of functions of `nn.functional` and what each layer keeps of their arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import functrans.torch.nn.functional as F
+from functrans.torch.nn.modules.module import Module
+from functrans.torch.tensor import Tensor
+
+REQUIRED = inspect.Parameter.empty
+
+
+def layer(name: str, function: Callable[..., Any], text: str = "", *, training: bool = False, base: type = Module, **fields: Any) -> type:
+    """The class of a layer that calls `function` with the fields it was made with.
+
+    Args:
+        name: of the class.
+        function: of the input or inputs, then of the fields by keyword.
+        text: what it prints, a format of the fields; `inplace` is added where it is set.
+        training: whether the function is told if the layer is in training.
+        base: another superclass.
+        fields: defaults; `REQUIRED` where there is none.
+    """
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        Module.__init__(self)
+        values = self._signature.bind(*args, **kwargs)
+        values.apply_defaults()
+        self.__dict__.update(values.arguments)
+
+    def forward(self: Any, *inputs: Tensor) -> Any:
+        own = self.__dict__
+        values = {field: own[field] for field in self._fields}
+        if training:
+            values["training"] = self.training
+        return function(*inputs, **values)
+
+    def extra_repr(self: Any) -> str:
+        parts = [text.format(**self.__dict__)] if text else []
+        return ", ".join([*parts, *(["inplace=True"] if self.__dict__.get("inplace") else [])])
+
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    members = {
+        "__doc__": f"The layer of `nn.functional.{getattr(function, '__name__', name)}`.",
+        "__module__": __name__,
+        "__qualname__": name,
+        "_fields": tuple(fields),
+        "_signature": inspect.Signature([inspect.Parameter(key, kinds, default=value) for key, value in fields.items()]),
+        "__init__": __init__,
+        "forward": forward,
+        "extra_repr": extra_repr,
+    }
+    return type(name, (base,), members)
+
+
+Identity = layer("Identity", lambda input: input)
+# It takes any arguments, so that it can stand for any layer.
+Identity.__init__ = lambda self, *args, **kwargs: Module.__init__(self)  # type: ignore[misc]
+
+ReLU = layer("ReLU", F.relu, inplace=False)
+ReLU6 = layer("ReLU6", F.relu6, inplace=False)
+Sigmoid = layer("Sigmoid", F.sigmoid)
+Tanh = layer("Tanh", F.tanh)
+LogSigmoid = layer("LogSigmoid", F.logsigmoid)
+Softsign = layer("Softsign", F.softsign)
+Tanhshrink = layer("Tanhshrink", F.tanhshrink)
+SiLU = layer("SiLU", F.silu, inplace=False)
+Mish = layer("Mish", F.mish, inplace=False)
+SELU = layer("SELU", F.selu, inplace=False)
+Hardsigmoid = layer("Hardsigmoid", F.hardsigmoid, inplace=False)
+Hardswish = layer("Hardswish", F.hardswish, inplace=False)
+GELU = layer("GELU", F.gelu, "approximate={approximate!r}", approximate="none")
+ELU = layer("ELU", F.elu, "alpha={alpha}", alpha=1.0, inplace=False)
+CELU = layer("CELU", F.celu, "alpha={alpha}", alpha=1.0, inplace=False)
+LeakyReLU = layer("LeakyReLU", F.leaky_relu, "negative_slope={negative_slope}", negative_slope=0.01, inplace=False)
+Hardtanh = layer("Hardtanh", F.hardtanh, "min_val={min_val}, max_val={max_val}", min_val=-1.0, max_val=1.0, inplace=False)
+Softplus = layer("Softplus", F.softplus, "beta={beta}, threshold={threshold}", beta=1.0, threshold=20.0)
+Softshrink = layer("Softshrink", F.softshrink, "{lambd}", lambd=0.5)
+Hardshrink = layer("Hardshrink", F.hardshrink, "{lambd}", lambd=0.5)
+Threshold = layer("Threshold", F.threshold, "threshold={threshold}, value={value}", threshold=REQUIRED, value=REQUIRED, inplace=False)
+RReLU = layer("RReLU", F.rrelu, "lower={lower}, upper={upper}", training=True, lower=1 / 8, upper=1 / 3, inplace=False)
+GLU = layer("GLU", F.glu, "dim={dim}", dim=-1)
+Softmax = layer("Softmax", F.softmax, "dim={dim}", dim=None)
+Softmin = layer("Softmin", F.softmin, "dim={dim}", dim=None)
+LogSoftmax = layer("LogSoftmax", F.log_softmax, "dim={dim}", dim=None)
+Softmax2d = layer("Softmax2d", lambda input: F.softmax(input, -3))
+
+Flatten = layer("Flatten", Tensor.flatten, "start_dim={start_dim}, end_dim={end_dim}", start_dim=1, end_dim=-1)
+Unflatten = layer(
+    "Unflatten", lambda input, dim, unflattened_size: input.unflatten(dim, unflattened_size),
+    "dim={dim}, unflattened_size={unflattened_size}", dim=REQUIRED, unflattened_size=REQUIRED,
+)  # fmt: skip
+PixelShuffle = layer("PixelShuffle", F.pixel_shuffle, "upscale_factor={upscale_factor}", upscale_factor=REQUIRED)
+PixelUnshuffle = layer("PixelUnshuffle", F.pixel_unshuffle, "downscale_factor={downscale_factor}", downscale_factor=REQUIRED)
+Unfold = layer(
+    "Unfold", F.unfold, "kernel_size={kernel_size}, dilation={dilation}, padding={padding}, stride={stride}",
+    kernel_size=REQUIRED, dilation=1, padding=0, stride=1,
+)  # fmt: skip
+CosineSimilarity = layer("CosineSimilarity", F.cosine_similarity, dim=1, eps=1e-8)
+PairwiseDistance = layer("PairwiseDistance", F.pairwise_distance, p=2.0, eps=1e-6, keepdim=False)
+
+
+class _Dropout:
+    """A share that is dropped must be one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not 0.0 <= self.p <= 1.0:  # type: ignore[attr-defined]
+            raise ValueError(f"dropout probability has to be between 0 and 1, but got {self.p}")  # type: ignore[attr-defined]
+
+
+def dropout(name: str, function: Any) -> type:
+    """The class of a layer that drops in training."""
+    made = layer(name, function, training=True, p=0.5, inplace=False)
+    text = {"extra_repr": lambda self: f"p={self.p}, inplace={self.inplace}", "__module__": __name__, "__doc__": made.__doc__}
+    return type(name, (_Dropout, made), text)
+
+
+Dropout = dropout("Dropout", F.dropout)
+Dropout1d = dropout("Dropout1d", F.dropout1d)
+Dropout2d = dropout("Dropout2d", F.dropout2d)
+Dropout3d = dropout("Dropout3d", F.dropout3d)
+AlphaDropout = dropout("AlphaDropout", F.alpha_dropout)
+
+POOL = "kernel_size={kernel_size}, stride={stride}, padding={padding}"
+MAX_POOL = {"kernel_size": REQUIRED, "stride": None, "padding": 0, "dilation": 1, "return_indices": False, "ceil_mode": False}
+AVG_POOL = {"kernel_size": REQUIRED, "stride": None, "padding": 0, "ceil_mode": False, "count_include_pad": True}
+
+
+def pool(name: str, function: Any, text: str, fields: dict[str, Any]) -> type:
+    """The class of a pooling layer, whose stride is its window by default."""
+    made = layer(name, function, text, **fields)
+    first = made.__init__  # type: ignore[misc]
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        first(self, *args, **kwargs)
+        if self.stride is None:
+            self.stride = self.kernel_size
+
+    made.__init__ = __init__  # type: ignore[misc]
+    return made
+
+
+_MAX = POOL + ", dilation={dilation}, ceil_mode={ceil_mode}"
+MaxPool1d, MaxPool2d, MaxPool3d = (pool(f"MaxPool{n}d", getattr(F, f"max_pool{n}d"), _MAX, MAX_POOL) for n in (1, 2, 3))
+AvgPool1d = pool("AvgPool1d", F.avg_pool1d, POOL, AVG_POOL)
+AvgPool2d = pool("AvgPool2d", F.avg_pool2d, POOL, {**AVG_POOL, "divisor_override": None})
+AvgPool3d = pool("AvgPool3d", F.avg_pool3d, POOL, {**AVG_POOL, "divisor_override": None})
+_OUT = "output_size={output_size}"
+AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = (
+    layer(f"AdaptiveAvgPool{n}d", getattr(F, f"adaptive_avg_pool{n}d"), _OUT, output_size=REQUIRED) for n in (1, 2, 3)
+)
+AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = (
+    layer(f"AdaptiveMaxPool{n}d", getattr(F, f"adaptive_max_pool{n}d"), _OUT, output_size=REQUIRED, return_indices=False) for n in (1, 2, 3)
+)
+
+
+def padding(kind: str, mode: str, rank: int) -> type:
+    """The class of a layer that pads the last axes."""
+    fields = {"padding": REQUIRED, **({"value": REQUIRED} if kind == "Constant" else {})}
+    text = "padding={padding}, value={value}" if kind == "Constant" else "{padding}"
+    made = layer(f"{kind}Pad{rank}d", lambda input, padding, value=0.0: F.pad(input, padding, mode, value), text, **fields)
+    first = made.__init__  # type: ignore[misc]
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        first(self, *args, **kwargs)
+        self.padding = (self.padding,) * (2 * rank) if isinstance(self.padding, int) else tuple(self.padding)
+
+    made.__init__ = __init__  # type: ignore[misc]
+    return made
+
+
+MODES = {"Zero": "constant", "Constant": "constant", "Reflection": "reflect", "Replication": "replicate", "Circular": "circular"}
+PADS = {f"{kind}Pad{rank}d": padding(kind, mode, rank) for kind, mode in MODES.items() for rank in (1, 2, 3)}
+globals().update(PADS)
+
+__all__ = [name for name, value in globals().items() if isinstance(value, type) and value is not Module and value.__module__ == __name__ and name[0] != "_"]  # noqa: PLE0605

@@ -1,0 +1,65 @@
+"""Parameters and buffers: tensors that a module knows as its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functrans.torch.autograd.graph import accumulator
+from functrans.torch.dtypes import DTYPES, title
+from functrans.torch.tensor import Tensor, made, memory
+
+__all__ = ["Buffer", "Parameter", "typename"]
+
+
+class Parameter(Tensor):
+    """A tensor that a module, when assigned to an attribute, lists among its parameters; it is a leaf.
+
+    Args:
+        data: a tensor, whose memory it shares.
+        requires_grad: whether backward passes give it a gradient.
+
+    Raises:
+        RuntimeError: a gradient is asked for, and the dtype is neither floating nor complex.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> torch.nn.Parameter(torch.zeros(2))
+        Parameter containing:
+        tensor([0., 0.], requires_grad=True)
+    """
+
+    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+        if data is None:
+            data = Tensor()
+        array = memory(data)
+        if requires_grad and array.dtype.kind not in "fc":
+            raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+        parameter = made(array, cls)
+        parameter._changes = data._changes
+        if requires_grad:
+            parameter._edge = accumulator(parameter)
+        return parameter  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{Tensor.__repr__(self)}"
+
+
+class Buffer(Tensor):
+    """A tensor that a module, when assigned to an attribute, lists among its buffers."""
+
+    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
+        data = Tensor() if data is None else data
+        buffer = made(memory(data), cls)
+        buffer._changes = data._changes
+        buffer.__dict__["persistent"] = persistent
+        return buffer  # type: ignore[return-value]
+
+
+def typename(value: Any) -> str:
+    """What error messages call the type of a value: ``torch.FloatTensor``."""
+    if type(value) is Tensor:
+        return f"torch.{title(DTYPES[value._array.dtype])}Tensor"
+    if isinstance(value, Tensor):
+        return f"torch.nn.parameter.{type(value).__name__}"
+    module = type(value).__module__
+    return type(value).__name__ if module in ("builtins", "__builtin__") else f"{module}.{type(value).__name__}"
