@@ -35,7 +35,7 @@ DIFFERENTIATED = "abpqcsivr"
 CASES = """
 t.nn.ReLU() a | t.nn.ReLU(inplace=False) a | t.nn.ReLU6() a | t.nn.Sigmoid() a | t.nn.Tanh() a | t.nn.LogSigmoid() a | t.nn.Softsign() a
 t.nn.Tanhshrink() a | t.nn.SiLU() a | t.nn.Mish() a | t.nn.SELU() a | t.nn.Hardsigmoid() a | t.nn.Hardswish() a | t.nn.GELU() a
-t.nn.GELU('tanh') a | t.nn.ELU() a | t.nn.ELU(0.5) a | t.nn.CELU(0.7) a | t.nn.LeakyReLU() a | t.nn.LeakyReLU(0.2) a | t.nn.Hardtanh() a
+t.nn.GELU('tanh') a | t.nn.ELU() a | t.nn.ELU(0.5) a | t.nn.CELU(0.5) a | t.nn.LeakyReLU() a | t.nn.LeakyReLU(0.2) a | t.nn.Hardtanh() a
 t.nn.Hardtanh(-0.5,0.7) a | t.nn.Softplus() a | t.nn.Softplus(2.0,1.5) a | t.nn.Softshrink() a | t.nn.Hardshrink(0.3) a
 t.nn.Threshold(0.1,20) a | t.nn.GLU() a | t.nn.GLU(dim=0) a | t.nn.Softmax(dim=1) a | t.nn.Softmin(dim=1) a | t.nn.LogSoftmax(dim=0) a
 t.nn.Softmax2d() i | t.nn.PReLU() a | t.nn.PReLU(4) s | t.nn.Identity() a | t.nn.RReLU().eval() a | t.nn.Softmax() a | t.nn.Dropout(0.3).eval() a
@@ -118,6 +118,10 @@ def assert_alike(own, peer, tolerance=1e-10):
         np.testing.assert_allclose(mine, other, rtol=tolerance, atol=tolerance)
 
 
+# PyTorch's derivative has 1/6 in float32.
+ROUNDED = {"t.nn.Hardsigmoid()": 1e-7}
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("expression", "names"), CASES, ids=lambda value: value)
 def test_module(expression, names):
@@ -125,7 +129,7 @@ def test_module(expression, names):
     for key in ("repr", "keys", "names"):
         assert own[key] == peer[key]
     for key in ("outputs", "grads", "buffers"):
-        assert_alike(own[key], peer[key])
+        assert_alike(own[key], peer[key], ROUNDED.get(expression, 1e-10))
 
 
 OPTIMIZERS = """

@@ -139,6 +139,10 @@ def pool(name: str, function: Any, text: str, fields: dict[str, Any]) -> type:
         first(self, *args, **kwargs)
         if self.stride is None:
             self.stride = self.kernel_size
+        if name == "AvgPool1d":  # as torch has it
+            for field in ("kernel_size", "stride", "padding"):
+                value = getattr(self, field)
+                setattr(self, field, (value,) if isinstance(value, int) else value)
 
     made.__init__ = __init__  # type: ignore[misc]
     return made
