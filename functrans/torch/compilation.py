@@ -67,7 +67,9 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__dict__["_original"] = function
         self.__dict__["_variants"] = {}
-        functools.update_wrapper(self, function, updated=())
+        # Into its own dict, since assignments go to the original.
+        own = {name: getattr(function, name) for name in functools.WRAPPER_ASSIGNMENTS if hasattr(function, name)}
+        self.__dict__.update(own, __wrapped__=function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten((args, kwargs), is_leaf=is_tensor)

@@ -2,15 +2,15 @@
 
 from typing import Any as _Any
 
-import functrans.torch.nn.functional as functional
-import functrans.torch.nn.init as init
-import functrans.torch.nn.utils as utils
+import functrans.torch.nn.functional as functional  # noqa: F401
+import functrans.torch.nn.init as init  # noqa: F401
+import functrans.torch.nn.utils as utils  # noqa: F401
 from functrans.torch.nn.modules.containers import *  # noqa: F403
 from functrans.torch.nn.modules.layers import *  # noqa: F403
 from functrans.torch.nn.modules.losses import *  # noqa: F403
-from functrans.torch.nn.modules.module import Module
+from functrans.torch.nn.modules.module import Module  # noqa: F401
 from functrans.torch.nn.modules.simple import *  # noqa: F403
-from functrans.torch.nn.parameter import Buffer, Parameter
+from functrans.torch.nn.parameter import Buffer, Parameter  # noqa: F401
 from functrans.torch.nn.unsupported import MODULES as _UNSUPPORTED
 from functrans.torch.nn.unsupported import refusal as _refusal
 

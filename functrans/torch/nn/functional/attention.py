@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from functrans.errors import at_user_line
 from functrans.torch.nn.functional.linear import dropout

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import functrans.torch.nn.functional as F
-from functrans.torch.dtypes import default, numpy_dtype
 import functrans.torch.nn.init as init
+from functrans.torch.dtypes import default, numpy_dtype
 from functrans.torch.nn.functional.convolution import each
 from functrans.torch.nn.modules.module import Module
 from functrans.torch.nn.parameter import Parameter
