@@ -69,6 +69,8 @@ t.nn.KLDivLoss(reduction='batchmean') ap | t.nn.KLDivLoss(log_target=True,reduct
 t.nn.PoissonNLLLoss(log_input=False,full=True) pq | t.nn.GaussianNLLLoss() abq | t.nn.GaussianNLLLoss(full=True) abq | t.nn.SoftMarginLoss() ax
 t.nn.HingeEmbeddingLoss() ax | t.nn.MarginRankingLoss(0.2) abx | t.nn.CosineEmbeddingLoss(0.1) abo | t.nn.TripletMarginLoss() abp
 t.nn.TripletMarginLoss(swap=True,margin=3.0) abp | t.nn.MultiMarginLoss() al | t.nn.MultiMarginLoss(p=2) al | t.nn.MultiLabelSoftMarginLoss() ay
+t.nn.RNN(4,3) r | t.nn.RNN(4,3,2,'relu',bidirectional=True) r | t.nn.LSTM(4,3) r | t.nn.LSTM(4,3,2,bidirectional=True,batch_first=True) r
+t.nn.LSTM(4,3,bias=False) r | t.nn.GRU(4,3) r | t.nn.GRU(4,3,2,bidirectional=True) r | t.nn.GRU(6,2) a | t.nn.LSTM(6,2,2) b
 """
 CASES = [tuple(case.strip().rsplit(" ", 1)) for line in CASES.strip().splitlines() for case in line.split("|")]
 
@@ -87,11 +89,15 @@ def with_values(module, t):
     return module
 
 
+def flattened(out):
+    return [leaf for part in out for leaf in flattened(part)] if isinstance(out, tuple) else [out]
+
+
 def outcome(t, expression, names):
     module = with_values(built(t, expression), t)
     inputs = [t.tensor(ARRAYS[name], requires_grad=name in DIFFERENTIATED) for name in names]
     out = module(*inputs)
-    outs = [part for part in (out if isinstance(out, tuple) else (out,)) if part is not None]
+    outs = flattened(out)
     floating = [part for part in outs if part.requires_grad]
     total = sum((part * t.cos(t.arange(part.numel(), dtype=t.float64)).reshape(part.shape)).sum() for part in floating)
     if floating:
@@ -162,6 +168,56 @@ def test_optimizer(expression):
         assert sorted(state) == sorted(peer_state["state"][number])
         assert_alike([state[key].numpy() for key in state], [peer_state["state"][number][key].numpy() for key in state])
 
+
+SCHEDULES = """
+StepLR(o,3) MultiStepLR(o,[2,5],0.5) ConstantLR(o,0.4,4) LinearLR(o,0.2,0.9,6) ExponentialLR(o,0.8) CosineAnnealingLR(o,6,0.01)
+CosineAnnealingWarmRestarts(o,2,2) LambdaLR(o,lambda.e:0.9**e) PolynomialLR(o,5,2.0)
+SequentialLR(o,[s.ConstantLR(o,0.1,2),s.ExponentialLR(o,0.9)],[4])
+""".split()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("expression", SCHEDULES)
+def test_schedule(expression):
+    def rates(t):
+        parameters = [{"params": [t.ones(1, requires_grad=True)]}, {"params": [t.ones(1, requires_grad=True)], "lr": 0.7}]
+        optimizer = t.optim.SGD(parameters, 0.1)
+        schedule = eval(f"s.{expression.replace('lambda.', 'lambda ')}", {"s": t.optim.lr_scheduler, "o": optimizer})
+        found = [schedule.get_last_lr()]
+        for _ in range(12):
+            optimizer.step()
+            schedule.step()
+            found.append([group["lr"] for group in optimizer.param_groups])
+        return np.array(found)
+
+    np.testing.assert_allclose(rates(shim), rates(torch), rtol=1e-9)
+
+
+def test_reducing_on_plateaus():
+    def rates(t):
+        optimizer = t.optim.SGD([t.ones(1, requires_grad=True)], 0.1)
+        schedule = t.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, cooldown=1, min_lr=0.02)
+        found = []
+        for value in (3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0):
+            schedule.step(value)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    assert rates(shim) == pytest.approx(rates(torch))
+
+
+@pytest.mark.parametrize("options", ["", "is_causal=True", "scale=0.3", "attn_mask=t.ones(5,5).tril()>0", "attn_mask=t.ones(5,5).double().tril()"])
+def test_attention(options):
+    def call(t):
+        q, k, v = (t.tensor(SOURCE_OF_HEADS[n], requires_grad=True) for n in range(3))
+        out = eval(f"f(q, k, v, {options})", {"f": t.nn.functional.scaled_dot_product_attention, "q": q, "k": k, "v": v, "t": t})
+        (out * out).sum().backward()
+        return [each.detach().numpy() for each in (out, q.grad, k.grad, v.grad)]
+
+    assert_alike(call(shim), call(torch))
+
+
+SOURCE_OF_HEADS = SOURCE.uniform(-1, 1, (3, 2, 2, 5, 4))
 
 BAD = """
 t.nn.Linear(3,2)(t.ones(2,4)) | t.nn.Linear(3,2)(t.ones(2,3).double()) | t.nn.Conv2d(1,2,3)(t.ones(1,2,5,5)) | t.nn.Conv2d(1,2,7)(t.ones(1,1,5,5))

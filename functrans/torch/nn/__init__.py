@@ -9,6 +9,7 @@ from functrans.torch.nn.modules.containers import *  # noqa: F403
 from functrans.torch.nn.modules.layers import *  # noqa: F403
 from functrans.torch.nn.modules.losses import *  # noqa: F403
 from functrans.torch.nn.modules.module import Module  # noqa: F401
+from functrans.torch.nn.modules.recurrent import *  # noqa: F403
 from functrans.torch.nn.modules.simple import *  # noqa: F403
 from functrans.torch.nn.parameter import Buffer, Parameter  # noqa: F401
 from functrans.torch.nn.unsupported import MODULES as _UNSUPPORTED

@@ -17,13 +17,16 @@ FUNCTIONS = {
     "ctc_loss": "cross_entropy of aligned labels", "embedding_bag": "embedding, then sum or mean", "feature_alpha_dropout": "alpha_dropout",
     "fold": "conv_transpose2d", "fractional_max_pool2d": _POOL, "fractional_max_pool3d": _POOL, "grid_sample": _INTERPOLATE,
     "interpolate": _INTERPOLATE, "local_response_norm": "group_norm", "lp_pool1d": _POOL, "lp_pool2d": _POOL, "lp_pool3d": _POOL,
-    "max_unpool1d": "scatter", "max_unpool2d": "scatter", "max_unpool3d": "scatter", "multi_head_attention_forward": "nn.MultiheadAttention",
+    "max_unpool1d": "scatter", "max_unpool2d": "scatter", "max_unpool3d": "scatter", "multi_head_attention_forward": "scaled_dot_product_attention",
     "multilabel_margin_loss": "multilabel_soft_margin_loss", "pdist": "the norm of differences", "upsample": _INTERPOLATE,
     "triplet_margin_with_distance_loss": "triplet_margin_loss", "linear_cross_entropy": "linear, then cross_entropy",
     "upsample_bilinear": _INTERPOLATE, "upsample_nearest": _INTERPOLATE,
 }  # fmt: skip
 _LAZY = "the layer that is told its input size"
 MODULES = {
+    "GRUCell": "GRU over one element", "LSTMCell": "LSTM over one element", "RNNCell": "RNN over one element",
+    "MultiheadAttention": "nn.functional.scaled_dot_product_attention", "TransformerEncoder": "ModuleList of layers of your own",
+    "TransformerEncoderLayer": "nn.functional.scaled_dot_product_attention, Linear and LayerNorm",
     "AdaptiveLogSoftmaxWithLoss": "CrossEntropyLoss", "CTCLoss": "CrossEntropyLoss of aligned labels", "ChannelShuffle": "reshape and transpose",
     "CrossMapLRN2d": "GroupNorm", "DataParallel": "the module itself", "EmbeddingBag": "Embedding, then sum or mean",
     "FeatureAlphaDropout": "AlphaDropout", "Fold": "ConvTranspose2d", "FractionalMaxPool2d": _POOL, "FractionalMaxPool3d": _POOL,
@@ -31,8 +34,9 @@ MODULES = {
     "LazyConv1d": _LAZY, "LazyConv2d": _LAZY, "LazyConv3d": _LAZY, "LazyConvTranspose1d": _LAZY, "LazyConvTranspose2d": _LAZY,
     "LazyConvTranspose3d": _LAZY, "LazyInstanceNorm1d": _LAZY, "LazyInstanceNorm2d": _LAZY, "LazyInstanceNorm3d": _LAZY, "LazyLinear": _LAZY,
     "LocalResponseNorm": "GroupNorm", "MaxUnpool1d": "scatter", "MaxUnpool2d": "scatter", "MaxUnpool3d": "scatter",
-    "MultiLabelMarginLoss": "MultiLabelSoftMarginLoss", "SyncBatchNorm": "BatchNorm2d", "Transformer": "TransformerEncoder",
-    "TransformerDecoder": "TransformerEncoder", "TransformerDecoderLayer": "MultiheadAttention", "TripletMarginWithDistanceLoss": "TripletMarginLoss",
+    "MultiLabelMarginLoss": "MultiLabelSoftMarginLoss", "SyncBatchNorm": "BatchNorm2d", "Transformer": "nn.functional.scaled_dot_product_attention",
+    "TransformerDecoder": "ModuleList of layers of your own",
+    "TransformerDecoderLayer": "nn.functional.scaled_dot_product_attention", "TripletMarginWithDistanceLoss": "TripletMarginLoss",
     "UninitializedBuffer": _LAZY, "UninitializedParameter": _LAZY, "Upsample": _INTERPOLATE, "UpsamplingBilinear2d": _INTERPOLATE,
     "UpsamplingNearest2d": _INTERPOLATE, "LinearCrossEntropyLoss": "Linear, then CrossEntropyLoss",
 }  # fmt: skip
