@@ -71,6 +71,9 @@ t.nn.HingeEmbeddingLoss() ax | t.nn.MarginRankingLoss(0.2) abx | t.nn.CosineEmbe
 t.nn.TripletMarginLoss(swap=True,margin=3.0) abp | t.nn.MultiMarginLoss() al | t.nn.MultiMarginLoss(p=2) al | t.nn.MultiLabelSoftMarginLoss() ay
 t.nn.RNN(4,3) r | t.nn.RNN(4,3,2,'relu',bidirectional=True) r | t.nn.LSTM(4,3) r | t.nn.LSTM(4,3,2,bidirectional=True,batch_first=True) r
 t.nn.LSTM(4,3,bias=False) r | t.nn.GRU(4,3) r | t.nn.GRU(4,3,2,bidirectional=True) r | t.nn.GRU(6,2) a | t.nn.LSTM(6,2,2) b
+t.nn.MultiheadAttention(4,2) rrr | t.nn.MultiheadAttention(4,2,batch_first=True,bias=False) rrr | t.nn.MultiheadAttention(6,3) abb
+t.nn.TransformerEncoderLayer(4,2,8,0.0) r | t.nn.TransformerEncoderLayer(4,2,8,0.0,'gelu',batch_first=True,norm_first=True) r
+t.nn.TransformerEncoder(t.nn.TransformerEncoderLayer(4,2,8,0.0,batch_first=True),2,t.nn.LayerNorm(4)) r
 """
 CASES = [tuple(case.strip().rsplit(" ", 1)) for line in CASES.strip().splitlines() for case in line.split("|")]
 
@@ -243,3 +246,17 @@ def test_errors(expression):
     if not isinstance(peer.value, TypeError):
         # The first words are torch's; its numbers of memory and source lines are not.
         assert str(own.value).split("\n")[0][:40].lower() == str(peer.value).split("\n")[0][:40].lower()
+
+
+@pytest.mark.parametrize("options", ["attn_mask=m", "key_padding_mask=k", "attn_mask=m, key_padding_mask=k, average_attn_weights=False"])
+def test_masks_of_attention(options):
+    def call(t):
+        module = with_values(t.nn.MultiheadAttention(4, 2).double(), t)
+        x = t.tensor(ARRAYS["r"], requires_grad=True)
+        m = t.ones(5, 5).triu(1) > 0
+        k = t.tensor(np.arange(5) >= np.array([[5], [3], [4]]))
+        out, shares = eval(f"module(x, x, x, {options})", {"module": module, "x": x, "m": m, "k": k})
+        (out * out).sum().backward()
+        return [each.detach().numpy() for each in (out, shares, x.grad, module.in_proj_weight.grad)]
+
+    assert_alike(call(shim), call(torch))

@@ -5,6 +5,7 @@ from typing import Any as _Any
 import functrans.torch.nn.functional as functional  # noqa: F401
 import functrans.torch.nn.init as init  # noqa: F401
 import functrans.torch.nn.utils as utils  # noqa: F401
+from functrans.torch.nn.modules.attention import *  # noqa: F403
 from functrans.torch.nn.modules.containers import *  # noqa: F403
 from functrans.torch.nn.modules.layers import *  # noqa: F403
 from functrans.torch.nn.modules.losses import *  # noqa: F403

@@ -25,8 +25,6 @@ FUNCTIONS = {
 _LAZY = "the layer that is told its input size"
 MODULES = {
     "GRUCell": "GRU over one element", "LSTMCell": "LSTM over one element", "RNNCell": "RNN over one element",
-    "MultiheadAttention": "nn.functional.scaled_dot_product_attention", "TransformerEncoder": "ModuleList of layers of your own",
-    "TransformerEncoderLayer": "nn.functional.scaled_dot_product_attention, Linear and LayerNorm",
     "AdaptiveLogSoftmaxWithLoss": "CrossEntropyLoss", "CTCLoss": "CrossEntropyLoss of aligned labels", "ChannelShuffle": "reshape and transpose",
     "CrossMapLRN2d": "GroupNorm", "DataParallel": "the module itself", "EmbeddingBag": "Embedding, then sum or mean",
     "FeatureAlphaDropout": "AlphaDropout", "Fold": "ConvTranspose2d", "FractionalMaxPool2d": _POOL, "FractionalMaxPool3d": _POOL,
