@@ -1,6 +1,5 @@
 """``torch.utils``: data sets, and backward passes that compute anew."""
 
-from functrans.torch.autograd import checkpoint
-from functrans.torch.utils import data
+from functrans.torch.utils import checkpoint, data
 
 __all__ = ["checkpoint", "data"]
