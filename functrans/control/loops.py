@@ -191,8 +191,13 @@ def counted_loop(
     if upper - lower > LONGEST and checkpoint is None:
         blocks, rest = divmod(upper - lower, LONGEST)
         title = function_title(body_fun)
-        inner = lambda first: titled(title, lambda i, carry: body_fun(first + i, carry))
-        block = lambda k, carry: counted_loop(inner(lower + k * LONGEST), 0, LONGEST, carry, unroll, None)
+
+        def inner(first: Any) -> Callable[[Any, Any], Any]:
+            return titled(title, lambda i, carry: body_fun(first + i, carry))
+
+        def block(k: Any, carry: Any) -> Any:
+            return counted_loop(inner(lower + k * LONGEST), 0, LONGEST, carry, unroll, None)
+
         init = counted_loop(titled(title, block), 0, blocks, init, 1, None)
         return counted_loop(inner(upper - rest), 0, rest, init, unroll, None)
     leaves, structure = tree.flatten(init)
