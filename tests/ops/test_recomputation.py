@@ -57,4 +57,4 @@ def test_offloaded_arrays_take_their_files_with_them(tmp_path):
     assert view.sum() == 2**17 - 1
     del view
     gc.collect()
-    assert not [item for item in gc.get_objects() if isinstance(item, mmap.mmap)]
+    assert not [item for item in gc.get_objects() if type(item) is mmap.mmap]

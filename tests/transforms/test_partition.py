@@ -34,9 +34,10 @@ def joint_of(function, args):
 def check_parts(joint, args, ct, **options):
     """The parts, after a check that they give what the joint program gives, to the last bit."""
     parts = partition(joint, len(args), 1, **options)
-    expected = joint.evaluate([*args, ct])
-    value, *residuals = parts.forward.evaluate(args)
-    cotangents = parts.backward.evaluate([*(args[place] for place in parts.inputs), *residuals, ct])
+    with np.errstate(all="ignore"):  # random programs divide by what may be 0 or infinite
+        expected = joint.evaluate([*args, ct])
+        value, *residuals = parts.forward.evaluate(args)
+        cotangents = parts.backward.evaluate([*(args[place] for place in parts.inputs), *residuals, ct])
     for one, other in zip(expected, [value, *cotangents], strict=True):
         np.testing.assert_array_equal(one, other)
     assert [atom.array_type for atom in parts.residuals] == [variable.array_type for variable in parts.forward.outputs[1:]]
@@ -313,6 +314,6 @@ def test_large_programs_take_little_time():
 
     joint, known = joint_of(function, (X, W, 2 * W, 3 * W))
     assert len(joint.equations) > 2000
-    start = time.perf_counter()
+    start = time.process_time()
     partition(joint, len(known), 1)
-    assert time.perf_counter() - start < 0.3  # 0.03 s on a quiet machine
+    assert time.process_time() - start < 1.5  # 0.03 s on a quiet machine; with a cut that is not linear, minutes
