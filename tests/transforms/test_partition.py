@@ -316,4 +316,4 @@ def test_large_programs_take_little_time():
     assert len(joint.equations) > 2000
     start = time.process_time()
     partition(joint, len(known), 1)
-    assert time.process_time() - start < 1.5  # 0.03 s on a quiet machine; with a cut that is not linear, minutes
+    assert time.process_time() - start < 1.5  # 0.03 s on a quiet machine
