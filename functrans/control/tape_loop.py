@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from functrans.control.bodies import strong_type
 from functrans.control.evaluation import perform, run
 from functrans.control.while_evaluation import states
@@ -19,6 +17,7 @@ from functrans.core.primitive import Control
 from functrans.core.program import Equation, Program, Variable
 from functrans.core.types import ArrayType
 from functrans.ops.arithmetic import add
+from functrans.transforms.tape import zeros
 
 __all__ = ["tape_loop", "with_tape"]
 
@@ -35,7 +34,7 @@ def interpret(
     own, shared = operands[:cond_consts], operands[cond_consts : cond_consts + consts]
     first, cts = operands[cond_consts + consts :][:carry], operands[cond_consts + consts + carry :]
     count = len(back.outputs) - len(cts)
-    sums = [np.zeros(v.array_type.shape, v.array_type.dtype)[()] for v in back.inputs[consts + carry :][:count]]
+    sums = [zeros(variable.array_type) for variable in back.inputs[consts + carry :][:count]]
     results = [*sums, *cts]
     for state in list(states(cond, sweep, own, shared, first, max_steps))[-2::-1]:
         results = run(back, [*shared, *state, *results])

@@ -16,10 +16,10 @@ import numpy as np
 from llvmlite import ir
 
 from functrans.compile.emit.costs import nanoseconds
-from functrans.compile.emit.llvm import BYTES, INT, WORD, WORTH_DIVIDING
+from functrans.compile.emit.llvm import BYTES, INT, WORD, WORTH_DIVIDING, fill_with_zeros
 from functrans.compile.machine.signals import INTERRUPTED, emit_poll
 from functrans.compile.rewrite.bodies import carries
-from functrans.compile.schedule.memory import ALIGNMENT, apart
+from functrans.compile.schedule.memory import ALIGNMENT, aligned, apart
 from functrans.compile.schedule.steps import Body, ControlCall
 from functrans.control.branch import branch
 from functrans.control.scan_loop import scan_loop
@@ -148,12 +148,6 @@ def copy(b: ir.IRBuilder, target: ir.Value, source: ir.Value, nbytes: int) -> No
     """Copy memory that is apart."""
     move = b.module.declare_intrinsic("llvm.memcpy", [BYTES, BYTES, WORD])
     b.call(move, [b.bitcast(target, BYTES), b.bitcast(source, BYTES), WORD(nbytes), ir.IntType(1)(0)])
-
-
-def clear(b: ir.IRBuilder, target: ir.Value, nbytes: int) -> None:
-    """Fill memory with zeros."""
-    fill = b.module.declare_intrinsic("llvm.memset", [BYTES, WORD])
-    b.call(fill, [b.bitcast(target, BYTES), ir.IntType(8)(0), WORD(nbytes), ir.IntType(1)(0)])
 
 
 def emit_control(around: Surroundings, call: ControlCall) -> None:
@@ -309,8 +303,9 @@ def emit_while(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     conditions, rows = (BodyCall(around, part, around.nested(part).run, room, stop) for part in (cond, body))
     with b.goto_entry_block():
         holds = b.alloca(ir.IntType(8))
-    for variable, atom in zip((*cond.program.inputs[: params["cond_consts"]], *body.program.inputs[: own.start]), inputs):
-        (conditions if variable in conditions.places else rows).point(variable, around.pointers[atom])
+    for part, given in ((conditions, inputs[: params["cond_consts"]]), (rows, inputs[params["cond_consts"] : first])):
+        for value, atom in zip(part.body.program.inputs, given):
+            part.point(value, around.pointers[atom])
     conditions.point(cond.program.outputs[0], holds)
     carry = carried(around, call, inputs[first:], body, own, beside)
 
@@ -345,7 +340,7 @@ class Tape:
         self.b, self.places, self.size = b, [], 0
         for variable in variables:
             self.places.append(self.size)
-            self.size += -(-variable.array_type.nbytes // ALIGNMENT) * ALIGNMENT
+            self.size += aligned(variable.array_type.nbytes)
         self.size = max(self.size, ALIGNMENT)
         with b.goto_entry_block():
             self.start, self.room = b.alloca(BYTES), b.alloca(WORD)
@@ -422,7 +417,7 @@ def emit_tape(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
         poll(around, number, nanoseconds([*cond.calls, *sweep.calls]), done)
     sums = len(call.equation.outputs) - len(cts)
     for result in call.equation.outputs[:sums]:
-        clear(b, around.pointers[result], result.array_type.nbytes)
+        fill_with_zeros(b, around.pointers[result], WORD(result.array_type.nbytes))
     firsts = [*call.equation.outputs[:sums], *cts]
     carry = carried(around, call, firsts, back, own, beside)
     with rounds(b, lambda place: b.icmp_signed("<", place, number)) as backwards:

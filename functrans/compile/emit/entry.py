@@ -22,7 +22,6 @@ from functrans.compile.arguments import Argument
 from functrans.compile.machine.allocation import KEPT_LEAST, handler, numpy_function
 from functrans.compile.machine.blas import repeated
 from functrans.compile.machine.codegen import Library
-from functrans.compile.machine.signals import INTERRUPTED
 from functrans.core.types import ArrayType
 
 __all__ = ["DATA_OFFSET", "VALUE_OFFSET", "bind", "emit_entry", "stack_size"]
@@ -295,15 +294,18 @@ class EntryEmitter:
             self.call("Py_DecRef", ir.VoidType(), own)
         return array
 
-    def give_up_if(self, failed: ir.Value, arrays: Sequence[ir.Value]) -> None:
-        """Drop the arrays made and return `NotImplemented`, if something failed, or nothing where Python has an exception."""
+    def give_up_if(self, failed: ir.Value, stopped: ir.Value, arrays: Sequence[ir.Value]) -> None:
+        """Drop the arrays made and return `NotImplemented`, if something failed, or nothing where Python has an exception.
+
+        What failed last does not tell: what comes after a loop that was interrupted may fail as well.
+        """
         b = self.b
         given_up, following = self.function.append_basic_block("given_up"), self.function.append_basic_block("done")
         b.cbranch(b.icmp_signed("!=", failed, INT(0)), given_up, following)
         b.position_at_end(given_up)
         for array in arrays:
             self.call("Py_DecRef", ir.VoidType(), array)
-        with b.if_then(b.icmp_signed("==", failed, INT(INTERRUPTED))):
+        with b.if_then(b.icmp_signed("!=", b.load(stopped), INT(0))):
             b.ret(ir.Constant(BYTES, None))
         b.branch(self.mismatch)
         b.position_at_end(following)
@@ -346,8 +348,8 @@ def emit_entry(
         shared: the bytes of it that all threads share; behind them is memory for each.
         is_parallel: whether the number of threads is passed as the last argument.
         releases: whether other Python threads may run meanwhile.
-        may_fail: whether `run` may give 1, for an index out of bounds: then `NotImplemented` is returned; or `INTERRUPTED`:
-            then Python has an exception.
+        may_fail: whether `run` may give what is not 0, for an index out of bounds, or since a signal has come: then
+            `NotImplemented` is returned, or nothing, since Python has an exception.
     """
     emitter = EntryEmitter(module, name)
     b = emitter.b
@@ -389,7 +391,7 @@ def emit_entry(
     if state is not None:
         emitter.call("PyEval_RestoreThread", ir.VoidType(), state)
     if may_fail:
-        emitter.give_up_if(failed, new)
+        emitter.give_up_if(failed, stopped, new)
     for place in homes:
         emitter.call("Py_IncRef", ir.VoidType(), made[place][0])
     values = [emitter.delivered(type_, *own) for type_, own in zip(results, made)]

@@ -492,10 +492,8 @@ class Emitter:
         self.values[loop.index] = start
         place, _ = self.place(store.buffer, store.offset)
         count = self.b.mul(b.sub(stop, start), WORD(store.buffer.dtype.itemsize))
-        pointer = b.bitcast(place, ir.IntType(8).as_pointer())
         with b.if_then(b.icmp_signed(">", count, WORD(0))):
-            clear = b.module.declare_intrinsic("llvm.memset", [pointer.type, WORD])
-            b.call(clear, [pointer, ir.IntType(8)(0), count, ir.IntType(1)(0)])
+            fill_with_zeros(b, place, count)
 
     def rounds_in_lanes(
         self, loop: Loop, lanes: int, start: ir.Value, stop: ir.Value, before: Sequence[ir.Value], repeats: bool
@@ -597,6 +595,12 @@ class Emitter:
         head = counter.parent
         b.branch(head)
         b.position_at_end(head.terminator.operands[2])
+
+
+def fill_with_zeros(b: ir.IRBuilder, place: ir.Value, nbytes: ir.Value) -> None:
+    """Fill memory as the system does."""
+    fill = b.module.declare_intrinsic("llvm.memset", [BYTES, WORD])
+    b.call(fill, [b.bitcast(place, BYTES), ir.IntType(8)(0), nbytes, ir.IntType(1)(0)])
 
 
 def clears(loop: Loop) -> bool:

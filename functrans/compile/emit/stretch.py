@@ -17,7 +17,7 @@ from functrans.compile.loops import Kernel, check
 from functrans.compile.machine.blas import Product, product_function
 from functrans.compile.machine.lapack import MatrixFunction, matrix_function_code, matrix_function_extent
 from functrans.compile.machine.threads import emit_parallel
-from functrans.compile.schedule.memory import ALIGNMENT, Plan
+from functrans.compile.schedule.memory import Plan, aligned
 from functrans.compile.schedule.overwriting import is_idle
 from functrans.compile.schedule.steps import Body, ControlCall, KernelCall, NativeCall, ProductCall, read_by, written_by
 from functrans.config import settings
@@ -159,8 +159,3 @@ class Stretch:
             emit_parallel(self.b, function.batch, self.number, code, arguments, scratch=aligned(function.scratch), granule=1)
         else:
             self.b.call(code, [*arguments, WORD(0), WORD(function.batch)])
-
-
-def aligned(size: int) -> int:
-    """Bytes in whole cache lines."""
-    return -(-size // ALIGNMENT) * ALIGNMENT

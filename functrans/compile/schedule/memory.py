@@ -23,7 +23,7 @@ from functrans.control.scan_loop import scan_loop
 from functrans.core.program import Variable
 from functrans.core.types import ArrayType
 
-__all__ = ["ALIGNMENT", "Plan", "apart", "plan"]
+__all__ = ["ALIGNMENT", "Plan", "aligned", "apart", "plan"]
 
 ALIGNMENT = 64
 # Bytes from which on a value is worth a kernel that writes it over another, or a place in the memory of a result.
@@ -78,7 +78,7 @@ class Area:
         for start, other in sorted(alive, key=lambda item: item[0]):
             if place + unit.size <= start:
                 break
-            place = max(place, start + -(-other.size // ALIGNMENT) * ALIGNMENT)
+            place = max(place, start + aligned(other.size))
         return place if place + unit.size <= self.size else None
 
 
@@ -112,7 +112,7 @@ def plan(
         owner, place = (unit.members[-1], 0) if unit.members[-1] in results else settled(unit, areas)
         places |= {variable: (owner, place) for variable in unit.members if variable is not owner}
     size = max((place + unit.size for unit, place in workspace.residents), default=0)
-    return Plan(updated(calls, over), inputs, results, homes, places, -(-size // ALIGNMENT) * ALIGNMENT)
+    return Plan(updated(calls, over), inputs, results, homes, places, aligned(size))
 
 
 def with_room(call: ControlCall) -> ControlCall:
@@ -143,6 +143,11 @@ def body_plan(body: Body, carried: range) -> Body:
     results = [result for result in results_of(body) if result not in inputs]
     own = dict(zip(results_of(body), (inputs[place] for place in carried)))
     return replace(body, plan=plan(body.calls, inputs, results, list(own.values()), own))
+
+
+def aligned(size: int) -> int:
+    """Bytes in whole cache lines."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def bytes_of(variable: Variable) -> int:

@@ -11,6 +11,7 @@ Invariant: a node holds arrays, never tensors, so that a graph and its tensors a
 from __future__ import annotations
 
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -84,13 +85,13 @@ class Node:
         self.hooks: Any = None
         self.origin = user_origin(2)
 
+    @abstractmethod
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         """The cotangents of the operands.
 
         `flag` says that those of the results may stem from a selection; `trace` is None, or the trace that records
         the pullback itself, whose tracers `cts` then are.
         """
-        raise NotImplementedError
 
     @property
     def selects(self) -> bool:

@@ -9,6 +9,7 @@ import contextvars
 import functools
 import inspect
 import threading
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -52,11 +53,13 @@ state = _State()
 class _Mode:
     """A context manager that is a decorator as well, of functions and generators."""
 
+    @abstractmethod
     def __enter__(self) -> Any:
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def __exit__(self, *error: Any) -> None:
-        raise NotImplementedError
+        ...
 
     def clone(self) -> _Mode:
         """Another one that does the same."""

@@ -6,6 +6,7 @@ A schedule says in `rates` what the rates of the groups are at its `last_epoch`,
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,9 +35,9 @@ class LRScheduler:
         self.last_epoch = last_epoch
         self.step()
 
+    @abstractmethod
     def rates(self) -> list[float]:
         """The rates at `last_epoch`."""
-        raise NotImplementedError
 
     def step(self) -> None:
         """Go on by one epoch."""
@@ -78,8 +79,9 @@ class LambdaLR(LRScheduler):
 class _Factor(LRScheduler):
     """The first rate times a factor of the epoch."""
 
+    @abstractmethod
     def factor(self, epoch: int) -> float:
-        raise NotImplementedError
+        ...
 
     def rates(self) -> list[float]:
         return [base * self.factor(self.last_epoch) for base in self.base_lrs]

@@ -6,6 +6,7 @@ A subclass says in `update` what a step does to one parameter: from its array, i
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -114,9 +115,9 @@ class Optimizer:
         grad = parameter._grad._array  # type: ignore[union-attr]
         put(parameter, self.update(memory(parameter), -grad if group.get("maximize") else grad, self.state[parameter], group))
 
+    @abstractmethod
     def update(self, value: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
         """A parameter's new value, from the value, the gradient, its state, which is changed, and the options."""
-        raise NotImplementedError
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(optimizer, args, kwargs)`` before each step."""

@@ -351,3 +351,10 @@ def test_endless_loops_can_be_interrupted(jitted):
     function = f"lambda c: ft.while_loop(lambda c: np.all(c > -2), lambda c: np.sin(c) + c / 2, c); function = {jitted}"
     done = interrupted(function, "lambda: function(np.ones((4, 8)))")
     assert done.stdout == "interrupted\n", done.stderr
+
+
+def test_what_follows_an_interrupted_loop_may_fail():
+    """The counter is no index of the table when the signal comes; the signal is what is heard of."""
+    function = "ft.jit(lambda t: t[ft.while_loop(lambda c: c >= 0, lambda c: c + 1, t.astype(int)[0])])"
+    done = interrupted(function, "lambda: function(np.ones(5))")
+    assert done.stdout == "interrupted\n", done.stderr
