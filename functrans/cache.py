@@ -15,11 +15,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m functrans.cache", description="The disk cache of compiled programs.")
     parser.add_argument("action", choices=["info", "clear"])
     if parser.parse_args(arguments).action == "clear":
-        print(f"removed {disk.clear()} programs from {disk.folder()}")
+        print(f"removed {disk.clear()} files from {disk.folder()}")
         return
     found = disk.files()
     size = sum(path.stat().st_size for path in found)
-    print(f"{disk.folder()}: {len(found)} programs, {size / 2**20:.1f} MiB of at most {disk.LARGEST / 2**20:.0f}")
+    print(f"{disk.folder()}: {len(found)} files, {size / 2**20:.1f} MiB of at most {disk.LARGEST / 2**20:.0f}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from functrans.compile.emit.entry import emit_entry, stack_size
 from functrans.compile.emit.parts import Costs, Description, HostPart, NativePart, Part, freed_after
 from functrans.compile.emit.stretch import Stretch
 from functrans.compile.machine.codegen import Library, build
+from functrans.compile.machine.tiles import Tiling
 from functrans.compile.schedule.memory import Plan, plan
 from functrans.compile.schedule.steps import (
     ControlCall,
@@ -212,11 +213,11 @@ def in_order(wanted: Sequence[Variable], written: Sequence[Variable]) -> list[Va
 
 
 def routines_of(step: Step) -> list[str]:
-    """The routines of BLAS and LAPACK that a step calls."""
+    """The routines that a step calls."""
     if isinstance(step, ControlCall):
         return [routine for body in step.bodies for call in body.calls for routine in routines_of(call)]
     if isinstance(step, ProductCall):
-        return [step.product.routine]
+        return [tiling.routine if (tiling := Tiling(step.product)).is_faster else step.product.routine]
     return [step.function.routine] if isinstance(step, MatrixCall) else []
 
 

@@ -83,7 +83,7 @@ class Description:
 
     Attributes:
         results: the slot of each result; None for a number.
-        routines: those of BLAS and LAPACK that it calls, by name.
+        routines: those of BLAS, of LAPACK and our own that it calls, by name.
     """
 
     parts: tuple[Part, ...]

@@ -17,6 +17,7 @@ from functrans.compile.loops import Kernel, check
 from functrans.compile.machine.blas import Product, product_function
 from functrans.compile.machine.lapack import MatrixFunction, matrix_function_code, matrix_function_extent
 from functrans.compile.machine.threads import emit_parallel
+from functrans.compile.machine.tiles import Tiling, tiled_product
 from functrans.compile.schedule.memory import Plan, aligned
 from functrans.compile.schedule.overwriting import is_idle
 from functrans.compile.schedule.steps import Body, ControlCall, KernelCall, NativeCall, ProductCall, read_by, written_by
@@ -135,15 +136,22 @@ class Stretch:
         return self.kernels[text]
 
     def product(self, product: Product, pointers: list[ir.Value]) -> None:
-        """A call of BLAS, by several threads if it is worth it."""
-        function = product_function(self.b.module, product)
+        """Tiles or a call of BLAS, by several threads if it is worth it."""
+        tiling, scratch = Tiling(product), 0
+        if tiling.is_faster:
+            function, extent, scratch = tiled_product(self.b.module, tiling), tiling.extent, aligned(tiling.scratch)
+        else:
+            function, extent = product_function(self.b.module, product), product.extent
         x, y, out = (self.b.bitcast(pointer, function.args[0].type) for pointer in pointers)
         operands = [y, x, out] if product.swapped else [x, y, out]
-        if product.is_worth_dividing:
+        if scratch:
+            self.scratch = max(self.scratch, scratch)
+            operands.append(self.beyond)
+        if product.is_worth_dividing and extent > 1:
             self.is_parallel = True
-            emit_parallel(self.b, product.extent, self.number, function, operands, scratch=0, granule=1)
+            emit_parallel(self.b, extent, self.number, function, operands, scratch=scratch, granule=1)
         else:
-            self.b.call(function, [*operands, WORD(0), WORD(product.extent)])
+            self.b.call(function, [*operands, WORD(0), WORD(extent)])
 
     def matrices(self, function: MatrixFunction, pointers: list[ir.Value]) -> None:
         """A call of LAPACK for each of some matrices, by several threads if it is worth it."""

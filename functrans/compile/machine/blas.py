@@ -27,7 +27,7 @@ from functrans.config import processors
 from functrans.core.program import Atom, Equation, Literal
 from functrans.ops.contraction import split
 
-__all__ = ["Product", "by_reference", "matrix_product", "one_thread_each", "product_function", "repeated", "routine"]
+__all__ = ["SEVERAL", "Product", "by_reference", "make_known", "matrix_product", "one_thread_each", "product_function", "repeated", "symbol"]
 
 INT = ir.IntType(32)
 WORD = ir.IntType(64)
@@ -123,7 +123,7 @@ class Product:
     @property
     def is_worth_dividing(self) -> bool:
         """Whether it gains from several threads."""
-        return self.extent > 1 and self.batch * self.rows * self.summed * self.columns >= WORTH_DIVIDING
+        return self.batch * self.rows * self.summed * self.columns >= WORTH_DIVIDING
 
     @property
     def is_packed(self) -> bool:
@@ -191,18 +191,21 @@ def taken_as_one(axes: Axes, group: str) -> int | None:
     return found[-1][1] if found else 0
 
 
+def symbol(name: str) -> str:
+    """What native code calls a routine of BLAS or LAPACK."""
+    return f"functrans_{name}"
+
+
 @cache
-def routine(name: str) -> str:
-    """The symbol of a routine of BLAS or LAPACK, made known to the linker."""
+def make_known(name: str) -> None:
+    """Tell the linker where a routine of BLAS or LAPACK is."""
     module = "cython_blas" if name.endswith("gemm") else "cython_lapack"
     capsule = extension_module(f"scipy.linalg.{module}").__pyx_capi__[name]
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    symbol = f"functrans_{name}"
-    binding.add_symbol(symbol, get_pointer(capsule, get_name(capsule)))
-    return symbol
+    binding.add_symbol(symbol(name), get_pointer(capsule, get_name(capsule)))
 
 
 @cache
@@ -285,8 +288,8 @@ def product_function(module: ir.Module, product: Product) -> ir.Function:
         ir.VoidType(),
         [char, char, number, number, number, pointer, pointer, number, pointer, number, pointer, pointer, number],
     )
-    symbol = routine(product.routine)
-    function = module.globals.get(symbol) or ir.Function(module, kind, symbol)
+    routine = symbol(product.routine)
+    function = module.globals.get(routine) or ir.Function(module, kind, routine)
 
     def constant(value: int | float | list[float], of: ir.Type) -> ir.Value:
         return by_reference(module, value, of)

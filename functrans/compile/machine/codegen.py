@@ -7,7 +7,7 @@ same in every round moved out of them, leave something to do: its own pipeline t
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, cached_property
 from threading import RLock
 from typing import Any
 
@@ -16,7 +16,7 @@ from llvmlite import binding, ir
 from functrans.compile.machine.signals import register_signals
 from functrans.errors import UnsupportedError, at_user_line
 
-__all__ = ["Library", "build", "converts_half", "load", "processor"]
+__all__ = ["Library", "build", "converts_half", "processor", "vector_registers"]
 
 # LLVM's context is shared by the process.
 _lock = RLock()
@@ -41,6 +41,16 @@ def converts_half() -> bool:
     return not target.name.startswith("x86") or "+f16c" in features.split(",")
 
 
+@cache
+def vector_registers() -> tuple[int, int]:
+    """The bytes of a vector register of this processor, and how many there are; of one not known here, what all have."""
+    target, _, features = processor()
+    if target.name.startswith("x86"):
+        found = set(features.split(","))
+        return (64, 32) if "+avx512f" in found else (32, 16) if "+avx" in found else (16, 16)
+    return (16, 32) if target.name in ("aarch64", "arm64") else (16, 16)
+
+
 def target_machine() -> Any:
     """A code generator for this processor: each engine owns one."""
     target, cpu, features = processor()
@@ -54,13 +64,22 @@ class Library:
         code: the object file.
     """
 
-    def __init__(self, engine: Any, code: bytes, module: Any = None) -> None:
+    def __init__(self, code: bytes, module: Any = None) -> None:
         self.code = code
-        self._module, self._engine = module, engine
+        self._module = module
 
     def address(self, name: str) -> int:
-        """Where a function is."""
+        """Where a function is; what the code calls must be known to the linker."""
         return int(self._engine.get_function_address(name))
+
+    @cached_property
+    def _engine(self) -> Any:
+        """Holds the code in memory; it owns a code generator."""
+        with _lock:
+            engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target_machine())
+            engine.add_object_file(binding.ObjectFileRef.from_data(self.code))
+            engine.finalize_object()
+            return engine
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""
@@ -92,20 +111,4 @@ def build(module: ir.Module) -> Library:
         passes.add_simplify_cfg_pass()
         passes.add_loop_rotate_pass()
         passes.run(parsed, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
-        code = machine.emit_object(parsed)
-        return Library(loaded(machine, code), code, parsed)
-
-
-def load(code: bytes) -> Library:
-    """The functions of an object file that `build` made on a machine like this."""
-    with _lock:
-        return Library(loaded(target_machine(), code), code)
-
-
-def loaded(machine: Any, code: bytes) -> Any:
-    """An engine that holds an object file; it owns the code generator."""
-    empty = binding.parse_assembly("")
-    engine = binding.create_mcjit_compiler(empty, machine)
-    engine.add_object_file(binding.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    return engine
+        return Library(machine.emit_object(parsed), parsed)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from functrans.compile.machine.blas import by_reference, repeated, routine
+from functrans.compile.machine.blas import by_reference, repeated, symbol
 from functrans.compile.machine.registers import Register
 from functrans.compile.machine.scalars import OPERATIONS
 from functrans.core.primitive import Primitive
@@ -130,9 +130,9 @@ class MatrixCode:
         """Whether LAPACK's routine says that it did not succeed; numbers and letters are passed as addresses."""
         b = self.b
         values = [self.address(argument) for argument in arguments] + [self.info]
-        symbol = routine(self.function.routine)
+        name = symbol(self.function.routine)
         kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-        b.call(b.module.globals.get(symbol) or ir.Function(b.module, kind, symbol), values)
+        b.call(b.module.globals.get(name) or ir.Function(b.module, kind, name), values)
         return b.icmp_signed("!=", b.load(self.info), INT(0))
 
     def address(self, argument: Any) -> ir.Value:

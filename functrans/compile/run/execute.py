@@ -18,9 +18,10 @@ import numpy as np
 from functrans.compile.arguments import Argument, check_apart, in_layout
 from functrans.compile.emit.entry import NUMBERS, bind
 from functrans.compile.emit.parts import Description, HostPart, NativePart, Part, freed_after
-from functrans.compile.machine.blas import one_thread_each, routine
-from functrans.compile.machine.codegen import Library, load
+from functrans.compile.machine.blas import one_thread_each
+from functrans.compile.machine.codegen import Library
 from functrans.compile.machine.threads import layer, threads
+from functrans.compile.run.routines import make_known
 from functrans.core.primitive import Indexing, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, fail
 from functrans.core.trace import NUMPY_ERRORS, Evaluation, current, running, scopes
@@ -45,6 +46,8 @@ class Executable:
     """
 
     def __init__(self, library: Library, description: Description, program: Program, arguments: Sequence[Argument]) -> None:
+        for name in description.routines:
+            make_known(name)
         self.library, self.description, self.program, self.arguments = library, description, program, arguments
         self.has_effect = program.has_effect
         self.donates = any(argument.donated for argument in arguments)
@@ -56,11 +59,9 @@ class Executable:
     @classmethod
     def from_code(cls, code: bytes, description: Description, program: Program, arguments: Sequence[Argument]) -> Executable:
         """The program of an object file."""
-        for name in description.routines:
-            routine(name)
         if any(isinstance(part, NativePart) and part.is_parallel for part in description.parts):
             layer()
-        return cls(load(code), description, program, arguments)
+        return cls(Library(code), description, program, arguments)
 
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
         """The flat results, for arguments in any memory layout.

@@ -10,6 +10,7 @@ from functrans import tree
 from functrans.compile.arguments import Argument, layouts_of, with_captured
 from functrans.compile.emit.assemble import assemble, planned, steps_of
 from functrans.compile.emit.python_text import python_text
+from functrans.compile.machine.tiles import Tiling
 from functrans.compile.rewrite.simplify import simplify
 from functrans.compile.run.compiled import Compiled
 from functrans.compile.run.execute import Executable
@@ -85,7 +86,10 @@ def step_text(step: Step) -> str:
         return python_text(step.kernel)
     if isinstance(step, ControlCall):
         return control_text(step)
-    library = {ProductCall: "BLAS", MatrixCall: "LAPACK"}.get(type(step), "Python" if step.equation.has_effect else "NumPy")
+    if isinstance(step, ProductCall):
+        library = "tiles" if Tiling(step.product).is_faster else "BLAS"
+    else:
+        library = "LAPACK" if isinstance(step, MatrixCall) else "Python" if step.equation.has_effect else "NumPy"
     types = ", ".join(str(atom.array_type) for atom in step.equation.inputs)
     return (
         f"# {library}: {step.equation.primitive.name}{types and ' of '}{types}  from {describe_origin(step.equation.origin)}\n"

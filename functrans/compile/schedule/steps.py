@@ -33,7 +33,7 @@ class HostCall:
 
 @dataclass(frozen=True, eq=False)
 class ProductCall:
-    """A contraction that BLAS carries out."""
+    """A contraction that is a product of matrices: tiles or BLAS carry it out."""
 
     equation: Equation
     product: Product

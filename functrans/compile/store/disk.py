@@ -18,6 +18,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numpy as np
@@ -31,7 +32,7 @@ from functrans.config import logger, processors, settings
 from functrans.core.program import Program
 from functrans.version import __version__
 
-__all__ = ["clear", "files", "folder", "key_of", "read", "versions", "write"]
+__all__ = ["clear", "files", "folder", "key_of", "key_of_routine", "read", "versions", "write"]
 
 MAGIC = b"functrans object code 2\n"
 SUFFIX = ".functrans"
@@ -89,8 +90,13 @@ def key_of(program: Program, arguments: Sequence[Argument]) -> str | None:
     return hashlib.sha256(surroundings() + json.dumps(data).encode()).hexdigest()
 
 
-def read(key: str) -> tuple[bytes, Description] | None:
-    """The code kept under a key; a file that is not as it was written is removed."""
+def key_of_routine(name: str) -> str:
+    """The digest the code of a routine that programs call is known by."""
+    return hashlib.sha256(surroundings() + name.encode()).hexdigest()
+
+
+def read(key: str) -> tuple[bytes, Any] | None:
+    """The code kept under a key, and its description; a file that is not as it was written is removed."""
     path = folder() / f"{key}{SUFFIX}"
     try:
         if not is_private(path.parent):
@@ -112,8 +118,8 @@ def read(key: str) -> tuple[bytes, Description] | None:
     return code, decoded(json.loads(description))
 
 
-def write(key: str, code: bytes, description: Description) -> None:
-    """Keep code under a key. A disk that cannot be written to is reported once, and not tried again."""
+def write(key: str, code: bytes, description: Description | None) -> None:
+    """Keep code under a key, with a program's description. A disk that cannot be written to is reported once, and not tried again."""
     place = folder()
     if str(place) in _failed:
         return

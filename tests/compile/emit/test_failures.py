@@ -70,7 +70,7 @@ POINTS = [
     "functrans.compile.schedule.kernels.hoisted",
     "functrans.compile.emit.stretch.emit_kernel",
     "functrans.compile.emit.assemble.emit_entry",
-    "functrans.compile.machine.codegen.loaded",
+    "functrans.compile.machine.codegen.binding.create_mcjit_compiler",
     "functrans.compile.store.disk.read",
     "functrans.compile.store.sealed.os.replace",
     "functrans.compile.store.disk.evict",

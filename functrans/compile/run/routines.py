@@ -1,0 +1,34 @@
+"""Routines that compiled programs call: BLAS's and LAPACK's, and our own, which are compiled once and kept on disk."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from llvmlite import binding
+
+from functrans.compile.machine import blas
+from functrans.compile.machine.codegen import Library
+from functrans.compile.machine.tiles import ROUTINES, routine_code
+from functrans.compile.store import disk
+from functrans.config import settings
+
+__all__ = ["make_known"]
+
+
+def make_known(name: str) -> None:
+    """Tell the linker where a routine is."""
+    if name in ROUTINES:
+        own_routine(name)
+    else:
+        blas.make_known(name)
+
+
+@cache
+def own_routine(name: str) -> Library:
+    """The code of a routine, made known to the linker."""
+    kept = disk.read(disk.key_of_routine(name)) if settings.disk_cache else None
+    library = Library(kept[0]) if kept is not None else routine_code(name)
+    if settings.disk_cache and kept is None:
+        disk.write(disk.key_of_routine(name), library.code, None)
+    binding.add_symbol(name, library.address(name))
+    return library
