@@ -26,7 +26,7 @@ from functrans.torch.dtypes import DTYPES, default, result_dtype
 from functrans.torch.tensor import Tensor, axis_message, current_edge, made
 from functrans.transforms.tape import ReverseTrace, backward, fit, release
 
-__all__ = ["binary", "composition", "converted", "perform", "unary"]
+__all__ = ["RuleNode", "binary", "composition", "converted", "perform", "unary", "with_rule"]
 
 ndarray = np.ndarray
 PLAIN = frozenset({ndarray, np.float32, np.float64, np.int64, np.bool_, np.float16, np.int32, np.complex64, np.complex128})
@@ -303,6 +303,71 @@ class CompositionNode(Node):
         self.tape = self.operands = self.args = FREED
 
 
+class RuleNode(Node):
+    """A function of arrays whose pullback is written out.
+
+    Attributes:
+        rule: of the cotangent, the operands and for each of these whether its cotangent is wanted; gives the cotangents.
+        operands: the arrays, None where the rule does not read them.
+        watched: the lists of writes of those it reads.
+    """
+
+    __slots__ = ("operands", "rule", "unpack", "watched")
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        operands = self.operands
+        if operands is FREED:
+            raise RuntimeError(FREED_MESSAGE)
+        if self.unpack is not None:
+            operands = self.unpack(operands)
+        else:
+            overwritten(self, self.watched)
+        if trace is not None:
+            operands = [trace.lift(value, edge) for value, edge in zip(operands, self.edges)]
+        return self.rule(cts[0], *operands, [edge is not None for edge in self.edges])  # type: ignore[no-any-return]
+
+    def keep(self, packed: Callable[[Any], Any]) -> None:
+        """Keep what `packed` makes of what was saved."""
+        self.operands = packed(self.operands)
+
+    def free(self) -> None:
+        self.operands = FREED
+
+
+def with_rule(
+    name: str, array_function: Callable[..., Any], reads: Sequence[Sequence[int]], rule: Callable[..., Any], cls: Any
+) -> Callable[..., Any]:
+    """A function of tensors from one of arrays, and its rule.
+
+    Args:
+        reads: for each operand the places of those whose cotangents the rule computes from it.
+        rule: see `RuleNode`.
+        cls: a class of `RuleNode`.
+    """
+
+    def function(*tensors: Any) -> Any:
+        if state.special:
+            return special(name, array_function, tensors, NO_PARAMS, function)
+        values = [tensor._array for tensor in tensors]
+        try:
+            out = array_function(*values) if any(isinstance(value, Tracer) for value in values) else state.quiet(array_function, *values)
+        except (ValueError, TypeError) as error:
+            raise torch_error(error, name, values) from None
+        result = made(out)
+        if state.grad:
+            edges = tuple([current_edge(tensor) for tensor in tensors])
+            if edges.count(None) < len(edges):
+                node = cls(edges)
+                node.rule, node.unpack = rule, None
+                read = [any(edges[place] is not None for place in places) for places in reads]
+                node.operands = [value if flag else None for value, flag in zip(values, read)]
+                node.watched = [tensor._changes if flag else None for tensor, flag in zip(tensors, read)]
+                result._edge = node, 0
+        return result
+
+    return function
+
+
 def filled_keywords(kwargs: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
     return {name: filled(value, values) for name, value in kwargs.items()}
 
@@ -369,7 +434,8 @@ def traced(name: str, array_function: Callable[..., Any], cls: Any, operands: li
         node.function, node.args, node.kwargs, node.unpack = array_function, args, kwargs, None
         node.operands, node.tape, node.places = values, trace.tape, places
         node.watched_again = [operand._changes for operand in operands]
-        node.watched = [each._changes for each in (*operands, *results) if held(trace.tape, each._array)]
+        held = held_by(trace.tape)
+        node.watched = [each._changes for each in (*operands, *results) if id(owner(each._array)) in held]
         for number, (result, place) in enumerate(zip(results, places)):
             if place >= 0:
                 result._edge = node, number
@@ -378,18 +444,23 @@ def traced(name: str, array_function: Callable[..., Any], cls: Any, operands: li
     return type(out)(*results) if hasattr(out, "_fields") else tuple(results)
 
 
-def held(tape: list[Any], array: Any) -> bool:
-    """Whether a tape holds `array`, or a view of it."""
-    if type(array) is not ndarray:
-        return False
-    root = array if array.base is None else array.base
-    return any(entry is not None and _holds(entry[2], array, root) for entry in tape)
+def owner(array: Any) -> Any:
+    """What owns an array's memory."""
+    return array if array.base is None else array.base
 
 
-def _holds(part: Any, array: Any, root: Any) -> bool:
-    if isinstance(part, (tuple, list)):
-        return any(_holds(item, array, root) for item in part)
-    return part is array or type(part) is ndarray and (part.base is root or part is root)
+def held_by(tape: list[Any]) -> set[int]:
+    """The owners of what a tape holds, by identity."""
+    found: set[int] = set()
+    stack = [entry[2] for entry in tape if entry is not None]
+    while stack:
+        part = stack.pop()
+        kind = type(part)
+        if kind is ndarray:
+            found.add(id(owner(part)))
+        elif kind is tuple or kind is list:
+            stack.extend(part)
+    return found
 
 
 def seen(value: Any) -> Any:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from functrans.errors import at_user_line
+from functrans.torch.autograd.graph import named
 from functrans.torch.dtypes import title
+from functrans.torch.ops.apply import RuleNode, with_rule
 from functrans.torch.ops.products import mismatch
 from functrans.torch.ops.table import define
 from functrans.torch.random import numbers
@@ -19,10 +21,34 @@ __all__ = [
     "normalize", "one_hot", "pad", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
 ]  # fmt: skip
 
-_addmm = define("_linear", lambda bias, x, weight: x @ weight.T + bias, node="AddmmBackward0", method=False, public=False)
-_mm = define("_linear_without_bias", lambda x, weight: x @ weight.T, node="MmBackward0", method=False, public=False)
-_view = define("_linear_of_many", lambda bias, x, weight: x @ weight.T + bias, node="ViewBackward0", method=False, public=False)
-_unsafe = define("_linear_of_many_without_bias", lambda x, weight: x @ weight.T, node="UnsafeViewBackward0", method=False, public=False)
+
+def _affine(bias: Any, x: Any, weight: Any) -> Any:
+    return x @ weight.T + bias
+
+
+def _pull_affine(ct: Any, bias: Any, x: Any, weight: Any, wanted: Sequence[bool]) -> Any:
+    to_bias = np.sum(ct, axis=tuple(range(ct.ndim - 1))) if wanted[0] else None
+    return to_bias, *_pull_product(ct, x, weight, wanted[1:])
+
+
+def _pull_product(ct: Any, x: Any, weight: Any, wanted: Sequence[bool]) -> Any:
+    to_x = ct @ weight if wanted[0] else None
+    if not wanted[1]:
+        return to_x, None
+    rows, inputs = (part if part.ndim == 2 else part.reshape(-1, part.shape[-1]) for part in (ct, x))
+    return to_x, rows.T @ inputs
+
+
+def _linear(name: str, *, bias: bool) -> Any:
+    """``x @ weight.T``, perhaps with a bias, whose node has this name."""
+    cls = named(name, RuleNode)
+    if bias:
+        return with_rule("linear", _affine, ((), (2,), (1,)), _pull_affine, cls)
+    return with_rule("linear", lambda x, weight: x @ weight.T, ((1,), (0,)), _pull_product, cls)
+
+
+_addmm, _view = _linear("AddmmBackward0", bias=True), _linear("ViewBackward0", bias=True)
+_mm, _unsafe = _linear("MmBackward0", bias=False), _linear("UnsafeViewBackward0", bias=False)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -50,6 +76,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     if not x.ndim or x.shape[-1] != w.shape[-1]:
         raise mismatch(x.shape if x.ndim > 1 else (1, *x.shape), w.shape[::-1])
+    if bias is not None and bias._array.dtype != x.dtype:
+        raise RuntimeError(
+            f"self and mat2 must have the same dtype, but got {title(bias.dtype)} and {title(input.dtype)}{at_user_line()}"
+        )
     if bias is None:
         return (_mm if x.ndim == 2 else _unsafe)(input, weight)
     return (_addmm if x.ndim <= 2 else _view)(bias, input, weight)
