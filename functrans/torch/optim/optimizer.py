@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from functrans.errors import at_user_line
+from functrans.errors import at_user_line, user_origin
 from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.autograd.modes import enable_grad
 from functrans.torch.nn.parameter import typename
@@ -103,17 +103,19 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        origin = user_origin()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter._grad is not None:
-                    self._one(parameter, group)
+                    self._one(parameter, group, origin)
         for hook in list(self._post_hooks.values()):
             hook(self, (closure,) if closure else (), {})
         return loss
 
-    def _one(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _one(self, parameter: Tensor, group: dict[str, Any], origin: Any) -> None:
         grad = parameter._grad._array  # type: ignore[union-attr]
-        put(parameter, self.update(memory(parameter), -grad if group.get("maximize") else grad, self.state[parameter], group))
+        new = self.update(memory(parameter), -grad if group.get("maximize") else grad, self.state[parameter], group)
+        put(parameter, new, origin)
 
     @abstractmethod
     def update(self, value: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:

@@ -132,8 +132,8 @@ def fitting(target: Tensor, value: Tensor, name: str) -> Tensor:
     return converted(value, wanted)
 
 
-def put(target: Tensor, array: Any) -> None:
-    """Write into the memory, and count it."""
+def put(target: Tensor, array: Any, origin: Any = None) -> None:
+    """Write into the memory, and count it, with the user's line, if that is not known already."""
     own = memory(target)
     if isinstance(own, Tracer) or isinstance(array, Tracer):
         if state.transform is not None and state.transform.is_outside(target):
@@ -148,7 +148,7 @@ def put(target: Tensor, array: Any) -> None:
         target._array = array
     else:
         state.quiet(np.copyto, own, array, "unsafe")
-    target._changes.append((next(clock), user_origin(), own.dtype, own.shape))
+    target._changes.append((next(clock), origin or user_origin(), own.dtype, own.shape))
 
 
 def assign(target: Tensor, value: Tensor, name: str) -> Tensor:

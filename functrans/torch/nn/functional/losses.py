@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from functrans import nn
+from functrans.core.types import type_of
 from functrans.errors import at_user_line
+from functrans.torch.autograd.graph import named
 from functrans.torch.dtypes import title
 from functrans.torch.nn.functional.linear import pairwise_distance
+from functrans.torch.ops.apply import RuleNode, with_rule
 from functrans.torch.ops.table import FUNCTIONS, define
 from functrans.torch.tensor import Tensor
+from functrans.transforms.tape import fit
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cross_entropy", "gaussian_nll_loss",
@@ -70,7 +75,23 @@ def _entropy_of_logits(x: Any, y: Any, weight: Any, positive: Any) -> Any:
     return _weighted((1 - y) * x + (1 + (positive - 1) * y) * nn.softplus(-x), weight)
 
 
-_mse = _loss("mse_loss", lambda x, y: (x - y) ** 2)
+def _squared_errors(reduction: str) -> Any:
+    """``(x - y)^2``, reduced."""
+
+    def loss(x: Any, y: Any) -> Any:
+        difference = x - y
+        return reduced(difference * difference, reduction)
+
+    def rule(ct: Any, x: Any, y: Any, wanted: Sequence[bool]) -> Any:
+        difference = x - y
+        slope = difference * (ct * (2 / max(difference.size, 1) if reduction == "mean" else 2))
+        return fit(slope, type_of(x)) if wanted[0] else None, fit(-slope, type_of(y)) if wanted[1] else None
+
+    return with_rule("mse_loss", loss, ((0, 1), (0, 1)), rule, named("MseLossBackward0", RuleNode))
+
+
+_mse = {"none": define("_nn_mse_loss", lambda x, y: (x - y) ** 2, node="MseLossBackward0", method=False, public=False)}
+_mse |= {reduction: _squared_errors(reduction) for reduction in ("mean", "sum")}
 _smooth_l1 = _loss("smooth_l1_loss", lambda x, y, beta: _smooth(x - y, beta))
 _huber_loss = _loss("huber_loss", lambda x, y, delta: _huber(x - y, delta))
 _bce = _loss("binary_cross_entropy", _entropy)
@@ -94,9 +115,9 @@ def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: An
     check_reduction(reduction)
     _matched(input, target)
     if weight is not None:
-        loss = _mse(input, target, reduction="none") * weight
+        loss = _mse["none"](input, target) * weight
         return loss if reduction == "none" else loss.sum() / (weight.expand_as(loss).sum() if reduction == "mean" else 1)
-    return _mse(input, target, reduction=reduction)
+    return _mse[reduction](input, target)
 
 
 def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
