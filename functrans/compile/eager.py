@@ -18,6 +18,7 @@ from functrans.config import logger, settings
 from functrans.control import evaluation
 from functrans.core.primitive import Primitive
 from functrans.core.program import Equation, Program, Variable
+from functrans.core.trace import scopes
 from functrans.core.types import ArrayType, type_of
 from functrans.errors import at_user_line
 
@@ -63,8 +64,14 @@ def perform(primitive: Primitive, operands: Sequence[Any], params: dict[str, Any
 
 def run(program: Program, operands: Sequence[Any]) -> list[Any]:
     """The results of a closed program, NumPy's calls among its operations."""
+    executable: Executable | None = program.__dict__.get("_executable")  # for operands as its inputs are, in C order
+    if executable is not None and executable.call is not None and not scopes:
+        result = executable.call(*operands)
+        if result is not NotImplemented:
+            return [result] if len(program.outputs) == 1 else list(result)
     values, types = as_taken(operands)
-    executable: Executable = by_body.get((program, types), lambda: executable_for(program))
+    executable = by_body.get((program, types), lambda: executable_for(program))
+    program.__dict__["_executable"] = executable
     return executable(values)
 
 

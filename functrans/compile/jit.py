@@ -1,6 +1,7 @@
 """`jit`: stages and compiles a function once for each types of arguments.
 
-Under another transform the program is evaluated operation by operation, so that the transform sees it.
+Under another transform the program is one operation, whose derivatives and batches are compiled as well (`control/call`);
+where it is staged itself, it is evaluated operation by operation.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from functrans.compile.arguments import LARGE, Argument, arguments_of, layout_of
 from functrans.compile.options import Chosen, chosen
 from functrans.compile.rewrite.simplify import simplify
 from functrans.config import logger, settings
+from functrans.control.bodies import closed
+from functrans.control.call import call
 from functrans.core.program import Program, without_dead_code
 from functrans.core.staging import function_title, stage
 from functrans.core.trace import Evaluation, TracedValue, current, scopes
@@ -266,7 +269,7 @@ class Specialization:
         """The flat results, by compiled code if the arguments are plain."""
         for leaf in leaves:
             if isinstance(leaf, TracedValue):
-                return self.program.evaluate(leaves)
+                return self.under_transforms(leaves)
         if self.is_inner or self.has_effect and not isinstance(current.get(), Evaluation):
             return self.program.evaluate(leaves)
         if self.executable is None:
@@ -281,6 +284,17 @@ class Specialization:
         if scopes:
             current.get().look_at_run(self.program, leaves, results)
         return results
+
+    def under_transforms(self, leaves: Sequence[Any]) -> list[Any]:
+        """The flat results for tracers: of one operation, or of each of the program's where they are staged or looked at."""
+        if self.is_inner or self.has_effect or current.get().keeps_lines:
+            return self.program.evaluate(leaves)
+        return list(call(*self.closed[1], *leaves, program=self.closed[0]))
+
+    @cached_property
+    def closed(self) -> tuple[Program, tuple[Any, ...]]:
+        """The program without captured values, and these."""
+        return closed(self.program)
 
 
 def type_key(leaf: Any) -> Any:

@@ -8,7 +8,7 @@ their last use. (Measured, with one call of NumPy: 0.4 us beside that call, wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from mmap import mmap
 from typing import Any
@@ -21,7 +21,7 @@ from functrans.compile.emit.parts import Description, HostPart, NativePart, Part
 from functrans.compile.machine.blas import one_thread_each
 from functrans.compile.machine.codegen import Library
 from functrans.compile.machine.threads import layer, threads
-from functrans.compile.run.routines import make_known
+from functrans.compile.run.routines import is_from_library, make_known
 from functrans.core.primitive import Indexing, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, fail
 from functrans.core.trace import NUMPY_ERRORS, Evaluation, current, running, scopes
@@ -136,18 +136,26 @@ class Executable:
 
     def with_workspace(self, part: NativePart, entry: Callable[..., Any]) -> Callable[..., Any]:
         """An entry with the memory and the threads it needs."""
-        calls_routines, memory = bool(self.description.routines), self.memory
+        calls_library = any(map(is_from_library, self.description.routines))
+        take, give = self.memory.take, self.memory.give
         if not part.is_parallel:
 
             def run_alone(*values: Any) -> Any:
-                with memory.workspace(1) as workspace:
+                workspace = take(1)
+                try:
                     return entry(*values, workspace)
+                finally:
+                    give(workspace)
 
             return run_alone
 
         def run(*values: Any) -> Any:
-            with one_thread_each() if calls_routines else nullcontext(), threads() as number, memory.workspace(number) as workspace:
-                return entry(*values, workspace, number)
+            with one_thread_each() if calls_library else nullcontext(), threads() as number:
+                workspace = take(number)
+                try:
+                    return entry(*values, workspace, number)
+                finally:
+                    give(workspace)
 
         return run
 
@@ -162,21 +170,16 @@ class Memory:
     def __init__(self, description: Description) -> None:
         self.size, self.each = description.workspace, description.scratch
         self.free: list[np.ndarray[Any, Any]] = []
+        self.give = self.free.append
 
-    @contextmanager
-    def workspace(self, number: int) -> Iterator[np.ndarray[Any, Any]]:
-        """A workspace for a number of threads, which no other call uses meanwhile."""
+    def take(self, number: int) -> np.ndarray[Any, Any]:
+        """A workspace for a number of threads, which no other call uses until it is given back."""
         size = self.size + self.each * number
         try:
             kept = self.free.pop()
         except IndexError:
-            kept = np.empty(size, np.uint8)
-        if kept.size < size:
-            kept = np.empty(size, np.uint8)
-        try:
-            yield kept
-        finally:
-            self.free.append(kept)
+            return np.empty(size, np.uint8)
+        return kept if kept.size >= size else np.empty(size, np.uint8)
 
 
 def outside_transforms(call: Callable[..., Any]) -> Callable[..., Any]:

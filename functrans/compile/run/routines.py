@@ -12,15 +12,20 @@ from functrans.compile.machine.tiles import ROUTINES, routine_code
 from functrans.compile.store import disk
 from functrans.config import settings
 
-__all__ = ["make_known"]
+__all__ = ["is_from_library", "make_known"]
 
 
 def make_known(name: str) -> None:
     """Tell the linker where a routine is."""
-    if name in ROUTINES:
-        own_routine(name)
-    else:
+    if is_from_library(name):
         blas.make_known(name)
+    else:
+        own_routine(name)
+
+
+def is_from_library(name: str) -> bool:
+    """Whether a routine is BLAS's or LAPACK's, which have threads of their own."""
+    return name not in ROUTINES
 
 
 @cache
