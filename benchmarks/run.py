@@ -28,6 +28,7 @@ from elementary import ELEMENTARY
 from loops import LOOPS
 from measure import assert_agreement, in_new_process, interleaved_minima, process_time
 from memory import CONTENDERS, MEASURED, held
+from torch_style import TORCH_STYLE
 from workloads import WORKLOADS, Workload
 
 import functrans as ft
@@ -370,8 +371,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer repeats: under five minutes")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where to write")
     options = parser.parse_args()
-    rows = [run_workload(workload, 5.0 if options.quick else 20.0) for workload in WORKLOADS]
-    first_call(lambda: ft.jit(np.dot)(np.ones((2, 2)), np.ones((2, 2))))  # loads the compiler
+    rows = [run_workload(workload, 5.0 if options.quick else 20.0) for workload in (*WORKLOADS, *TORCH_STYLE)]
+    for dtype in (np.float32, np.float64):  # loads the compiler, and the routines of products, which are compiled once on a machine
+        ft.jit(np.dot)(np.ones((128, 128), dtype), np.ones((128, 128), dtype))
     rows += [run_compiled(workload, 2.0 if options.quick else 8.0) for workload in (*COMPILED, *LOOPS, *ELEMENTARY)]
     rows += [run_import(5 if options.quick else 15), *run_cold_start(3 if options.quick else 10), run_memory(), *run_held()]
     for number in range(len(BOUNDED)):

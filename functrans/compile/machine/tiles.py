@@ -20,6 +20,7 @@ from llvmlite import ir
 from functrans.compile.machine.blas import SEVERAL, Product, repeated
 from functrans.compile.machine.codegen import Library, build, vector_registers
 from functrans.compile.machine.registers import Register, call_intrinsic, splat
+from functrans.config import processors
 
 __all__ = ["ROUTINES", "Tiling", "routine_code", "tiled_product"]
 
@@ -30,9 +31,10 @@ BIT = ir.IntType(1)
 DEPTH = 320
 # Bytes of x that tiles side by side read again and again: they stay in the second-level cache.
 CACHED = 400_000
-# Multiplications of one matrix up to which tiles are as fast as OpenBLAS or faster. (Measured for float32, of its time:
-# 256 x 784 x 512 0.85, 784 x 256 x 512 of a transposed x 0.90, 512 x 1024 x 1024 1.0.)
-LARGEST = 2**28
+# Multiplications of one matrix between which tiles are as fast as OpenBLAS or faster, with a transposed y from an eighth
+# on. (Measured for float32, of its time: 64 x 64 x 64 1.15, with a transposed y 0.8; 128 x 128 x 128 0.70,
+# 256 x 784 x 512 0.85, 784 x 256 x 512 of a transposed x 0.90, 512 x 512 x 512 0.95, 640 x 640 x 640 1.05.)
+SMALLEST, LARGEST = 2**19, 2**27
 # Vectors side by side in a tile.
 VECTORS = 2
 # Rows and columns of the squares that a transposed y is packed by.
@@ -63,14 +65,12 @@ class Tiling:
     @property
     def is_faster(self) -> bool:
         """Whether a library takes longer: products of thin or of large matrices are its."""
-        product, lanes = self.product, lanes_of(self.product.dtype)
-        return (
-            product.dtype in ROUTINES.values()
-            and product.rows >= height() // 2
-            and 2 * product.columns >= lanes
-            and product.summed >= lanes
-            and product.rows * product.summed * product.columns <= LARGEST
-        )
+        product = self.product
+        narrowest = self.width if product.x.transposed else lanes_of(product.dtype) // 2  # to pack x for one panel is not worth it
+        is_thick = min(product.rows, product.summed) >= height() and product.columns >= narrowest
+        smallest = SMALLEST // 8 if product.y.transposed else SMALLEST
+        size = product.rows * product.summed * product.columns
+        return product.dtype in ROUTINES.values() and is_thick and smallest <= size <= LARGEST
 
     @property
     def routine(self) -> str:
@@ -96,8 +96,13 @@ class Tiling:
 
     @property
     def by_panels(self) -> bool:
-        """Whether panels are, not strips: each thread packs all of the operand that is not divided."""
-        return not self.by_batch and not self.product.x.transposed and self.product.columns >= self.product.rows
+        """Whether panels are, not strips: each thread packs all of the operand that is not divided, x only if transposed."""
+        if self.by_batch:
+            return False
+        enough = 4 * processors()
+        if self.product.x.transposed and self.product.rows >= self.product.columns:
+            return self.strips < min(self.panels, enough)
+        return self.panels >= min(self.strips, enough)
 
     @property
     def extent(self) -> int:
@@ -256,9 +261,13 @@ class _Routine:
         """Copy a panel of y: of each term, the numbers of its columns."""
         b, sizes = self.b, self.sizes
         source = b.gep(self.y, [b.add(b.mul(first, sizes.y_term), b.mul(column, sizes.y_column))])
+        is_full = b.icmp_signed("==", columns, WORD(self.width))
+        with b.if_then(b.not_(is_full)):  # what is in lanes beyond the last column may be subnormal, which is slow
+            with repeated(b, WORD(0), length) as term:
+                for start in range(0, self.width, self.lanes):
+                    self.store(b, self.register(0), b.gep(self.panel, [b.add(b.mul(term, WORD(self.width)), WORD(start))]))
         with b.if_else(b.icmp_signed("==", sizes.y_column, WORD(1))) as (rows, transposed):
             with rows:
-                is_full = b.icmp_signed("==", columns, WORD(self.width))
                 with repeated(b, WORD(0), length) as term:
                     left, right = b.gep(source, [b.mul(term, sizes.y_term)]), b.gep(self.panel, [b.mul(term, WORD(self.width))])
                     with b.if_else(is_full) as (full, part):

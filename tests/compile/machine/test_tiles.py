@@ -95,9 +95,9 @@ from functrans.compile.run import routines
 ft.config.cache_dir = {str(tmp_path)!r}
 compiled = []
 routines.routine_code = lambda name: compiled.append(name) or tiles.routine_code(name)
-x = np.ones((40, int(sys.argv[1])))
+x = np.ones((90, int(sys.argv[1])))
 assert float(ft.jit(np.matmul)(x, x.T)[0, 0]) == x.shape[1]
 print(compiled)
 """
-    runs = [subprocess.run([sys.executable, "-c", script, size], capture_output=True, text=True, check=True) for size in ("40", "50")]
+    runs = [subprocess.run([sys.executable, "-c", script, size], capture_output=True, text=True, check=True) for size in ("90", "95")]
     assert [run.stdout for run in runs] == ["['tiled_float64']\n", "[]\n"]

@@ -12,7 +12,7 @@ def network(w, x):
 
 def test_kernels_are_headed_by_the_users_lines():
     text = ft.jit(ft.grad(network)).lower(np.ones((64, 64)), np.ones((32, 64))).kernels()
-    assert "# tiles: contract of float64[32,64], float64[64,64]" in text
+    assert "# BLAS: contract of float64[32,64], float64[64,64]" in text
     assert "np.sum(np.tanh(x @ w))" in text
     assert "in lanes" in text
 

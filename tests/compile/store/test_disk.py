@@ -113,14 +113,14 @@ def test_another_process_compiles_nothing(folder):
     assert [compilations for _, compilations in first.values()] == [1] * 10
     assert [compilations for _, compilations in second.values()] == [0] * 10
     assert [value for value, _ in first.values()] == [value for value, _ in second.values()]
-    assert len(disk.files()) == 10 + 1  # and the routine of matrix products
+    assert len(disk.files()) == 10
 
 
 def test_processes_at_once(folder):
     """All write the same files, and read what the others write."""
     results = processes(folder, 4, f"{PROGRAMS}\nfor _ in range(3):\n    main() if _ == 2 else ft.jit(lambda x: x + 1.5)(x)")
     assert len({json.dumps([value for value, _ in result.values()]) for result in results}) == 1
-    assert len(disk.files()) == len(os.listdir(folder)) == 11 + 1
+    assert len(disk.files()) == len(os.listdir(folder)) == 11
 
 
 def test_the_folder_is_private_and_the_file_survives_anything(folder, monkeypatch):
