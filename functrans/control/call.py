@@ -32,7 +32,7 @@ from functrans.core.types import ArrayType, dtype_of, is_differentiable
 from functrans.transforms.partition import partition
 from functrans.transforms.tape import zeros
 
-__all__ = ["call"]
+__all__ = ["call", "pullback_of"]
 
 
 def evaluate(*operands: Any, program: Program) -> tuple[Any, ...]:

@@ -16,7 +16,8 @@ from functrans.compile.jit import jit
 from functrans.core.tracer import Tracer
 from functrans.torch.autograd.graph import named
 from functrans.torch.autograd.modes import no_grad, state
-from functrans.torch.ops.apply import CompositionNode, composition
+from functrans.control.bodies import staged_body
+from functrans.torch.ops.called import called
 from functrans.torch.tensor import Tensor, made, memory
 from functrans.transforms.linear import make_program
 
@@ -98,8 +99,10 @@ class Variant:
         self.captured: list[Tensor] = []
         self.result: Any = None
         make_program(lambda arrays: self.perform([], self.captured, arrays))([memory(tensor) for tensor in tensors])
-        own = jit(lambda captured, arrays: self.perform(captured, list(self.captured), arrays))
-        self.call = composition("torch.compile", own, named("CompiledFunctionBackward", CompositionNode))
+        arrays = [memory(tensor) for tensor in tensors]
+        own = [memory(tensor) for tensor in self.captured]
+        run = lambda captured, arrays: self.perform(captured, list(self.captured), arrays)
+        self.program, self.values = staged_body(run, (own, arrays), transform="torch.compile")
 
     def perform(self, captured: list[Any], tensors: list[Tensor], arrays: list[Any]) -> Any:
         """The arrays of the function's results."""
@@ -114,7 +117,7 @@ class Variant:
         return tuple(part._array for part in parts if is_tensor(part))
 
     def __call__(self, tensors: list[Tensor]) -> Any:
-        outs = iter(self.call(self.captured, tensors))
+        outs = iter(called("torch.compile", self.program, [*self.values, *self.captured, *tensors]))
         structure, parts = self.result
         return tree.unflatten(structure, [next(outs) if part is None else part[0] for part in parts])
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from functrans.core.primitive import Contraction, Control, Elementwise, General, Indexing, Primitive, Reduction, Structural
+from functrans.core.program import programs_in
 from functrans.core.types import dtype_of, is_differentiable, shape_of, type_of
 from functrans.errors import describe_origin, user_origin
 from functrans.torch.autograd.handles import RemovableHandle
@@ -378,7 +379,7 @@ class MultipleNode(Node):
 
     @property
     def selects(self) -> bool:
-        return self.primitive.selects  # type: ignore[no-any-return]
+        return self.primitive.selects or any(program.selects for program in programs_in(self.params))
 
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         if self.saved is FREED:
