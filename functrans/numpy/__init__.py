@@ -21,6 +21,7 @@ from functrans.numpy import (  # noqa: F401  (they register themselves)
     calculus,
     contraction,
     creation,
+    decompositions,
     elementwise,
     indexing,
     joining,

@@ -1,4 +1,4 @@
-"""NumPy's linear algebra on traced values: ``solve inv cholesky slogdet det``."""
+"""NumPy's linear algebra on traced values: ``solve inv cholesky slogdet det``, norms and condition numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from functrans.core.tracer import ALTERNATIVES
 from functrans.core.types import dtype_of, result_dtype, shape_of
-from functrans.errors import UnsupportedError, at_user_line
+from functrans.errors import at_user_line
+from functrans.numpy.decompositions import svdvals
 from functrans.numpy.reduction import floating, max, min, sum
 from functrans.numpy.registry import implements, normalize_axes, normalize_axis
 from functrans.numpy.structure import (
@@ -85,10 +86,11 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
         inner, outer = (rows, columns) if abs(ord) == 1 else (columns, rows)
         sums = sum(np.abs(x), inner, keepdims=keepdims)
         return (max if ord > 0 else min)(sums, outer if keepdims or outer < inner else outer - 1, keepdims=keepdims)
-    raise UnsupportedError(
-        f"np.linalg.norm: ord={ord!r} of a matrix needs a singular value decomposition, which is not supported on traced values"
-        f"\n  Remedy: use the Frobenius norm, or ord 1 or inf.{at_user_line()}"
-    )
+    if ord in (2, -2, "nuc"):
+        values = svdvals(np.moveaxis(x, (rows, columns), (-2, -1)))
+        result = sum(values, -1) if ord == "nuc" else (max if ord > 0 else min)(values, -1)
+        return expand_dims(result, tuple(sorted((rows, columns)))) if keepdims else result
+    raise ValueError(f"np.linalg.norm: Invalid norm order for matrices: {ord!r}{at_user_line()}")
 
 
 def squares(x: Any, axis: Any, keepdims: bool = False) -> Any:
@@ -127,10 +129,10 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 @implements(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
     if p in (None, 2, -2):
-        raise UnsupportedError(
-            f"np.linalg.cond: p={p!r} needs a singular value decomposition, which is not supported on traced values"
-            f"\n  Remedy: use p='fro', 1, -1, np.inf or -np.inf.{at_user_line()}"
-        )
+        values = svdvals(x)
+        ratio = values[..., -1] / values[..., 0] if p == -2 else values[..., 0] / values[..., -1]
+        # 0 / 0, of a matrix of zeros, is infinite; what is made of nan is nan.
+        return np.where(np.isnan(ratio) & ~np.any(np.isnan(x), (-2, -1)), ratio.dtype.type(np.inf), ratio)
     x = floating(x)
     return norm(x, p, (-2, -1)) * norm(inv(x), p, (-2, -1))
 
@@ -152,5 +154,3 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 
 
 ALTERNATIVES[np.fft.fft] = "multiply by the matrix np.fft.fft(np.eye(n))"
-ALTERNATIVES[np.linalg.svd] = "use np.linalg.norm, np.linalg.solve or np.linalg.cholesky where they suffice"
-ALTERNATIVES[np.linalg.eigh] = "use np.linalg.cholesky or np.linalg.solve where they suffice"
