@@ -172,19 +172,26 @@ def assert_same(actual: Any, expected: Any, message: str) -> None:
         raise AssertionError(f"{message}: the type is {got} where {wanted} was expected")
 
 
+def results_of(primitive: Primitive, out: Any) -> list[Any]:
+    """The results, of which some primitives have several."""
+    return list(out) if primitive.multiple else [out]
+
+
 def check_types(primitive: Primitive, operands: Operands, params: dict[str, Any]) -> None:
     """Raise unless the type rule and the staged program agree with evaluation."""
-    expected = primitive(*operands, **params)
-    declared = primitive.result_type([type_of(value) for value in operands], params)
-    if declared != type_of(np.asarray(expected)):
-        raise AssertionError(f"{primitive}: the type rule gives {declared}, evaluation {type_of(np.asarray(expected))}")
+    expected = results_of(primitive, primitive(*operands, **params))
+    declared = results_of(primitive, primitive.result_type([type_of(value) for value in operands], params))
+    found = [type_of(np.asarray(value)) for value in expected]
+    if declared != found:
+        raise AssertionError(f"{primitive}: the type rule gives {declared}, evaluation {found}")
     program = check(stage(lambda *values: primitive(*values, **params), tuple(operands), transform="check_types"))
-    assert_same(program(*operands), expected, f"{primitive}, staged")
+    for actual, value in zip(results_of(primitive, program(*operands)), expected):
+        assert_same(actual, value, f"{primitive}, staged")
 
 
 def differentiable_places(primitive: Primitive, operands: Operands, params: dict[str, Any]) -> list[int]:
     """The operands `primitive` is declared to have a derivative with respect to."""
-    if not is_differentiable(dtype_of(primitive(*operands, **params))):
+    if not any(is_differentiable(dtype_of(value)) for value in results_of(primitive, primitive(*operands, **params))):
         return []
     if isinstance(primitive, Reduction) and primitive.partial is None:
         return []
@@ -230,11 +237,14 @@ def check_batching(primitive: Primitive, operands: Operands, params: dict[str, A
         stacked = [_two(primitive, value) if own else value for value, own in zip(operands, mask)]
         loop = [primitive(*(value[item] if own else value for value, own in zip(stacked, mask)), **params) for item in range(2)]
         batched = vmap(lambda *values: primitive(*values, **params), axes)(*stacked)
-        assert_same(batched, np.stack(loop), f"{primitive}, batched over {axes}")
+        columns = zip(*(results_of(primitive, out) for out in loop))
+        for actual, items in zip(results_of(primitive, batched), columns):
+            assert_same(actual, np.stack(items), f"{primitive}, batched over {axes}")
     places = differentiable_places(primitive, operands, params)
     if places:
         function = _closed(primitive, operands, params, places)
-        gradient = grad(lambda *values: np.sum(np.abs(function(*values)) ** 2), tuple(range(len(places))))
+        squares = lambda *values: sum(np.sum(np.abs(out) ** 2) for out in results_of(primitive, function(*values)))
+        gradient = grad(squares, tuple(range(len(places))))
         chosen = [operands[place] for place in places]
         for batch, one in zip(vmap(gradient)(*[np.stack([value, value]) for value in chosen]), gradient(*chosen)):
             np.testing.assert_allclose(batch, np.stack([one, one]), 1e-10, 1e-10, err_msg=f"{primitive}, batched gradient")

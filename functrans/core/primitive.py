@@ -370,6 +370,8 @@ class General(Primitive):
         pullback: ``(ct, operands, out, active, **params)`` -> a cotangent (or None) per operand.
         batch: ``(operands, batched, size, **params)`` -> the result with its batch axis in front, or
             None if it has no derivative rule of its own to offer; batched operands have it in front.
+        takes_none: whether the pullback of several results gets None for the cotangent of one that nothing
+            depends on; else it gets zeros.
     """
 
     def __init__(
@@ -382,6 +384,7 @@ class General(Primitive):
         pullback: Callable[..., Any] | None,
         batch: Callable[..., Any],
         multiple: bool = False,
+        takes_none: bool = False,
         has_effect: bool = False,
         runs_user_code: bool = False,
         repeatable: bool = True,
@@ -394,6 +397,7 @@ class General(Primitive):
         self.pullback = pullback
         self.batch = batch
         self.multiple = multiple
+        self.takes_none = takes_none
         self.has_effect = has_effect
         self.runs_user_code = runs_user_code
         self.repeatable = repeatable

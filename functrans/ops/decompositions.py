@@ -27,6 +27,7 @@ import numpy as np
 from functrans.core.primitive import Composite, General
 from functrans.core.types import ArrayType, Shape, dtype_of, shape_of
 from functrans.ops.linalg import POSITIVE_DEFINITE, WELL_CONDITIONED, adjoint, aligned, half_lower, inexact, solve, square_type, swap
+from functrans.ops.recomputation import with_zeros
 
 TALL = np.array([[[1.0, 0.5], [-0.3, 1.2], [0.8, -0.6]], [[0.2, 1.1], [1.5, -0.4], [0.3, 0.9]]])
 WIDE = swap(TALL)
@@ -36,7 +37,7 @@ def of_pairing(rule: Callable[..., Any]) -> Callable[..., tuple[Any]]:
     """The pullback, for the pairing ``Re(sum(ct * tangent))``, of a rule for ``Re(sum(conj(ct) * tangent))``."""
 
     def pullback(ct: Any, operands: Any, out: Any, active: int, **params: Any) -> tuple[Any]:
-        conjugate = tuple(map(np.conjugate, ct)) if isinstance(ct, tuple) else np.conjugate(ct)
+        conjugate = tuple(None if part is None else np.conjugate(part) for part in ct)
         return (np.conjugate(rule(conjugate, operands[0], out, **params)),)
 
     return pullback
@@ -50,7 +51,7 @@ def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def matrix_type(a: ArrayType) -> tuple[Shape, int, int, np.dtype[Any]]:
     """Leading axes, rows, columns and the dtype of results; raises as NumPy does."""
     if len(a.shape) < 2:
-        raise np.linalg.LinAlgError(f"{a} must have at least two dimensions")
+        raise np.linalg.LinAlgError(f"{a} given: matrices must be at least two-dimensional")
     return a.shape[:-2], *a.shape[-2:], inexact(a.dtype)
 
 
@@ -110,7 +111,10 @@ def eigh_jvp(primals: Any, tangents: Any, out: Any, active: int, UPLO: str) -> t
 def eigh_rule(cts: Any, a: Any, out: Any, UPLO: str) -> Any:
     """The transpose of `eigh_jvp`: ``V (diag(dw) + F * V^H dV) V^H``."""
     w, v = out
-    inner = diagonal_matrix(cts[0]) + reciprocals(gaps(w), w) * (adjoint(v) @ cts[1])
+    if cts[1] is None:
+        return to_triangle((v * cts[0][..., None, :]) @ adjoint(v), UPLO)
+    ct_w, ct_v = with_zeros(cts, out)
+    inner = diagonal_matrix(ct_w) + reciprocals(gaps(w), w) * (adjoint(v) @ ct_v)
     return to_triangle(v @ inner @ adjoint(v), UPLO)
 
 
@@ -122,6 +126,7 @@ eigh = General(
     pullback=of_pairing(eigh_rule),
     batch=lambda operands, batched, size, UPLO: eigh(*operands, UPLO=UPLO),
     multiple=True,
+    takes_none=True,
     samples=lambda: [((POSITIVE_DEFINITE,), {"UPLO": "L"}), ((WELL_CONDITIONED,), {"UPLO": "U"})],
 )
 eigvalsh = Composite(
@@ -163,8 +168,11 @@ def eig_jvp(primals: Any, tangents: Any, out: Any, active: int) -> tuple[Any, An
 def eig_rule(cts: Any, a: Any, out: Any) -> Any:
     """The transpose of `eig_jvp`."""
     w, v = out
-    ct = cts[1] - v * np.sum(np.real(np.conjugate(v) * cts[1]), axis=-2, keepdims=True)
-    inner = diagonal_matrix(cts[0]) + np.conjugate(reciprocals(gaps(w), w)) * (adjoint(v) @ ct)
+    if cts[1] is None:
+        return solve(adjoint(v), cts[0][..., :, None] * adjoint(v))
+    ct_w, ct_v = with_zeros(cts, out)
+    ct = ct_v - v * np.sum(np.real(np.conjugate(v) * ct_v), axis=-2, keepdims=True)
+    inner = diagonal_matrix(ct_w) + np.conjugate(reciprocals(gaps(w), w)) * (adjoint(v) @ ct)
     return solve(adjoint(v), inner @ adjoint(v))
 
 
@@ -176,6 +184,7 @@ eig = General(
     pullback=of_pairing(eig_rule),
     batch=lambda operands, batched, size: eig(*operands),
     multiple=True,
+    takes_none=True,
     samples=lambda: [((WELL_CONDITIONED @ WELL_CONDITIONED,), {})],
 )
 eigvals = Composite(
@@ -234,11 +243,14 @@ def svd_rule(cts: Any, a: Any, out: Any, full_matrices: bool) -> Any:
     """The transpose of `svd_jvp`."""
     u, v, u_beyond, v_beyond = split_vectors(a, out[0], out[2])
     s, small = out[1], shape_of(u)[-1]
-    ct_u, ct_v = cts[0], adjoint(cts[2])
+    if cts[0] is None and cts[2] is None:
+        return (u * cts[1][..., None, :]) @ adjoint(v)
+    ct_u, ct_s, ct_v = with_zeros(cts, out)
+    ct_v = adjoint(ct_v)
     from_u, from_v = adjoint(u) @ ct_u[..., :small], adjoint(v) @ ct_v[..., :small]
     even = hermitian((from_u + from_v) * reciprocals(gaps(s), s))
     odd = (from_u - from_v) * reciprocals(s[..., None, :] + s[..., :, None], s)
-    inner = even + (odd - adjoint(odd)) / 2 + diagonal_matrix(cts[1])
+    inner = even + (odd - adjoint(odd)) / 2 + diagonal_matrix(ct_s)
     to_u = outward_cotangent(u, from_u, ct_u, s, u_beyond)
     to_v = outward_cotangent(v, from_v, ct_v, s, v_beyond)
     return (u @ inner + to_u) @ adjoint(v) + u @ adjoint(to_v)
@@ -261,6 +273,7 @@ svd = General(
     pullback=of_pairing(svd_rule),
     batch=lambda operands, batched, size, full_matrices: svd(*operands, full_matrices=full_matrices),
     multiple=True,
+    takes_none=True,
     samples=lambda: [((x,), {"full_matrices": full}) for full in (False, True) for x in (WELL_CONDITIONED, TALL, WIDE)],
 )
 svdvals = Composite(
@@ -309,12 +322,13 @@ def qr_rule(cts: Any, a: Any, out: Any, mode: str) -> Any:
     """The transpose of `qr_jvp`."""
     small, columns = min(shape_of(a)[-2:]), shape_of(a)[-1]
     q, beyond, r = out[0][..., :small], out[0][..., small:], out[1][..., :small, :]
-    ct_q, ct_r = cts[0][..., :small], np.triu(cts[1][..., :small, :])
+    ct_q, ct_r = with_zeros(cts, out)
+    ct_q, ct_beyond, ct_r = ct_q[..., :small], ct_q[..., small:], np.triu(ct_r[..., :small, :])
     inner = adjoint(q) @ ct_q
     turn = inner - ct_r @ adjoint(r)
     ct_x = ct_q + q @ (half_lower(turn - adjoint(turn)) - inner)
     if shape_of(beyond)[-1]:
-        ct_x = ct_x - beyond @ (adjoint(cts[0][..., small:]) @ q)
+        ct_x = ct_x - beyond @ (adjoint(ct_beyond) @ q)
     in_front = divided(ct_x, adjoint(r[..., :small]))
     if columns > small:
         behind = np.zeros_like(in_front, shape=(*shape_of(in_front)[:-1], columns - small))
@@ -330,6 +344,7 @@ qr = General(
     pullback=of_pairing(qr_rule),
     batch=lambda operands, batched, size, mode: qr(*operands, mode=mode),
     multiple=True,
+    takes_none=True,
     samples=lambda: [((x,), {"mode": mode}) for mode in ("reduced", "complete") for x in (WELL_CONDITIONED, TALL, WIDE)],
 )
 

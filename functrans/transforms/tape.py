@@ -377,7 +377,7 @@ def pull_indexing(primitive: Any, active: int, saved: Any, params: dict[str, Any
 def pull_general(primitive: Any, active: int, saved: Any, params: dict[str, Any], ct: Any, selected: bool) -> Any:
     """The declared pullback."""
     values, out = saved
-    if primitive.multiple:
+    if primitive.multiple and not primitive.takes_none:
         ct = tuple(zeros(type_of(value)) if part is None else part for part, value in zip(ct, out))
     return primitive.pullback(ct, values, out, active, **params)
 

@@ -683,8 +683,44 @@ add(np.linalg.norm, C, 1, axis=(2, 0), keepdims=True)
 add(np.linalg.norm, np.sin(3 * C), np.inf, (-1, 0))
 add(np.linalg.vector_norm, C, axis=(0, 2), ord=3)
 add(np.linalg.norm, C)
-for order in (1, -1, np.inf, -np.inf, "fro"):
+for order in (1, -1, np.inf, -np.inf, "fro", None, 2, -2):
     add(np.linalg.cond, SQUARES, order)
+for order in (2, -2, "nuc"):
+    for x in (A, Z, F):
+        add(np.linalg.norm, x, order)
+        add(np.linalg.matrix_norm, x, ord=order, keepdims=True)
+    add(np.linalg.norm, C, order, axis=(2, 0))
+TALL, DEFICIENT = spread(4, 3) + np.eye(4, 3), np.outer(V, V)
+for x in (SQUARE, SQUARES, TALL, TALL.T, SQUARE.astype(np.float32), np.array([[2, 1], [1, 3]])):
+    add(np.linalg.svd, x, full_matrices=False)
+    add(np.linalg.svd, x, compute_uv=False)
+    add([np.linalg.svdvals, np.linalg.qr, np.linalg.pinv], x)
+    add(np.linalg.qr, x, "r")
+add(np.linalg.svd, TALL)
+add(np.linalg.svd, TALL.T)
+add(np.linalg.qr, TALL, "complete")
+add(np.linalg.qr, Z.T @ Z + np.eye(3))
+for x in (DEFINITE, DEFINITE.astype(np.float32), np.array([[4, 1], [1, 3]])):
+    for triangle in "LU":
+        add([np.linalg.eigh, np.linalg.eigvalsh], x, triangle)
+add(np.linalg.svd, DEFINITE - 1.5 * np.eye(3), hermitian=True)
+add(np.linalg.svd, DEFINITE - 1.5 * np.eye(3), compute_uv=False, hermitian=True)
+COMPLEX_SQUARE = SQUARE + 0.2j * spread(3, 3) + np.diag([0, 4, 8])
+add([np.linalg.eig, np.linalg.eigh, np.linalg.svd], COMPLEX_SQUARE, smooth=False)
+add(np.linalg.eig, COMPLEX_SQUARE, run=lambda function, a: np.abs(function(a)[1]))
+add([np.linalg.eigvals, np.linalg.eigvalsh, np.linalg.svdvals, np.linalg.pinv], COMPLEX_SQUARE)
+add(np.linalg.pinv, TALL, hermitian=False, rtol=1e-10)
+add(np.linalg.pinv, TALL, rtol=None)
+add(np.linalg.pinv, DEFINITE, hermitian=True)
+for x in (SQUARE, SQUARES, TALL, DEFICIENT):
+    add(np.linalg.matrix_rank, x)
+add(np.linalg.matrix_rank, DEFICIENT, 0.5)
+add(np.linalg.matrix_rank, SQUARES, rtol=0.3)
+add(np.linalg.matrix_rank, DEFINITE, hermitian=True)
+for x in (SQUARE, TALL, TALL.T, TALL.astype(np.float32)):
+    add(np.linalg.lstsq, x, np.sin(x[:, 0]))
+    add(np.linalg.lstsq, x, np.cos(x), rcond=1e-10)
+add(np.linalg.lstsq, Z, Z.T[:2] * 1j)
 add([np.trace, np.linalg.trace], SQUARES)
 add(np.trace, SQUARE, offset=1, dtype=np.float32)
 add(np.trace, C, axis1=2, axis2=0)

@@ -29,7 +29,10 @@ def test_declaration(primitive):
     check_declaration(primitive)
 
 
-COMPLEX = [item for item in SAMPLED if item.name != "digamma" and complex_samples(item)]
+# Phases of complex vectors are free, so differences say nothing of their derivatives: `test_decompositions.py` looks at what does not
+# depend on them.
+WITH_FREE_PHASES = {"eig", "eigh", "qr", "svd"}
+COMPLEX = [item for item in SAMPLED if item.name not in {"digamma", *WITH_FREE_PHASES} and complex_samples(item)]
 
 
 @pytest.mark.parametrize("primitive", COMPLEX, ids=str)
@@ -45,10 +48,11 @@ def test_float32(primitive):
     for operands, params in primitive.samples():
         single = tuple(value.astype(np.float32) if value.dtype == np.float64 else value for value in operands)
         check_types(primitive, single, params)
+        out = primitive(*single, **params)
         for place, value in enumerate(single):
-            if value.dtype == np.float32 and primitive(*single, **params).dtype.kind == "f":
+            if value.dtype == np.float32 and all(part.dtype.kind in "fc" for part in ft.tree.leaves(out)):
                 _, pullback = ft.vjp(lambda x: primitive(*single[:place], x, *single[place + 1 :], **params), value)
-                (gradient,) = pullback(np.ones_like(primitive(*single, **params)))
+                (gradient,) = pullback(ft.tree.map(np.ones_like, out))
                 assert type_of(gradient) == type_of(value)
 
 
@@ -134,5 +138,5 @@ def test_a_wrong_declaration_is_found():
 
 
 def test_general_primitives_are_few():
-    """Classes with rules of their own are the exception."""
-    assert sum(isinstance(primitive, General) for primitive in PRIMITIVES.values()) < 15
+    """Classes with rules of their own are the exception; half of them are linear algebra."""
+    assert sum(isinstance(primitive, General) for primitive in PRIMITIVES.values()) < 20

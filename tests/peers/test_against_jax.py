@@ -24,6 +24,19 @@ V = np.arange(12.0).reshape(3, 4) / 7
 Z = A + 1j * A[::-1]
 ROWS = np.array([[0, 1], [1, 0]])
 
+
+def eig(m, a):
+    """JAX asks for consent to derivatives of vectors."""
+    if m is jnp:
+        return jax.lax.linalg.eig(a, compute_left_eigenvectors=False, enable_eigvec_derivs=True)
+    return m.linalg.eig(a)
+
+
+def from_factors(m, w, v):
+    """A function of a matrix, which does not depend on the signs of its vectors."""
+    return (v * m.sin(w)) @ m.linalg.inv(v)
+
+
 # Primitive -> (function of the namespace and of arrays, arrays to differentiate with respect to).
 ELEMENTWISE_1 = "negative positive absolute fabs sign sqrt cbrt square reciprocal exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh arcsinh arctan deg2rad rad2deg floor ceil trunc rint signbit isfinite isinf isnan logical_not"
 ELEMENTWISE_2 = "add subtract multiply divide power floor_divide remainder fmod logaddexp logaddexp2 arctan2 hypot maximum minimum fmax fmin copysign heaviside nextafter equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor"
@@ -87,6 +100,15 @@ CASES = {
     "det_sign": (lambda m, a: m.linalg.slogdet(a + 0.1j * a.T)[0], (M,)),
     "logabsdet": (lambda m, a: m.linalg.slogdet(a)[1], (M,)),
     "cholesky": (lambda m, a: m.linalg.cholesky(a @ a.T), (M,)),
+    "eigh": (lambda m, a: from_factors(m, *m.linalg.eigh(a @ a.T)), (M,)),
+    "eigvalsh": (lambda m, a: m.linalg.eigvalsh(a @ a.T), (M,)),
+    "eig": (lambda m, a: from_factors(m, *eig(m, a)), (M,)),
+    "eigvals": (lambda m, a: m.linalg.eigvals(a) if m is np else eig(m, a)[0], (M,)),
+    "svd": (lambda m, a: m.matmul(*m.linalg.svd(a, full_matrices=False)[::2]), (A,)),
+    "svdvals": (lambda m, a: m.linalg.svdvals(a), (A,)),
+    "qr": (lambda m, a: m.linalg.qr(a)[0] @ m.sin(m.linalg.qr(a)[1]), (M,)),
+    "pinv": (lambda m, a: m.linalg.pinv(a), (A,)),
+    "lstsq": (lambda m, a, b: m.linalg.lstsq(a, b)[0], (A.T, M)),
     "index_add": (lambda m, x, y: x.at[ROWS].add(y) ** 2, (A, np.ones((2, 2, 3)))),
     "index_set": (lambda m, x, y: x.at[0, ::2].set(y[:2]) ** 2, (A, B)),
 }
