@@ -202,13 +202,14 @@ def differentiable_places(primitive: Primitive, operands: Operands, params: dict
 
 
 def _closed(primitive: Primitive, operands: Operands, params: dict[str, Any], places: Sequence[int]) -> Callable[..., Any]:
-    """`primitive` as a function of the operands at `places`."""
+    """`primitive` as a function of the operands at `places`; of several results, those that have derivatives."""
 
     def function(*chosen: Any) -> Any:
         complete = list(operands)
         for place, value in zip(places, chosen):
             complete[place] = value
-        return primitive(*complete, **params)
+        out = primitive(*complete, **params)
+        return [part for part in out if is_differentiable(dtype_of(part))] if primitive.multiple else out
 
     return function
 

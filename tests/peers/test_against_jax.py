@@ -25,6 +25,11 @@ Z = A + 1j * A[::-1]
 ROWS = np.array([[0, 1], [1, 0]])
 
 
+def scipy_linalg(m):
+    """What has ``lu`` and ``expm``."""
+    return jax.scipy.linalg if m is jnp else ft.scipy.linalg
+
+
 def eig(m, a):
     """JAX asks for consent to derivatives of vectors."""
     if m is jnp:
@@ -109,6 +114,8 @@ CASES = {
     "qr": (lambda m, a: m.linalg.qr(a)[0] @ m.sin(m.linalg.qr(a)[1]), (M,)),
     "pinv": (lambda m, a: m.linalg.pinv(a), (A,)),
     "lstsq": (lambda m, a, b: m.linalg.lstsq(a, b)[0], (A.T, M)),
+    "lu": (lambda m, a: m.matmul(*scipy_linalg(m).lu(a)[1:]) @ scipy_linalg(m).lu(a)[2], (M,)),
+    "expm": (lambda m, a: scipy_linalg(m).expm(a / 3), (M,)),
     "index_add": (lambda m, x, y: x.at[ROWS].add(y) ** 2, (A, np.ones((2, 2, 3)))),
     "index_set": (lambda m, x, y: x.at[0, ::2].set(y[:2]) ** 2, (A, B)),
 }
