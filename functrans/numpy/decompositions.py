@@ -5,7 +5,6 @@ What vectors and equal eigenvalues leave open, and what derivatives are then, is
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np

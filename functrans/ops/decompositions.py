@@ -26,7 +26,17 @@ import numpy as np
 
 from functrans.core.primitive import Composite, General
 from functrans.core.types import ArrayType, Shape, dtype_of, shape_of
-from functrans.ops.linalg import POSITIVE_DEFINITE, WELL_CONDITIONED, adjoint, aligned, half_lower, inexact, solve, square_type, swap
+from functrans.ops.linalg import (
+    POSITIVE_DEFINITE,
+    WELL_CONDITIONED,
+    adjoint,
+    aligned,
+    half_lower,
+    inexact,
+    solve,
+    square_type,
+    swap,
+)
 from functrans.ops.recomputation import with_zeros
 
 TALL = np.array([[[1.0, 0.5], [-0.3, 1.2], [0.8, -0.6]], [[0.2, 1.1], [1.5, -0.4], [0.3, 0.9]]])
@@ -68,7 +78,9 @@ def diagonal_matrix(x: Any) -> Any:
 def reciprocals(x: Any, values: Any) -> Any:
     """``1 / x``, or 0 where `x` is no more than rounding errors of `values`, which are along the last axis."""
     negligible = float(np.finfo(dtype_of(values)).eps) * np.sum(np.abs(values), axis=-1)
-    unresolved = np.abs(x) <= np.reshape(negligible, shape_of(negligible) + (1,) * (len(shape_of(x)) - len(shape_of(values)) + 1))
+    unresolved = np.abs(x) <= np.reshape(
+        negligible, shape_of(negligible) + (1,) * (len(shape_of(x)) - len(shape_of(values)) + 1)
+    )
     return np.where(unresolved, 0, 1 / np.where(unresolved, 1, x))
 
 

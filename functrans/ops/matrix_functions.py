@@ -127,9 +127,7 @@ def exponential(a: Any) -> Any:
 def expm_derivative(a: Any, da: Any) -> Any:
     """The derivative in a direction, which is a block of the exponential of a triangular block matrix (Najfeld and Havel, 3.2)."""
     size = shape_of(a)[-1]
-    blocks = np.concatenate(
-        [np.concatenate([a, da], axis=-1), np.concatenate([np.zeros_like(a), a], axis=-1)], axis=-2
-    )
+    blocks = np.concatenate([np.concatenate([a, da], axis=-1), np.concatenate([np.zeros_like(a), a], axis=-1)], axis=-2)
     return expm(blocks)[..., :size, size:]
 
 

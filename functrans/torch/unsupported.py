@@ -11,45 +11,38 @@ from functrans.torch.tensor import Tensor
 __all__ = ["install_unsupported"]
 
 FUNCTIONS = """
-affine_grid_generator alpha_dropout bartlett_window binomial blackman_window cholesky_inverse cholesky_solve cond ctc_loss dequantize
+affine_grid_generator alpha_dropout bartlett_window binomial blackman_window cond ctc_loss dequantize
 empty_permuted empty_quantized empty_strided erfinv fft fork frexp from_file frombuffer geqrf gradient grid_sampler hamming_window hann_window
-hardshrink histogram histogramdd igamma igammac index_reduce istft kaiser_window lobpcg lstsq lu lu_solve lu_unpack matrix_exp matrix_rank mvlgamma
-nanmedian nanquantile nonzero_static nuclear_norm orgqr ormqr pca_lowrank pdist pinverse poisson polygamma put qr quantize_per_tensor range
-rrelu segment_reduce set_default_device set_default_tensor_type solve sparse_coo_tensor sparse_csr_tensor stft svd svd_lowrank triangular_solve
+hardshrink histogram histogramdd igamma igammac index_reduce istft kaiser_window lobpcg lstsq matrix_rank mvlgamma
+nanmedian nanquantile nonzero_static orgqr ormqr pca_lowrank pdist poisson polygamma put quantize_per_tensor range
+rrelu segment_reduce set_default_device set_default_tensor_type solve sparse_coo_tensor sparse_csr_tensor stft svd_lowrank
 unravel_index use_deterministic_algorithms while_loop as_strided_scatter diagonal_scatter
 """.split()
 METHODS = """
-apply_ as_strided_ as_subclass bfloat16 chalf cholesky_inverse cholesky_solve coalesce dequantize erfinv erfinv_ fill_diagonal_ frexp geqrf
-hardshrink histogram igamma igammac index_reduce index_reduce_ istft lstsq lu lu_solve map_ map2_ matrix_exp mvlgamma nanmedian nanquantile orgqr
-ormqr pin_memory pinverse polygamma put put_ qr resize_ resize_as_ share_memory_ squeeze_ stft storage svd swapaxes_ swapdims_ t_ to_dense
-to_mkldnn to_sparse transpose_ triangular_solve unsqueeze_ untyped_storage
+apply_ as_strided_ as_subclass bfloat16 chalf coalesce dequantize erfinv erfinv_ fill_diagonal_ frexp geqrf
+hardshrink histogram igamma igammac index_reduce index_reduce_ istft lstsq map_ map2_ mvlgamma nanmedian nanquantile orgqr
+ormqr pin_memory polygamma put put_ resize_ resize_as_ share_memory_ squeeze_ stft storage swapaxes_ swapdims_ t_ to_dense
+to_mkldnn to_sparse transpose_ unsqueeze_ untyped_storage
 """.split()
 ALTERNATIVES = {
     "bfloat16": "x.half() or x.float()",
-    "cholesky_inverse": "torch.linalg.inv",
-    "cholesky_solve": "torch.linalg.solve",
-    "cond": "torch.linalg.cond",
+    "cond": "an if of Python, or ft.cond",
     "empty_strided": "torch.empty(...).as_strided(...)",
     "fft": "multiplication by the matrix np.fft.fft(np.eye(n))",
     "frombuffer": "torch.from_numpy(np.frombuffer(...))",
     "lstsq": "torch.linalg.lstsq",
-    "lu_solve": "torch.linalg.solve",
     "matrix_rank": "torch.linalg.matrix_rank",
     "nanquantile": "torch.quantile of the elements that are no nan",
-    "pinverse": "torch.linalg.pinv",
-    "qr": "torch.linalg.qr",
     "range": "torch.arange",
     "resize_": "torch.zeros of the new shape, or reshape",
     "set_default_tensor_type": "torch.set_default_dtype",
     "share_memory_": "threads, which share memory",
     "solve": "torch.linalg.solve",
     "squeeze_": "x = x.squeeze()",
-    "svd": "torch.linalg.svd",
     "swapaxes_": "x = x.swapaxes(...)",
     "swapdims_": "x = x.swapdims(...)",
     "t_": "x = x.t()",
     "transpose_": "x = x.transpose(...)",
-    "triangular_solve": "torch.linalg.solve_triangular",
     "unsqueeze_": "x = x.unsqueeze(...)",
     "untyped_storage": "x.numpy()",
     "storage": "x.numpy()",

@@ -123,7 +123,9 @@ def test_projections_on_spaces_of_equal_eigenvalues(name):
     check_grads(of_singular_vectors, (EQUAL[name],), order=1)
 
 
-@pytest.mark.parametrize("derivative", [ft.grad, ft.hessian, lambda f: ft.jit(ft.grad(f)), lambda f: lambda x: ft.jvp(f, (x,), (x,))])
+@pytest.mark.parametrize(
+    "derivative", [ft.grad, ft.hessian, lambda f: ft.jit(ft.grad(f)), lambda f: lambda x: ft.jvp(f, (x,), (x,))]
+)
 @pytest.mark.parametrize("name", EQUAL)
 def test_nothing_is_nan(derivative, name):
     def function(a):
@@ -162,7 +164,12 @@ def test_identities(rows, columns, is_complex, seed):
     same(lambda a: np.matmul(*np.linalg.qr(a)), a, da)
     same(lambda a: np.sum(np.linalg.svdvals(a) ** 2)[None], a, da, lambda a: np.sum(np.abs(a) ** 2)[None])
     same(np.linalg.pinv, square, dsquare, np.linalg.inv)
-    same(lambda a: np.sum(np.log(np.abs(np.diagonal(np.linalg.qr(a, "r")))))[None], square, dsquare, lambda a: np.linalg.slogdet(a)[1][None])
+    same(
+        lambda a: np.sum(np.log(np.abs(np.diagonal(np.linalg.qr(a, "r")))))[None],
+        square,
+        dsquare,
+        lambda a: np.linalg.slogdet(a)[1][None],
+    )
     same(lambda a: np.prod(np.linalg.eigvals(a))[None] + 0j, square, dsquare, lambda a: np.linalg.det(a)[None] + 0j)
 
 
@@ -228,7 +235,12 @@ ERRORS = {
     "not square": (np.linalg.eigh, TALL, np.linalg.LinAlgError, "must be square"),
     "vector": (np.linalg.svd, TALL[0], np.linalg.LinAlgError, "at least two-dimensional"),
     "triangle": (lambda a: np.linalg.eigh(a, "X"), SQUARE, ValueError, "UPLO must be 'L' or 'U'"),
-    "mode": (lambda a: np.linalg.qr(a, "raw"), TALL, ft.errors.UnsupportedError, "mode='raw' is not supported on traced values"),
+    "mode": (
+        lambda a: np.linalg.qr(a, "raw"),
+        TALL,
+        ft.errors.UnsupportedError,
+        "mode='raw' is not supported on traced values",
+    ),
     "shapes": (lambda a: np.linalg.lstsq(a, RIGHT[:2]), TALL, np.linalg.LinAlgError, "do not match"),
     "both cutoffs": (lambda a: np.linalg.pinv(a, 0.1, rtol=0.1), TALL, ValueError, "can't be both set"),
     "norm": (lambda a: np.linalg.norm(a, 3), TALL, ValueError, "Invalid norm order for matrices"),

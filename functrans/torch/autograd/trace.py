@@ -96,6 +96,8 @@ class GraphTrace(Trace):
         out = self.parent.process(primitive, values, params)
         if not own:
             return out
+        if primitive.multiple:
+            return tuple(GraphTracer(self, part, None) for part in out)
         edge = None
         if active and is_differentiable(dtype_of(out)) and (type(primitive) is not Elementwise or primitive.differentiable):
             edge = record(primitive, values, edges, out, params, (None,) * len(values), None, node_class(primitive))

@@ -1,81 +1,78 @@
-"""``torch.linalg``, and the functions of linear algebra that torch has beside it."""
+"""``torch.linalg``, and the functions of linear algebra that torch has beside it: inverses, systems, norms and products."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from functrans.core.types import dtype_of
+from functrans.core.types import dtype_of, shape_of
 from functrans.errors import at_user_line
-from functrans.torch.dtypes import title
+from functrans.torch.dtypes import numpy_dtype, title
+from functrans.torch.ops.factorizations import (
+    INV_FAILED,
+    SOLVE_FAILED,
+    LinAlgError,
+    checked,
+    cholesky,
+    cholesky_ex,
+    eig,
+    eigh,
+    eigvals,
+    eigvalsh,
+    entered,
+    guarded,
+    lstsq,
+    lu,
+    lu_factor,
+    lu_factor_ex,
+    lu_solve,
+    matrix_exp,
+    matrix_rank,
+    pinv,
+    qr,
+    results,
+    svd,
+    svdvals,
+    where_possible,
+    with_check,
+    zero_pivots,
+)
 from functrans.torch.ops.reductions import reduced_axes
-from functrans.torch.ops.table import define, function, install, returned
-from functrans.torch.tensor import Tensor, made
+from functrans.torch.ops.table import define, function, install
+from functrans.torch.tensor import Tensor
+from functrans.torch.unsupported import unsupported
 
 __all__ = [
-    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "inv", "matmul", "matrix_norm", "matrix_power", "multi_dot", "norm",
-    "slogdet", "solve", "vecdot", "vector_norm",
+    "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "inv_ex",
+    "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank",
+    "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv",
+    "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
-class LinAlgError(RuntimeError):
-    """A matrix has no such result."""
-
-
-def checked(x: Any, name: str, square: bool = True) -> Any:
-    """A floating matrix, or several, square where it must be."""
-    if dtype_of(x).kind not in "fc":
-        raise RuntimeError(f"linalg.{name}: Expected a floating point or complex tensor as input. Got {title(dtype_of(x))}{at_user_line()}")
-    if x.ndim < 2:
-        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.{at_user_line()}")
-    if square and x.shape[-1] != x.shape[-2]:
-        raise RuntimeError(
-            f"linalg.{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices{at_user_line()}"
-        )
-    return x
-
-
-def guarded(function: Any, message: str) -> Any:
-    """With torch's error for matrices without a result."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except np.linalg.LinAlgError as error:
-            raise LinAlgError(f"{message} ({error})") from None
-
-    return call
-
-
-def entered(name: str, operation: Any, node: str | None = None, aliases: tuple[str, ...] = (), method: bool = False) -> Any:
-    """A function of ``torch.linalg``, which torch may also have under its own name."""
-    made_ = define(name, operation, node=node, method=method, public=False)
-    for alias in aliases:
-        install(alias, made_)
-    return made_
-
-
 det = entered("det", lambda A: np.linalg.det(checked(A, "det")), "LinalgDetBackward0", ("det",))
-inv = entered(
-    "inv",
-    guarded(lambda A: np.linalg.inv(checked(A, "inv")), "linalg.inv: The diagonal element is zero, the inversion could not be completed because the input matrix is singular."),
-    "LinalgInvExBackward0",
-    ("inverse",),
+inv = entered("inv", guarded(lambda A: np.linalg.inv(checked(A, "inv")), INV_FAILED), "LinalgInvExBackward0", ("inverse",))
+InvEx, SolveEx = results("linalg_inv_ex", "inverse info"), results("linalg_solve_ex", "result info")
+
+
+def inv_ex_of(A: Any) -> Any:
+    numbers = zero_pivots(checked(A, "inv"))
+    return InvEx(where_possible(np.linalg.inv, A, numbers), numbers)
+
+
+SINGULAR = "The diagonal element is zero, the inversion could not be completed because the input matrix is singular."
+inv_ex = with_check("inv_ex", entered("inv_ex", inv_ex_of, "LinalgInvExBackward0"), SINGULAR)
+Slogdet = results("slogdet", "sign logabsdet")
+slogdet = entered(
+    "slogdet", lambda A: Slogdet(*np.linalg.slogdet(checked(A, "slogdet"))), "LinalgSlogdetBackward0", ("slogdet",)
 )
-Slogdet = returned("slogdet", ["sign", "logabsdet"])
-slogdet = entered("slogdet", lambda A: Slogdet(*np.linalg.slogdet(checked(A, "slogdet"))), "LinalgSlogdetBackward0", ("slogdet",))
-install("logdet", define("logdet", lambda A: np.linalg.slogdet(checked(A, "logdet"))[1] + np.log(np.linalg.slogdet(checked(A, "logdet"))[0])))
-cholesky = entered(
-    "cholesky",
-    guarded(
-        lambda A, *, upper=False: np.linalg.cholesky(checked(A, "cholesky"), upper=upper),
-        "linalg.cholesky: The factorization could not be completed because the input is not positive-definite.",
-    ),
-    "LinalgCholeskyExBackward0",
+install(
+    "logdet",
+    define("logdet", lambda A: np.linalg.slogdet(checked(A, "logdet"))[1] + np.log(np.linalg.slogdet(checked(A, "logdet"))[0])),
 )
-function("cholesky")(lambda input, upper=False: cholesky(input, upper=upper))
 
 
 def solved(A: Any, B: Any, *, left: bool = True) -> Any:
@@ -89,11 +86,15 @@ def solved(A: Any, B: Any, *, left: bool = True) -> Any:
     return np.linalg.solve(A, B)
 
 
-solve = entered(
-    "solve",
-    guarded(solved, "torch.linalg.solve: The solver failed because the input matrix is singular."),
-    "LinalgSolveExBackward0",
-)
+solve = entered("solve", guarded(solved, SOLVE_FAILED), "LinalgSolveExBackward0")
+
+
+def solve_ex_of(A: Any, B: Any, *, left: bool = True) -> Any:
+    numbers = zero_pivots(checked(A, "solve"))
+    return SolveEx(where_possible(lambda A: solved(A, B, left=left), A, numbers), numbers)
+
+
+solve_ex = with_check("solve_ex", entered("solve_ex", solve_ex_of, "LinalgSolveExBackward0"), "the input matrix is singular.")
 
 
 def triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:
@@ -103,11 +104,32 @@ def triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular:
     return solved(A, B, left=left)
 
 
-solve_triangular = entered("solve_triangular", triangular, "LinalgSolveTriangularBackward0")
+solve_triangular = entered("solve_triangular", guarded(triangular, SOLVE_FAILED), "LinalgSolveTriangularBackward0")
+Triangular = results("triangular_solve", "solution cloned_coefficient")
+
+
+def old_triangular(b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
+    matrix = np.swapaxes(A, -1, -2) if transpose else A
+    return Triangular(triangular(matrix, b, upper=upper != transpose, unitriangular=unitriangular), np.copy(A))
+
+
+define("triangular_solve", guarded(old_triangular, SOLVE_FAILED))
 
 
 def root_of_squares(x: Any, axes: Any, keepdim: bool) -> Any:
     return np.sqrt(np.sum(np.real(x * np.conjugate(x)), axis=axes, keepdims=keepdim))
+
+
+def in_dtype(x: Any, dtype: Any, name: str) -> Any:
+    """`x` in torch's dtype, if one is given that is no narrower."""
+    if dtype is None:
+        return x
+    if not np.can_cast(dtype_of(x), numpy_dtype(dtype)):
+        raise RuntimeError(
+            f"linalg.{name}: the dtype of the input ({title(dtype_of(x))}) should be convertible without narrowing to the specified dtype "
+            f"({title(numpy_dtype(dtype))}){at_user_line()}"
+        )
+    return x.astype(numpy_dtype(dtype))
 
 
 def vector_norm_of(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
@@ -115,6 +137,7 @@ def vector_norm_of(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False,
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {title(dtype_of(x))}{at_user_line()}"
         )
+    x = in_dtype(x, dtype, "vector_norm")
     axes = reduced_axes(dim, x.ndim)
     if ord in (2, 2.0):
         return root_of_squares(x, axes, keepdim)
@@ -131,27 +154,54 @@ def vector_norm_of(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False,
 vector_norm = entered("vector_norm", vector_norm_of, "LinalgVectorNormBackward0")
 
 
-def matrix_norm_of(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False) -> Any:
-    return np.linalg.norm(A, ord, tuple(dim), keepdim)
+def matrix_norm_of(A: Any, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> Any:
+    return np.linalg.norm(in_dtype(A, dtype, "matrix_norm"), ord, dim, keepdim)
 
 
-matrix_norm = entered("matrix_norm", matrix_norm_of, "LinalgMatrixNormBackward0")
+# Each under the name of torch's last step.
+LARGEST, SMALLEST, TOTAL, FROBENIUS = (
+    define(f"_matrix_norm_{number}", matrix_norm_of, node=node, method=False, public=False)
+    for number, node in enumerate(("AmaxBackward0", "AminBackward0", "SumBackward1", "LinalgVectorNormBackward0"))
+)
+MATRIX_NORMS: dict[Any, Callable[..., Any]] = {
+    2: LARGEST, 1: LARGEST, math.inf: LARGEST, -2: SMALLEST, -1: SMALLEST, -math.inf: SMALLEST, "nuc": TOTAL,
+    "fro": FROBENIUS,
+}  # fmt: skip
+
+
+def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The norm of each matrix: of order "fro", "nuc", inf, -inf, 1, -1, 2 or -2."""
+    checked(A._array, "matrix_norm", False)  # type: ignore[attr-defined]
+    if not isinstance(dim, (tuple, list)) or len(dim) != 2:
+        raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}{at_user_line()}")
+    if ord not in MATRIX_NORMS:
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.{at_user_line()}")
+    return MATRIX_NORMS[ord](A, ord, tuple(dim), keepdim, dtype)  # type: ignore[no-any-return]
 
 
 def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The norm of vectors, or with two axes or a name of matrices."""
-    axes = A.ndim if dim is None else len(dim) if isinstance(dim, (tuple, list)) else 1
-    if ord is None or axes == 1:
-        return vector_norm(A, 2 if ord is None else ord, dim, keepdim)
-    return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim)
+    axes = len(dim) if isinstance(dim, (tuple, list)) else None if dim is None else 1
+    if axes is not None and axes not in (1, 2):
+        raise RuntimeError(f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(dim)}{at_user_line()}")
+    if axes is None and ord is not None and A.ndim not in (1, 2):
+        raise RuntimeError(
+            f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D.{at_user_line()}"
+        )
+    if isinstance(ord, str) or ord is not None and (A.ndim if axes is None else axes) == 2:
+        return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
+    return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)  # type: ignore[no-any-return]
 
 
 @function("norm")
 def tensor_norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-    """The p-norm of all elements, or along axes."""
-    return vector_norm(input, 2 if p in ("fro", None) else float(p), dim, keepdim)
+    """The p-norm of all elements, or along axes; of the order "nuc" of matrices."""
+    if p == "nuc":
+        return matrix_norm(input, "nuc", (0, 1) if dim is None else dim, keepdim, dtype=dtype)
+    return vector_norm(input, 2 if p in ("fro", None) else float(p), dim, keepdim, dtype=dtype)  # type: ignore[no-any-return]
 
 
+function("nuclear_norm", method=False)(lambda input, dim=(-2, -1), keepdim=False: matrix_norm(input, "nuc", dim, keepdim))
 function("dist")(lambda input, other, p=2: vector_norm(input - other, float(p)))
 define("renorm", lambda x, p, dim, maxnorm: renormed(x, p, dim, maxnorm), in_place=True)
 
@@ -162,9 +212,54 @@ def renormed(x: Any, p: float, dim: int, maxnorm: float) -> Any:
     return x * np.where(norms > maxnorm, maxnorm / (norms + 1e-7), dtype_of(x).type(1))
 
 
-matrix_power = entered("matrix_power", lambda A, n: np.linalg.matrix_power(checked(A, "matrix_power"), n), "MmBackward0", ("matrix_power",))
-multi_dot = entered("multi_dot", lambda tensors: np.linalg.multi_dot(tensors), "MmBackward0")
-cond = entered("cond", lambda A, p=None: np.linalg.cond(A, p), "LinalgCondBackward0")
+matrix_power = entered(
+    "matrix_power",
+    guarded(lambda A, n: np.linalg.matrix_power(checked(A, "matrix_power"), n), INV_FAILED),
+    "MmBackward0",
+    ("matrix_power",),
+)
+
+
+def product_of_several(tensors: Any) -> Any:
+    if len(tensors) < 2:
+        raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(tensors)}{at_user_line()}")
+    return np.linalg.multi_dot(tensors)
+
+
+multi_dot = entered("multi_dot", product_of_several, "MmBackward0")
+
+
+def condition(A: Any, p: Any) -> Any:
+    """The product of the norms of matrices and their inverses, which is infinite for singular ones."""
+    inverse = where_possible(np.linalg.inv, A, zero_pivots(A))
+    product = np.linalg.norm(A, p, (-2, -1)) * np.linalg.norm(inverse, p, (-2, -1))
+    return np.where(np.isnan(product), dtype_of(product).type(np.inf), product)
+
+
+by_singular_values = define("_cond", lambda A, p: np.linalg.cond(A, p), node="SqueezeBackward1", method=False, public=False)
+by_inverses = define("_cond_by_inverses", condition, node="NanToNumBackward0", method=False, public=False)
+
+
+def cond(A: Tensor, p: Any = None) -> Tensor:
+    """The condition number of each matrix, by the norm of order `p`; None is 2."""
+    if A.ndim < 2:
+        raise RuntimeError(f"linalg.cond: The input tensor must have at least 2 dimensions.{at_user_line()}")
+    if p in (None, 2, -2):
+        return by_singular_values(A, p)  # type: ignore[no-any-return]
+    if p not in MATRIX_NORMS:
+        raise RuntimeError(f"linalg.cond got an invalid norm type: {p}{at_user_line()}")
+    checked(A._array, f"cond(ord={p})")  # type: ignore[attr-defined]
+    return by_inverses(A, p)  # type: ignore[no-any-return]
+
+
+def powers(x: Any, *, N: int | None = None) -> Any:
+    columns = (shape_of(x)[-1] if x.ndim else 1) if N is None else N
+    if columns < 2:
+        raise RuntimeError(f"N must be greater than 1.{at_user_line()}")
+    return np.stack([x**power for power in range(columns)], axis=-1)
+
+
+vander = entered("vander", powers, "CatBackward0")
 vecdot = entered("vecdot", lambda x, y, *, dim=-1: np.sum(np.conjugate(x) * y, axis=dim), "SumBackward1")
 cross = entered("cross", lambda x, y, *, dim=-1: np.cross(x, y, axis=dim), "LinalgCrossBackward0")
 tensorsolve = entered("tensorsolve", lambda A, B, dims=None: np.linalg.tensorsolve(A, B, dims), "ViewBackward0")
@@ -181,40 +276,5 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     return A.diagonal(offset, dim1, dim2)  # type: ignore[attr-defined, no-any-return]
 
 
-def undifferentiated(name: str, result: Any, run: Any, alternative: str) -> Any:
-    """A factorization that functrans has no derivative of: of tensors without a history only."""
-
-    def call(A: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if A.requires_grad:  # type: ignore[attr-defined]
-            raise NotImplementedError(f"the derivative of torch.linalg.{name} is not supported\n  Remedy: {alternative}.{at_user_line()}")
-        out = run(A._array, *args, **kwargs)
-        return result(*map(made, out)) if result is not None else made(out)
-
-    call.__name__ = name
-    __all__.append(name)
-    return call
-
-
-WITHOUT = "use torch.linalg.cholesky or solve, or detach() the matrix"
-svd = undifferentiated(
-    "svd", returned("linalg_svd", ["U", "S", "Vh"]), lambda a, full_matrices=True: np.linalg.svd(a, full_matrices), WITHOUT
-)
-svdvals = undifferentiated("svdvals", None, lambda a: np.linalg.svd(a, compute_uv=False), WITHOUT)
-eigh = undifferentiated(
-    "eigh", returned("linalg_eigh", ["eigenvalues", "eigenvectors"]), lambda a, UPLO="L": np.linalg.eigh(a, UPLO), WITHOUT
-)
-eigvalsh = undifferentiated("eigvalsh", None, lambda a, UPLO="L": np.linalg.eigvalsh(a, UPLO), WITHOUT)
-eig = undifferentiated("eig", returned("linalg_eig", ["eigenvalues", "eigenvectors"]), lambda a: as_complex(np.linalg.eig(a)), WITHOUT)
-qr = undifferentiated("qr", returned("linalg_qr", ["Q", "R"]), lambda a, mode="reduced": np.linalg.qr(a, mode), WITHOUT)
-pinv = undifferentiated("pinv", None, lambda a: np.linalg.pinv(a), "use torch.linalg.solve")
-matrix_rank = undifferentiated("matrix_rank", None, lambda a: np.linalg.matrix_rank(a), WITHOUT)
-lstsq = undifferentiated(
-    "lstsq", returned("linalg_lstsq", ["solution", "residuals"]), lambda a, b: np.linalg.lstsq(a, b._array)[:2], "use torch.linalg.solve"
-)
-
-
-def as_complex(parts: Any) -> Any:
-    kind = np.result_type(parts[0], np.complex64)
-    return parts[0].astype(kind), parts[1].astype(kind)
-
-
+for _name in ("householder_product", "ldl_factor", "ldl_factor_ex", "ldl_solve"):
+    globals()[_name] = unsupported(_name, "torch.linalg")
