@@ -125,6 +125,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
     dtype = result_dtype(dtype_of(a), dtype_of(b))
     a, right = astype(a, dtype, copy=False), astype(b if len(shape_of(b)) == 2 else b[:, None], dtype, copy=False)
     rcond = ops.precision(a) if rcond is None else float(rcond)
+    rcond = float(np.finfo(dtype).eps) if rcond < 0 else rcond  # as LAPACK takes it
     x, s = ops.lstsq(a, right, rcond=rcond), svdvals(a)
     away = right - a @ x
     residuals = sum(np.real(np.conjugate(away) * away), 0) if rows > columns else np.zeros(0, dtype_of(s))

@@ -14,13 +14,13 @@ FUNCTIONS = """
 affine_grid_generator alpha_dropout bartlett_window binomial blackman_window cond ctc_loss dequantize
 empty_permuted empty_quantized empty_strided erfinv fft fork frexp from_file frombuffer geqrf gradient grid_sampler hamming_window hann_window
 hardshrink histogram histogramdd igamma igammac index_reduce istft kaiser_window lobpcg lstsq matrix_rank mvlgamma
-nanmedian nanquantile nonzero_static orgqr ormqr pca_lowrank pdist poisson polygamma put quantize_per_tensor range
+nanmedian nanquantile nonzero_static ormqr pca_lowrank pdist poisson polygamma put quantize_per_tensor range
 rrelu segment_reduce set_default_device set_default_tensor_type solve sparse_coo_tensor sparse_csr_tensor stft svd_lowrank
 unravel_index use_deterministic_algorithms while_loop as_strided_scatter diagonal_scatter
 """.split()
 METHODS = """
 apply_ as_strided_ as_subclass bfloat16 chalf coalesce dequantize erfinv erfinv_ fill_diagonal_ frexp geqrf
-hardshrink histogram igamma igammac index_reduce index_reduce_ istft lstsq map_ map2_ mvlgamma nanmedian nanquantile orgqr
+hardshrink histogram igamma igammac index_reduce index_reduce_ istft lstsq map_ map2_ mvlgamma nanmedian nanquantile
 ormqr pin_memory polygamma put put_ resize_ resize_as_ share_memory_ squeeze_ stft storage swapaxes_ swapdims_ t_ to_dense
 to_mkldnn to_sparse transpose_ unsqueeze_ untyped_storage
 """.split()

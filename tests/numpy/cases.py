@@ -721,6 +721,7 @@ for x in (SQUARE, TALL, TALL.T, TALL.astype(np.float32)):
     add(np.linalg.lstsq, x, np.sin(x[:, 0]))
     add(np.linalg.lstsq, x, np.cos(x), rcond=1e-10)
 add(np.linalg.lstsq, Z, Z.T[:2] * 1j)
+add(np.linalg.lstsq, TALL, TALL[:, 0], rcond=-1)
 add([np.trace, np.linalg.trace], SQUARES)
 add(np.trace, SQUARE, offset=1, dtype=np.float32)
 add(np.trace, C, axis1=2, axis2=0)

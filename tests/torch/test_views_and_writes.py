@@ -181,7 +181,7 @@ ERRORS = {
     "dtypes": (lambda w: torch.ones(2, 2) @ torch.ones(2, 2).double(), "same dtype"),
     "device": (lambda w: w.to("cuda"), "not supported"),
     "bfloat16": (lambda w: w.to(torch.bfloat16), "not supported"),
-    "missing": (lambda w: torch.linalg.householder_product(w[None], w), "torch.linalg.householder_product is not supported"),
+    "missing": (lambda w: torch.linalg.ldl_factor(w[None]), "torch.linalg.ldl_factor is not supported"),
     "gradient shape": (lambda w: (w * 1).backward(torch.ones(3)), "Mismatch in shape"),
     "gradient assigned": (lambda w: setattr(w, "grad", torch.ones(5)), "same size"),
     "hook": (lambda w: torch.ones(1).register_hook(print), "doesn't require gradient"),

@@ -46,10 +46,10 @@ from functrans.torch.tensor import Tensor
 from functrans.torch.unsupported import unsupported
 
 __all__ = [
-    "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "inv_ex",
-    "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank",
-    "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv",
-    "tensorsolve", "vander", "vecdot", "vector_norm",
+    "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh",
+    "householder_product", "inv", "inv_ex", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm",
+    "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals",
+    "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
@@ -201,6 +201,7 @@ def tensor_norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = 
     return vector_norm(input, 2 if p in ("fro", None) else float(p), dim, keepdim, dtype=dtype)  # type: ignore[no-any-return]
 
 
+function("frobenius_norm", method=False)(lambda input, dim=(), keepdim=False: vector_norm(input, 2, dim, keepdim))
 function("nuclear_norm", method=False)(lambda input, dim=(-2, -1), keepdim=False: matrix_norm(input, "nuc", dim, keepdim))
 function("dist")(lambda input, other, p=2: vector_norm(input - other, float(p)))
 define("renorm", lambda x, p, dim, maxnorm: renormed(x, p, dim, maxnorm), in_place=True)
@@ -259,6 +260,26 @@ def powers(x: Any, *, N: int | None = None) -> Any:
     return np.stack([x**power for power in range(columns)], axis=-1)
 
 
+def product_of_reflections(A: Any, tau: Any) -> Any:
+    """The first columns of the product of ``I - tau v v^H``, where each v is below the diagonal of `A`, on which it is 1."""
+    rows, columns = checked(A, "householder_product", False).shape[-2:]
+    if rows < columns:
+        raise RuntimeError(
+            f"torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]{at_user_line()}"
+        )
+    if shape_of(tau)[-1] > columns:
+        raise RuntimeError(
+            f"torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]{at_user_line()}"
+        )
+    vectors = np.tril(A, -1) + np.eye(rows, columns, dtype=dtype_of(A))
+    result = np.broadcast_to(np.eye(rows, columns, dtype=dtype_of(A)), A.shape)
+    for place in reversed(range(shape_of(tau)[-1])):
+        v = vectors[..., :, place : place + 1]
+        result = result - tau[..., place, None, None] * (v @ (np.conjugate(np.swapaxes(v, -1, -2)) @ result))
+    return result
+
+
+householder_product = entered("householder_product", product_of_reflections, "LinalgHouseholderProductBackward0", ("orgqr",))
 vander = entered("vander", powers, "CatBackward0")
 vecdot = entered("vecdot", lambda x, y, *, dim=-1: np.sum(np.conjugate(x) * y, axis=dim), "SumBackward1")
 cross = entered("cross", lambda x, y, *, dim=-1: np.cross(x, y, axis=dim), "LinalgCrossBackward0")
@@ -276,5 +297,4 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     return A.diagonal(offset, dim1, dim2)  # type: ignore[attr-defined, no-any-return]
 
 
-for _name in ("householder_product", "ldl_factor", "ldl_factor_ex", "ldl_solve"):
-    globals()[_name] = unsupported(_name, "torch.linalg")
+ldl_factor, ldl_factor_ex, ldl_solve = (unsupported(name, "torch.linalg") for name in ("ldl_factor", "ldl_factor_ex", "ldl_solve"))
