@@ -3,11 +3,11 @@
 Vectors are not determined altogether: their signs or phases are free, so are bases of null spaces, and of the space that belongs to
 equal eigenvalues. Derivatives are those of functions of them that do not depend on the choice, which are all that have any.
 
-Differences of eigenvalues, or of singular values, that do not differ by more than rounding are divided by with the result 0. So
-derivatives are finite, and right for what goes through all equal ones alike: the first derivative of a sum of functions of all
-eigenvalues, and derivatives of the projection on a space that belongs to equal ones. What sees equal ones apart, and the second
-derivative of a function of all, have no derivative by way of single eigenvalues and vectors: of ``f(A)`` with equal eigenvalues,
-computed as ``V @ diag(f(w)) @ V.T``, only the part within each vector is seen.
+Where eigenvalues, or singular values, differ by no more than rounding, a quotient by the difference is 0. So derivatives are finite,
+and right for the first derivative of a sum of one function of all eigenvalues, and for the projection on a whole eigenspace. Other
+functions of equal eigenvalues have no derivative by way of them and their vectors, though they may have one by way of the matrix: of
+``f(A) = V @ diag(f(w)) @ V.T`` and of second derivatives of such sums, only what is within each vector is seen. `pinv`, `expm`,
+`solve` and products of matrices have rules of their own, to which equal eigenvalues are no matter.
 
 Rules are for the pairing of complex matrices by the real part of ``sum(conj(x) * y)``; `of_pairing` makes of them what the tape asks.
 
