@@ -3,11 +3,11 @@
 Vectors are not determined altogether: their signs or phases are free, so are bases of null spaces, and of the space that belongs to
 equal eigenvalues. Derivatives are those of functions of them that do not depend on the choice, which are all that have any.
 
-Where eigenvalues, or singular values, differ by no more than rounding, a quotient by the difference is 0. So derivatives are finite,
-and right for the first derivative of a sum of one function of all eigenvalues, and for the projection on a whole eigenspace. Other
-functions of equal eigenvalues have no derivative by way of them and their vectors, though they may have one by way of the matrix: of
-``f(A) = V @ diag(f(w)) @ V.T`` and of second derivatives of such sums, only what is within each vector is seen. `pinv`, `expm`,
-`solve` and products of matrices have rules of their own, to which equal eigenvalues are no matter.
+Where eigenvalues, or singular values, differ by no more than rounding, vectors have no derivative, but what does not depend on
+their choice may have one. Functions of the values alone have theirs. In reverse mode so have functions of the vectors alone, such as
+projections on whole eigenspaces: a quotient by the difference is 0. What needs both, ``f(A) = V @ diag(f(w)) @ V.T`` or the second
+derivative of a sum over eigenvalues, cannot be told from what rules are given, and is nan, as is the tangent of such vectors.
+`pinv`, `expm`, `solve` and products of matrices have rules of their own, to which equal eigenvalues are no matter.
 
 Rules are for the pairing of complex matrices by the real part of ``sum(conj(x) * y)``; `of_pairing` makes of them what the tape asks.
 
@@ -75,18 +75,42 @@ def diagonal_matrix(x: Any) -> Any:
     return x[..., None] * np.eye(shape_of(x)[-1], dtype=dtype_of(x))
 
 
-def reciprocals(x: Any, values: Any) -> Any:
-    """``1 / x``, or 0 where `x` is no more than rounding errors of `values`, which are along the last axis."""
+def quotient(numerator: Any, x: Any, values: Any, is_determined: Any) -> Any:
+    """``numerator / x``; where `x` is no more than rounding errors of `values`, which are along the last axis, 0 or nan.
+
+    That is 0 where it is determined, by an array of truth values or one for all.
+    """
     negligible = float(np.finfo(dtype_of(values)).eps) * np.sum(np.abs(values), axis=-1)
     unresolved = np.abs(x) <= np.reshape(
         negligible, shape_of(negligible) + (1,) * (len(shape_of(x)) - len(shape_of(values)) + 1)
     )
-    return np.where(unresolved, 0, 1 / np.where(unresolved, 1, x))
+    other = np.where(is_determined, 0, np.nan).astype(real_dtype(dtype_of(values)))
+    return np.where(unresolved, other, numerator / np.where(unresolved, 1, x))
 
 
-def gaps(values: Any) -> Any:
-    """``values[j] - values[i]`` at ``[i, j]``."""
-    return values[..., None, :] - values[..., :, None]
+def neither(numerator: Any, ct: Any) -> Any:
+    """Where ``[i, j]`` and ``[j, i]`` of a numerator are 0, and the cotangents of both values, if there are any."""
+    zero = numerator == 0
+    zero = zero & swap(zero)
+    return zero if ct is None else zero & (ct[..., None, :] == 0) & (ct[..., :, None] == 0)
+
+
+def over_gaps(numerator: Any, values: Any, is_determined: Any) -> Any:
+    """``numerator[i, j] / (values[j] - values[i])``, 0 on the diagonal; see `quotient`."""
+    same = np.eye(shape_of(values)[-1], dtype=bool)
+    numerator, gaps = np.where(same, 0, numerator), values[..., None, :] - values[..., :, None]
+    return quotient(numerator, gaps, values, is_determined | same)
+
+
+def over_sums(numerator: Any, values: Any, is_determined: Any) -> Any:
+    """``numerator[i, j] / (values[j] + values[i])``; see `quotient`."""
+    return quotient(numerator, values[..., None, :] + values[..., :, None], values, is_determined)
+
+
+def over_columns(numerator: Any, values: Any, is_determined: Any) -> Any:
+    """``numerator[i, j] / values[j]``; see `quotient`."""
+    columns = np.broadcast_to(values[..., None, :], shape_of(numerator))
+    return quotient(numerator, columns, values, is_determined)
 
 
 def hermitian(x: Any) -> Any:
@@ -117,7 +141,7 @@ def eigh_jvp(primals: Any, tangents: Any, out: Any, active: int, UPLO: str) -> t
     """``dw = diag P`` and ``dV = V (F * P)``, where ``P = V^H dA V`` and ``F`` is the reciprocal of the gaps (Giles, 3.1)."""
     w, v = out
     turned = adjoint(v) @ of_triangle(tangents[0], UPLO) @ v
-    return np.real(diagonal(turned)), v @ (turned * reciprocals(gaps(w), w))
+    return np.real(diagonal(turned)), v @ over_gaps(turned, w, turned == 0)
 
 
 def eigh_rule(cts: Any, a: Any, out: Any, UPLO: str) -> Any:
@@ -126,7 +150,8 @@ def eigh_rule(cts: Any, a: Any, out: Any, UPLO: str) -> Any:
     if cts[1] is None:
         return to_triangle((v * cts[0][..., None, :]) @ adjoint(v), UPLO)
     ct_w, ct_v = with_zeros(cts, out)
-    inner = diagonal_matrix(ct_w) + reciprocals(gaps(w), w) * (adjoint(v) @ ct_v)
+    turned = adjoint(v) @ ct_v
+    inner = diagonal_matrix(ct_w) + over_gaps(turned, w, cts[0] is None or neither(turned, ct_w))
     return to_triangle(v @ inner @ adjoint(v), UPLO)
 
 
@@ -173,7 +198,7 @@ def eig_jvp(primals: Any, tangents: Any, out: Any, active: int) -> tuple[Any, An
     """``dw = diag P`` and ``dV = V (F * P)``, where ``P = V^-1 dA V``, less what changes the lengths of vectors (Giles, 3.1)."""
     w, v = out
     turned = solve(v, tangents[0] @ v)
-    moved = v @ (turned * reciprocals(gaps(w), w))
+    moved = v @ over_gaps(turned, w, turned == 0)
     return diagonal(turned), moved - v * np.sum(np.real(np.conjugate(v) * moved), axis=-2, keepdims=True)
 
 
@@ -184,7 +209,8 @@ def eig_rule(cts: Any, a: Any, out: Any) -> Any:
         return solve(adjoint(v), cts[0][..., :, None] * adjoint(v))
     ct_w, ct_v = with_zeros(cts, out)
     ct = ct_v - v * np.sum(np.real(np.conjugate(v) * ct_v), axis=-2, keepdims=True)
-    inner = diagonal_matrix(ct_w) + np.conjugate(reciprocals(gaps(w), w)) * (adjoint(v) @ ct)
+    turned = adjoint(v) @ ct
+    inner = diagonal_matrix(ct_w) + over_gaps(turned, np.conjugate(w), cts[0] is None or neither(turned, ct_w))
     return solve(adjoint(v), inner @ adjoint(v))
 
 
@@ -237,8 +263,9 @@ def svd_jvp(primals: Any, tangents: Any, out: Any, active: int, full_matrices: b
     u, v, u_beyond, v_beyond = split_vectors(a, u, vh)
     to_u, to_v = da @ v, adjoint(da) @ u
     turned = adjoint(u) @ to_u
-    even = hermitian(turned) * reciprocals(gaps(s), s)
-    odd = (turned - adjoint(turned)) / 2 * reciprocals(s[..., None, :] + s[..., :, None], s)
+    is_determined = neither(turned, None)
+    even = over_gaps(hermitian(turned), s, is_determined)
+    odd = over_sums((turned - adjoint(turned)) / 2, s, is_determined)
     du = moved_vectors(u, even + odd, to_u, s, u_beyond)
     dv = moved_vectors(v, even - odd, to_v, s, v_beyond)
     return du, np.real(diagonal(turned)), adjoint(dv)
@@ -246,7 +273,7 @@ def svd_jvp(primals: Any, tangents: Any, out: Any, active: int, full_matrices: b
 
 def moved_vectors(u: Any, turn: Any, to_u: Any, s: Any, beyond: Any) -> Any:
     """The tangent of vectors, and of those beyond."""
-    outward = to_u * reciprocals(s, s)[..., None, :]
+    outward = over_columns(to_u, s, to_u == 0)
     moved = u @ (turn - adjoint(u) @ outward) + outward
     return np.concatenate([moved, -u @ (adjoint(outward) @ beyond)], axis=-1) if shape_of(beyond)[-1] else moved
 
@@ -260,21 +287,22 @@ def svd_rule(cts: Any, a: Any, out: Any, full_matrices: bool) -> Any:
     ct_u, ct_s, ct_v = with_zeros(cts, out)
     ct_v = adjoint(ct_v)
     from_u, from_v = adjoint(u) @ ct_u[..., :small], adjoint(v) @ ct_v[..., :small]
-    even = hermitian((from_u + from_v) * reciprocals(gaps(s), s))
-    odd = (from_u - from_v) * reciprocals(s[..., None, :] + s[..., :, None], s)
+    is_determined = cts[1] is None or neither(from_u, ct_s) & neither(from_v, None)
+    even = hermitian(over_gaps(from_u + from_v, s, is_determined))
+    odd = over_sums(from_u - from_v, s, is_determined)
     inner = even + (odd - adjoint(odd)) / 2 + diagonal_matrix(ct_s)
-    to_u = outward_cotangent(u, from_u, ct_u, s, u_beyond)
-    to_v = outward_cotangent(v, from_v, ct_v, s, v_beyond)
+    to_u = outward_cotangent(u, from_u, ct_u, s, u_beyond, cts[1])
+    to_v = outward_cotangent(v, from_v, ct_v, s, v_beyond, cts[1])
     return (u @ inner + to_u) @ adjoint(v) + u @ adjoint(to_v)
 
 
-def outward_cotangent(u: Any, inward: Any, ct: Any, s: Any, beyond: Any) -> Any:
+def outward_cotangent(u: Any, inward: Any, ct: Any, s: Any, beyond: Any, ct_s: Any) -> Any:
     """The cotangent of ``dA V``."""
     small = shape_of(u)[-1]
     outward = ct[..., :small] - u @ inward
     if shape_of(beyond)[-1]:
         outward = outward - beyond @ (adjoint(ct[..., small:]) @ u)
-    return outward * reciprocals(s, s)[..., None, :]
+    return over_columns(outward, s, ct_s is None or (outward == 0) & (ct_s[..., None, :] == 0))
 
 
 svd = General(
