@@ -15,7 +15,7 @@ from scipy import special
 
 import functrans as ft
 from functrans.compile import arguments as layouts
-from functrans.compile.emit import llvm, stretch
+from functrans.compile.emit import resources, stretch
 from functrans.compile.machine import blas
 from functrans.compile.schedule import kernels, memory, nodes, scatter
 
@@ -93,7 +93,7 @@ def operands(seed):
 # Of each module, what limits are when small.
 SMALL_LIMITS = {
     kernels: {"BLOCK": 8, "ROUND_BLOCK": 2, "PART_OPERATIONS": 20, "MOST_LANES": 4, "MOST_PARTS": 3},
-    llvm: {"LANE_BYTES": 16, "WORTH_DIVIDING": 0, "ON_STACK": 64},
+    resources: {"LANE_BYTES": 16, "WORTH_DIVIDING": 0, "ON_STACK": 64},
     stretch: {"GRANULE": 4},
     scatter: {"ROWS_BYTES": 16, "ROWS_GRANULE": 1, "LOOK_BYTES": 1},
     blas: {"WORTH_DIVIDING": 0, "SEVERAL": 2, "BLOCKS": 3, "GRANULE": 1},

@@ -15,9 +15,11 @@ from typing import Protocol
 import numpy as np
 from llvmlite import ir
 
+from functrans.compile.emit.access import fill_with_zeros
 from functrans.compile.emit.costs import nanoseconds
-from functrans.compile.emit.llvm import BYTES, INT, WORD, WORTH_DIVIDING, fill_with_zeros
+from functrans.compile.emit.resources import is_worth_dividing
 from functrans.compile.machine.signals import INTERRUPTED, emit_poll
+from functrans.compile.machine.words import BYTES, INT, WORD
 from functrans.compile.rewrite.bodies import carries
 from functrans.compile.schedule.memory import ALIGNMENT, aligned, apart
 from functrans.compile.schedule.steps import Body, ControlCall
@@ -288,7 +290,7 @@ def emit_apart(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     b.ret_void()
     arguments = [outer.bitcast(around.pointers[atom], BYTES) for atom in atoms]
     arguments += [around.failed, around.stopped, around.beyond]
-    if time * length > WORTH_DIVIDING:
+    if is_worth_dividing(time * length):
         around.share(function, arguments, length, nested.scratch + body.plan.size)
     else:
         outer.call(function, [*arguments, WORD(0), WORD(length)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from functrans.compile.emit.llvm import work
+from functrans.compile.emit.resources import work
 from functrans.compile.loops import Combine, Compute, Loop, Statement
 from functrans.compile.machine.vector_math import FUNCTIONS
 from functrans.compile.schedule.steps import ControlCall, KernelCall, MatrixCall, ProductCall, Step

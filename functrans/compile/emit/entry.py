@@ -22,12 +22,11 @@ from functrans.compile.arguments import Argument
 from functrans.compile.machine.allocation import KEPT_LEAST, handler, numpy_function
 from functrans.compile.machine.blas import repeated
 from functrans.compile.machine.codegen import Library
+from functrans.compile.machine.words import BYTES, INT, WORD
 from functrans.core.types import ArrayType
 
 __all__ = ["DATA_OFFSET", "VALUE_OFFSET", "bind", "emit_entry", "stack_size"]
 
-WORD, INT = ir.IntType(64), ir.IntType(32)
-BYTES = ir.IntType(8).as_pointer()
 # PyObject_HEAD: a count of references and the type.
 TYPE_OFFSET = object.__basicsize__ - 8
 VALUE_OFFSET = object.__basicsize__

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from functrans.compile.emit.access import Access, fill_with_zeros, memory_type
+from functrans.compile.emit.resources import divisible, lanes_of, may_fail, own_bytes, scratch_size
 from functrans.compile.loops import (
     Affine,
     Bind,
@@ -21,7 +23,6 @@ from functrans.compile.loops import (
     Combine,
     Compute,
     Constant,
-    Index,
     Kernel,
     Load,
     Loop,
@@ -34,92 +35,13 @@ from functrans.compile.loops import (
     walk,
 )
 from functrans.compile.machine.casts import convert, rounded
-from functrans.compile.machine.registers import FLOAT16, Register, Splat, register_of, splat
+from functrans.compile.machine.registers import FLOAT16, register_of, splat
 from functrans.compile.machine.scalars import emitter
-from functrans.compile.machine.vector_math import FUNCTIONS
+from functrans.compile.machine.words import BYTES, INT, WORD
 
-__all__ = ["BYTES", "INT", "WORD", "divisible", "emit_kernel", "may_fail", "scratch_size"]
+__all__ = ["emit_kernel"]
 
-WORD, INT = ir.IntType(64), ir.IntType(32)
-BYTES = ir.IntType(8).as_pointer()
 INTEGER, BOOLEAN = np.dtype(np.int64), np.dtype(np.bool_)
-# Bytes of one value in all lanes: four vectors of 64 bytes in flight, since a chain of polynomials waits for each of
-# its steps. Measured on tanh: 2.9 ns with one, 2.0 with two, 1.4 with four.
-LANE_BYTES = 256
-# Bytes of own buffers beyond which fewer lanes are taken, so that they stay in the second-level cache.
-CACHED = 400_000
-# Bytes of own buffers beyond which they are not on the stack.
-ON_STACK = 16_384
-# Nanoseconds of work below which handing it to other threads costs more than it saves.
-WORTH_DIVIDING = 30_000
-
-
-def memory_type(dtype: np.dtype[Any]) -> ir.Type:
-    """The type of an element in memory: a byte for a boolean."""
-    return ir.IntType(8) if dtype.kind == "b" else ir.HalfType() if dtype == FLOAT16 else Register(dtype).type
-
-
-def divisible(kernel: Kernel) -> Loop | None:
-    """The outermost loop, if its rounds may be divided among threads and there is work enough to do so."""
-    if len(kernel.body) != 1 or not isinstance(kernel.body[0], Loop):
-        return None
-    loop = kernel.body[0]
-    is_free = not loop.carried and not loop.ordered and loop.index.extent > 1
-    return loop if is_free and work(kernel.body) >= WORTH_DIVIDING else None
-
-
-def work(body: Sequence[Statement], in_lanes: bool = False) -> float:
-    """About how many nanoseconds statements take."""
-    total = 0.0
-    for statement in body:
-        if isinstance(statement, Loop):
-            total += statement.index.extent * work(statement.body, in_lanes or statement.lanes)
-        elif isinstance(statement, Compute):
-            total += (12 if statement.operation in FUNCTIONS else 0.5) / (8 if in_lanes else 1)
-        else:
-            total += 0.5 / (8 if in_lanes else 1)
-    return total
-
-
-def lanes_of(kernel: Kernel, loop: Loop) -> int:
-    """How many rounds of a loop are computed side by side."""
-    sizes = [item.target.dtype.itemsize for item in walk(loop.body) if isinstance(item, (Compute, Load))]
-    lanes = LANE_BYTES // max([4, *sizes])
-    private = sum(buffer.size * buffer.dtype.itemsize for buffer in kernel.own if buffer.private)
-    while private * lanes > CACHED and lanes > 8:
-        lanes //= 2
-    # A last, shorter round does some rounds again, so few lanes are better for short loops.
-    while lanes > 8 and loop.index.extent % lanes and -(-loop.index.extent // lanes) * lanes > 1.25 * loop.index.extent:
-        lanes //= 2
-    lanes = min(lanes, loop.index.extent)
-    # Rounds beyond those of a part would be in the next one, which another thread may have.
-    while lanes and length_of(loop) < loop.index.extent and length_of(loop) % lanes:
-        lanes //= 2
-    return lanes
-
-
-def length_of(loop: Loop) -> int:
-    """How many rounds of a loop are run at once; all if that is a value."""
-    if loop.rounds is None or loop.rounds[0].terms != loop.rounds[1].terms:
-        return loop.index.extent
-    return loop.rounds[1].constant - loop.rounds[0].constant
-
-
-def own_bytes(kernel: Kernel) -> list[int]:
-    """The memory of each own buffer, in whole cache lines."""
-    lanes = max((lanes_of(kernel, item) for item in walk(kernel.body) if isinstance(item, Loop) and item.lanes), default=1)
-    return [-(-b.size * b.dtype.itemsize * (lanes if b.private else 1) // 64) * 64 for b in kernel.own]
-
-
-def scratch_size(kernel: Kernel) -> int:
-    """The memory a kernel is to be given for its own buffers, by each thread that runs it; 0 if they fit on the stack."""
-    size = sum(own_bytes(kernel))
-    return size if size > ON_STACK else 0
-
-
-def may_fail(kernel: Kernel) -> bool:
-    """Whether a kernel checks indices."""
-    return any(isinstance(statement, Require) for statement in walk(kernel.body))
 
 
 def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
@@ -157,11 +79,10 @@ def emit_kernel(module: ir.Module, kernel: Kernel) -> ir.Function:
     return function
 
 
-class Emitter:
+class Emitter(Access):
     """Emits statements at the place of its builder, in order.
 
     Attributes:
-        lane: the index of the loop in lanes that it is in, whose value is that of the first lane; and how many there are.
         repeated: whether a lane's round was run before, by the lanes before these; None if none is.
         cleared: buffers that were written in the loop in lanes, so that running a round again starts them anew.
         failed: where it is noted that an index is out of bounds.
@@ -169,11 +90,8 @@ class Emitter:
     """
 
     def __init__(self, builder: ir.IRBuilder, kernel: Kernel, pointers: dict[Buffer, ir.Value]) -> None:
-        self.b = builder
+        super().__init__(builder, pointers)
         self.kernel = kernel
-        self.values: dict[Any, ir.Value] = dict(pointers)
-        self.lane: Index | None = None
-        self.lanes: int | None = None
         self.repeated: ir.Value | None = None
         self.cleared: set[Buffer] = set()
         self.failed: ir.Value | None = None
@@ -263,147 +181,6 @@ class Emitter:
         with self.b.if_then(self.b.not_(condition), likely=False):
             self.b.store_atomic(INT(1), self.failed, "monotonic", 4)
 
-    # Memory
-
-    def address(self, offset: Affine) -> ir.Value:
-        """An address as a number, or one for each lane."""
-        b, lanes = self.b, self.lanes
-        total: ir.Value | None = None
-        for index, coefficient in offset.terms:
-            value = self.values[index]
-            if index is self.lane:
-                assert lanes is not None
-                value = b.add(splat(b, value, lanes), ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes))))
-            elif lanes is not None and isinstance(value.type, ir.VectorType):
-                value = splat(b, value, lanes)
-            if coefficient != 1:
-                value = b.mul(value, self.like(coefficient, value), flags=("nsw",))
-            if total is not None and isinstance(total.type, ir.VectorType) != isinstance(value.type, ir.VectorType):
-                assert lanes is not None
-                total, value = splat(b, total, lanes), splat(b, value, lanes)
-            total = value if total is None else b.add(total, value, flags=("nsw",))
-        if total is None:
-            return WORD(offset.constant)
-        return b.add(total, self.like(offset.constant, total), flags=("nsw",)) if offset.constant else total
-
-    @staticmethod
-    def like(number: int, value: ir.Value) -> ir.Constant:
-        """A number of a value's type."""
-        return Splat(value.type, WORD(number)) if isinstance(value.type, ir.VectorType) else WORD(number)
-
-    def place(self, buffer: Buffer, offset: Affine) -> tuple[ir.Value, int | None]:
-        """Where the element of the first lane is, and the step to that of the next; the step is None for no order."""
-        if self.lanes is None:
-            return self.b.gep(self.values[buffer], [self.address(offset)], inbounds=True), 0
-        if buffer.private:
-            start = self.b.mul(self.address(offset), WORD(self.lanes), flags=("nsw",))
-            return self.b.gep(self.values[buffer], [start], inbounds=True), 1
-        step = dict(offset.terms).get(self.lane, 0)  # type: ignore[arg-type]
-        rest = [(index, n) for index, n in offset.terms if index is not self.lane]
-        if any(isinstance(self.values[index].type, ir.VectorType) for index, _ in rest):
-            return self.address(offset), None
-        start = self.address(Affine(tuple(rest), offset.constant))
-        if step:
-            assert self.lane is not None
-            first = self.b.mul(self.values[self.lane], WORD(step), flags=("nsw",)) if step != 1 else self.values[self.lane]
-            start = self.b.add(start, first, flags=("nsw",))
-        return self.b.gep(self.values[buffer], [start], inbounds=True), step
-
-    def vector_pointer(self, buffer: Buffer, place: ir.Value) -> ir.Value:
-        """A pointer to all lanes."""
-        assert self.lanes is not None
-        return self.b.bitcast(place, ir.VectorType(memory_type(buffer.dtype), self.lanes).as_pointer())
-
-    def load(self, buffer: Buffer, offset: Affine) -> ir.Value:
-        """An element, or that of each lane."""
-        place, step = self.place(buffer, offset)
-        size = buffer.dtype.itemsize
-        if step == 0:
-            value = self.b.load(place)
-        elif step == 1:
-            value = self.b.load(self.vector_pointer(buffer, place), align=size)
-        else:
-            value = self.b.call(self.mover("load", buffer, step is None), self.moved(buffer, place, step))
-        return self.from_memory(buffer.dtype, value)
-
-    def load_pair(self, buffer: Buffer, offset: Affine) -> list[ir.Value]:
-        """Every second element, and the elements beside these."""
-        assert self.lanes is not None
-        place, _ = self.place(buffer, offset)
-        both = ir.VectorType(memory_type(buffer.dtype), 2 * self.lanes)
-        value = self.b.load(self.b.bitcast(place, both.as_pointer()), align=buffer.dtype.itemsize)
-        masks = ([start + 2 * lane for lane in range(self.lanes)] for start in (0, 1))
-        undefined, mask_type = ir.Constant(both, ir.Undefined), ir.VectorType(INT, self.lanes)
-        parts = (self.b.shuffle_vector(value, undefined, ir.Constant(mask_type, mask)) for mask in masks)
-        return [self.from_memory(buffer.dtype, part) for part in parts]
-
-    def store(self, buffer: Buffer, offset: Affine, *values: ir.Value) -> None:
-        """Write an element, or that of each lane; two values to every second element and to those beside them."""
-        place, step = self.place(buffer, offset)
-        values = tuple(self.to_memory(buffer.dtype, value) for value in values)
-        if step == 0:
-            self.b.store(*values, place)
-            return
-        assert self.lanes is not None
-        value, *beside = (splat(self.b, value, self.lanes) for value in values)
-        if beside:
-            mask = [start + lane for lane in range(self.lanes) for start in (0, self.lanes)]
-            value = self.b.shuffle_vector(value, *beside, ir.Constant(ir.VectorType(INT, 2 * self.lanes), mask))
-            self.b.store(value, self.b.bitcast(place, value.type.as_pointer()), align=buffer.dtype.itemsize)
-        elif step == 1:
-            self.b.store(value, self.vector_pointer(buffer, place), align=buffer.dtype.itemsize)
-        else:
-            self.b.call(self.mover("store", buffer, step is None), [*self.moved(buffer, place, step), value])
-
-    def from_memory(self, dtype: np.dtype[Any], value: ir.Value) -> ir.Value:
-        """What was loaded as it is in registers."""
-        register = register_of(dtype, value.type.count if isinstance(value.type, ir.VectorType) else None)
-        if dtype.kind == "b":
-            return self.b.trunc(value, register.type)
-        return self.b.fpext(value, register.type) if dtype == FLOAT16 else value
-
-    def to_memory(self, dtype: np.dtype[Any], value: ir.Value) -> ir.Value:
-        """What is in registers as it is stored."""
-        element = memory_type(dtype)
-        type_ = ir.VectorType(element, value.type.count) if isinstance(value.type, ir.VectorType) else element
-        if dtype.kind == "b":
-            return self.b.zext(value, type_)
-        return self.b.fptrunc(value, type_) if dtype == FLOAT16 else value
-
-    def moved(self, buffer: Buffer, place: ir.Value, step: int | None) -> list[ir.Value]:
-        """The arguments of a `mover`: a pointer and a step, or a pointer and an address for each lane."""
-        return [self.values[buffer], place] if step is None else [place, WORD(step)]
-
-    def mover(self, what: str, buffer: Buffer, indexed: bool) -> ir.Function:
-        """The function that loads or stores elements that are not side by side."""
-        module, lanes = self.b.module, self.lanes
-        assert lanes is not None
-        element = memory_type(buffer.dtype)
-        vector = ir.VectorType(element, lanes)
-        name = f"{what}.{'indexed' if indexed else 'strided'}.{buffer.dtype.name}x{lanes}"
-        known = module.globals.get(name)
-        if known is not None:
-            return known
-        types = [element.as_pointer(), ir.VectorType(WORD, lanes) if indexed else WORD]
-        kind = ir.FunctionType(vector, types) if what == "load" else ir.FunctionType(ir.VoidType(), [*types, vector])
-        function = ir.Function(module, kind, name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        b = ir.IRBuilder(function.append_basic_block())
-        pointer, steps = function.args[:2]
-        value: ir.Value = ir.Constant(vector, ir.Undefined)
-        for lane in range(lanes):
-            place = b.extract_element(steps, WORD(lane)) if indexed else b.mul(steps, WORD(lane))
-            if what == "load":
-                value = b.insert_element(value, b.load(b.gep(pointer, [place])), WORD(lane))
-            else:
-                b.store(b.extract_element(function.args[2], WORD(lane)), b.gep(pointer, [place]))
-        if what == "load":
-            b.ret(value)
-        else:
-            b.ret_void()
-        return function
-
     def combine(self, buffer: Buffer, offset: Affine, operation: str, *values: ir.Value) -> None:
         """Take a value, or those of all lanes, into an element; two values into elements side by side."""
         dtype = buffer.dtype
@@ -423,20 +200,19 @@ class Emitter:
     def across(self, operation: str, dtype: np.dtype[Any], value: ir.Value) -> ir.Value:
         """An operation on all lanes of a vector, by halves."""
         b, lanes = self.b, value.type.count
-        number = ir.IntType(32)
         while lanes > 1:
             half, odd = divmod(lanes, 2)
             undefined = ir.Constant(value.type, ir.Undefined)
-            mask = ir.VectorType(number, half)
+            mask = ir.VectorType(INT, half)
             low = b.shuffle_vector(value, undefined, ir.Constant(mask, list(range(half))))
             high = b.shuffle_vector(value, undefined, ir.Constant(mask, list(range(half, 2 * half))))
             total = self.apply(operation, [dtype, dtype], dtype, [low, high])
             if odd:
-                first = b.extract_element(total, number(0))
-                last = b.extract_element(value, number(lanes - 1))
-                total = b.insert_element(total, self.apply(operation, [dtype, dtype], dtype, [first, last]), number(0))
+                first = b.extract_element(total, INT(0))
+                last = b.extract_element(value, INT(lanes - 1))
+                total = b.insert_element(total, self.apply(operation, [dtype, dtype], dtype, [first, last]), INT(0))
             value, lanes = total, half
-        return b.extract_element(value, number(0))
+        return b.extract_element(value, INT(0))
 
     # Loops
 
@@ -595,12 +371,6 @@ class Emitter:
         head = counter.parent
         b.branch(head)
         b.position_at_end(head.terminator.operands[2])
-
-
-def fill_with_zeros(b: ir.IRBuilder, place: ir.Value, nbytes: ir.Value) -> None:
-    """Fill memory as the system does."""
-    fill = b.module.declare_intrinsic("llvm.memset", [BYTES, WORD])
-    b.call(fill, [b.bitcast(place, BYTES), ir.IntType(8)(0), nbytes, ir.IntType(1)(0)])
 
 
 def clears(loop: Loop) -> bool:

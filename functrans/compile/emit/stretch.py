@@ -11,13 +11,15 @@ from llvmlite import ir
 from functrans.compile.arguments import Layouts, first_byte
 from functrans.compile.emit.complex_parts import in_parts
 from functrans.compile.emit.control import Surroundings, emit_control
-from functrans.compile.emit.llvm import BYTES, INT, WORD, divisible, emit_kernel, may_fail, scratch_size
+from functrans.compile.emit.llvm import emit_kernel
 from functrans.compile.emit.python_text import body_text
+from functrans.compile.emit.resources import divisible, may_fail, scratch_size
 from functrans.compile.loops import Kernel, check
 from functrans.compile.machine.blas import Product, product_function
 from functrans.compile.machine.lapack import MatrixFunction, matrix_function_code, matrix_function_extent
 from functrans.compile.machine.threads import emit_parallel
 from functrans.compile.machine.tiles import Tiling, tiled_product
+from functrans.compile.machine.words import BYTES, INT, WORD
 from functrans.compile.schedule.memory import Plan, aligned
 from functrans.compile.schedule.overwriting import is_idle
 from functrans.compile.schedule.steps import Body, ControlCall, KernelCall, NativeCall, ProductCall, read_by, written_by

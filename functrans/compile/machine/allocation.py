@@ -16,6 +16,7 @@ from llvmlite import ir
 
 from functrans.compile.machine.blas import repeated
 from functrans.compile.machine.codegen import Library, build
+from functrans.compile.machine.words import BYTES, WORD
 
 __all__ = ["KEPT_LEAST", "handler", "numpy_function", "release"]
 
@@ -26,7 +27,7 @@ PLACES, KEPT_MOST = 16, 128 << 20
 GET_HANDLER = 305
 HANDLER_NAME = b"mem_handler"
 
-BYTES, WORD, FLAG = ir.IntType(8).as_pointer(), ir.IntType(64), ir.IntType(1)
+FLAG = ir.IntType(1)
 VOID = ir.VoidType()
 
 

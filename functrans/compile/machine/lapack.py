@@ -17,14 +17,13 @@ from llvmlite import ir
 from functrans.compile.machine.blas import by_reference, repeated, symbol
 from functrans.compile.machine.registers import Register
 from functrans.compile.machine.scalars import OPERATIONS
+from functrans.compile.machine.words import BYTES, INT, WORD
 from functrans.core.primitive import Primitive
 from functrans.core.program import Equation, Literal
 from functrans.ops import linalg
 
 __all__ = ["MatrixFunction", "matrix_function", "matrix_function_code", "matrix_function_extent"]
 
-INT, WORD = ir.IntType(32), ir.IntType(64)
-BYTES = ir.IntType(8).as_pointer()
 # Rows beyond which NumPy is called: its LAPACK divides the work of one large matrix among threads.
 LARGEST_MATRIX = 256
 # Multiplications below which handing matrices to other threads costs more than it saves.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from functrans.compile.machine.registers import Register
+from functrans.compile.machine.words import WORD
 
 __all__ = ["LIBRARY", "call_library"]
 
@@ -32,20 +33,19 @@ def call_library(b: ir.IRBuilder, name: str, register: Register, *values: ir.Val
 
 def call_in_each_lane(b: ir.IRBuilder, function: ir.Function, register: Register, values: Sequence[ir.Value]) -> ir.Value:
     """The vector of a function's results for each lane, by a loop."""
-    word = ir.IntType(64)
     assert register.lanes is not None
     before, head = b.block, b.append_basic_block("lane")
     after = b.append_basic_block("done")
     b.branch(head)
     b.position_at_end(head)
-    lane, so_far = b.phi(word), b.phi(register.type)
-    lane.add_incoming(word(0), before)
+    lane, so_far = b.phi(WORD), b.phi(register.type)
+    lane.add_incoming(WORD(0), before)
     so_far.add_incoming(ir.Constant(register.type, ir.Undefined), before)
     result = b.call(function, [b.extract_element(value, lane) for value in values])
     total = b.insert_element(so_far, result, lane)
-    following = b.add(lane, word(1))
+    following = b.add(lane, WORD(1))
     lane.add_incoming(following, b.block)
     so_far.add_incoming(total, b.block)
-    b.cbranch(b.icmp_unsigned("<", following, word(register.lanes)), head, after)
+    b.cbranch(b.icmp_unsigned("<", following, WORD(register.lanes)), head, after)
     b.position_at_end(after)
     return total

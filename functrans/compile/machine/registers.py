@@ -12,6 +12,7 @@ import numpy as np
 from llvmlite import ir
 
 from functrans.compile.machine.codegen import converts_half
+from functrans.compile.machine.words import INT
 
 __all__ = ["FLOAT16", "FLOAT32", "Register", "Splat", "call_intrinsic", "in_registers", "register_of", "splat"]
 
@@ -86,8 +87,8 @@ def splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     if isinstance(value, ir.Constant):
         return Splat(type_, value)
     undefined = ir.Constant(type_, ir.Undefined)
-    first = b.insert_element(undefined, value, ir.IntType(32)(0))
-    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+    first = b.insert_element(undefined, value, INT(0))
+    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT, lanes), [0] * lanes))
 
 
 def call_intrinsic(b: ir.IRBuilder, name: str, register: Register, *values: ir.Value) -> ir.Value:

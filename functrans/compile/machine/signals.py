@@ -6,13 +6,14 @@ import ctypes
 
 from llvmlite import binding, ir
 
+from functrans.compile.machine.words import INT, WORD
+
 __all__ = ["INTERRUPTED", "POLL_NANOSECONDS", "emit_poll", "poll_mask", "register_signals"]
 
 # What a function gives that was interrupted; Python knows why.
 INTERRUPTED = 2
 POLL_NANOSECONDS = 1e7
 FUNCTIONS = ("PyGILState_Ensure", "PyGILState_Release", "PyErr_CheckSignals")
-INT, WORD = ir.IntType(32), ir.IntType(64)
 
 
 def register_signals() -> None:

@@ -19,13 +19,12 @@ from typing import Any
 from llvmlite import binding, ir
 
 from functrans.compile.machine.extensions import extension_module
+from functrans.compile.machine.words import BYTES, WORD
 from functrans.config import processors, settings
 from functrans.errors import CompilationError, at_user_line
 
 __all__ = ["emit_parallel", "layer", "threads"]
 
-WORD = ir.IntType(64)
-BYTES = ir.IntType(8).as_pointer()
 # How often a thread that waits looks again before it goes to sleep: about a quarter of a millisecond.
 SPINS = "5000"
 _forked = False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import functrans as ft
-from functrans.compile.emit import llvm
+from functrans.compile.emit import resources
 from functrans.compile.schedule import scatter
 from functrans.ops.indexing import ARRAY, Slice, getitem, index_add, index_set
 
@@ -77,7 +77,7 @@ def test_scatters(dtype):
 def test_parts_of_rows(monkeypatch, dtype, rows_granule):
     """What starts as zeros, or another number, is filled and written into part by part, by several threads."""
     monkeypatch.setattr(ft.config, "threads", 3)
-    monkeypatch.setattr(llvm, "WORTH_DIVIDING", 0)
+    monkeypatch.setattr(resources, "WORTH_DIVIDING", 0)
     for name, limit in {"ROWS_BYTES": 64, "ROWS_GRANULE": rows_granule, "LOOK_BYTES": 1}.items():
         monkeypatch.setattr(scatter, name, limit)
     x, spread = np.zeros((7, 5, 13)), np.arange(20) % 7
