@@ -12,47 +12,36 @@ from typing import Any
 
 import numpy as np
 
-from functrans.compile.arguments import Layouts, Strides, first_and_size, strides
-from functrans.compile.loops import (
-    Affine,
-    Bind,
-    Buffer,
-    Compute,
-    Constant,
-    Index,
-    Load,
-    Operand,
-    Position,
-    Require,
-    Scalar,
-    Statement,
-)
+from functrans.compile.arguments import Layouts, first_and_size
+from functrans.compile.loops import Affine, Buffer, Constant, Load, Operand, Scalar
 from functrans.compile.machine.casts import can_convert
 from functrans.compile.machine.registers import in_registers
 from functrans.compile.rewrite.expand import has_empty
+from functrans.compile.schedule.axes import (
+    Axes,
+    aligned_axes,
+    axes_of_broadcast,
+    axes_of_diagonal,
+    axes_of_flip,
+    axes_of_getitem,
+    axes_of_pad,
+    axes_of_reshape,
+    axes_of_transpose,
+    axes_of_update,
+    axes_of_windows,
+    same_axes,
+)
 from functrans.compile.schedule.dtypes import loop_types, may_overflow
+from functrans.compile.schedule.indices import Indices, address, reshape_map, reshaped
 from functrans.compile.schedule.places import selection, slice_range
+from functrans.compile.schedule.statements import BOOLEAN, INTEGER, Statements
 from functrans.core.primitive import Elementwise, Primitive
 from functrans.core.program import Atom, Equation, Literal, Variable
 from functrans.ops import arithmetic, indexing, structure
 
-__all__ = [
-    "Axes",
-    "BOOLEAN",
-    "Builder",
-    "Definitions",
-    "INTEGER",
-    "Indices",
-    "address",
-    "is_inlined",
-    "is_view",
-    "operand_axes",
-    "reshaped",
-]
+__all__ = ["Builder", "Definitions", "is_inlined", "operand_axes"]
 
-Indices = tuple[Affine, ...]
-
-BOOLEAN, INTEGER, FLOAT = np.dtype(np.bool_), np.dtype(np.int64), np.dtype(np.float64)
+FLOAT = np.dtype(np.float64)
 
 
 def is_inlined(equation: Equation) -> bool:
@@ -80,33 +69,19 @@ def has_unit_steps(equation: Equation) -> bool:
     return all(slice(*entry).step in (None, 1, -1) for entry in slices) and can_convert(value.dtype, x.dtype)
 
 
-def is_view(equation: Equation) -> bool:
-    """Whether an equation's result lies in memory as its operand does, but its indices are no map of the operand's."""
-    old = equation.inputs[0].array_type.shape
-    return equation.primitive is structure.reshape and reshape_map(old, equation.params["shape"]) is None
-
-
-def address(indices: Indices, shape: Sequence[int], steps: Strides | None = None) -> Affine:
-    """Where an element is, counted from the first in memory, of a C-contiguous array or of one with other strides."""
-    total = Affine((), -first_and_size(shape, steps)[0] if steps is not None else 0)
-    for index, length, step in zip(indices, shape, strides(shape) if steps is None else steps):
-        total = total + (index * step if length != 1 else Affine())
-    return total
-
-
 Definitions = dict[Variable, Equation]
 
 
-class Builder:
+class Builder(Statements):
     """Builds the statements of one kernel: reads values at indices, each only once in a place."""
 
     def __init__(self, definitions: Definitions, kept: set[Variable], layouts: Layouts) -> None:
+        super().__init__()
         self.equations = definitions
         self.kept = kept
         self.layouts = layouts
         self.inputs: dict[Variable, Buffer] = {}
         self.used: dict[Equation, None] = {}
-        self.body: list[Statement] = []
         self.known: dict[tuple[Atom, Indices], Operand] = {}
 
     def buffer(self, variable: Variable) -> Buffer:
@@ -173,10 +148,6 @@ class Builder:
             x = self.convert(x, np.result_type(x.dtype, FLOAT))  # as NumPy does, which rounds Python integers twice
         return self.convert(x, dtype)
 
-    def require(self, comparison: str, x: Operand, bound: int) -> None:
-        """Fail where x does not compare with a bound."""
-        self.body.append(Require(self.compute(comparison, [x, Constant(bound, x.dtype)], BOOLEAN)))
-
     def power(self, x: Operand, exponent: int) -> Operand:
         """An integer power by repeated squaring, of the reciprocal where it is negative."""
         result: Operand = Constant(1, x.dtype)
@@ -188,59 +159,6 @@ class Builder:
             if rest:
                 factor = self.compute("multiply", [factor, factor], x.dtype)
         return result if exponent >= 0 else self.compute("reciprocal", [result], x.dtype)
-
-    def compute(self, operation: str, operands: Sequence[Operand], dtype: np.dtype[Any]) -> Scalar:
-        """A new scalar."""
-        target = Scalar(dtype)
-        self.body.append(Compute(target, operation, tuple(operands)))
-        return target
-
-    def convert(self, x: Operand, dtype: np.dtype[Any]) -> Operand:
-        """A scalar as another dtype."""
-        if x.dtype == dtype:
-            return x
-        if isinstance(x, Constant):
-            with np.errstate(all="ignore"):
-                value = np.asarray(x.value, None if type(x.value) is int else x.dtype)
-                return Constant(value.astype(dtype)[()], dtype)
-        return self.compute("convert", [x], dtype)
-
-    def position(self, index: Affine) -> Scalar:
-        """An index as an integer scalar."""
-        target = Scalar(INTEGER)
-        self.body.append(Position(target, index))
-        return target
-
-    def inside(self, index: Affine, length: int) -> tuple[Operand | None, Affine]:
-        """Whether an index is one of an axis (None if it always is), and the index brought into the axis."""
-        low, high = index.bounds()
-        if 0 <= low and high < length:
-            return None, index
-        place = self.position(index)
-        zero, last = Constant(0, INTEGER), Constant(length - 1, INTEGER)
-        within = self.compute(
-            "logical_and",
-            [self.compute("greater_equal", [place, zero], BOOLEAN), self.compute("less_equal", [place, last], BOOLEAN)],
-            BOOLEAN,
-        )
-        held = Index(length)
-        clamped = self.compute("minimum", [self.compute("maximum", [place, zero], INTEGER), last], INTEGER)
-        self.body.append(Bind(held, clamped))
-        return within, Affine(((held, 1),))
-
-    def looked_up(self, place: Operand, length: int) -> Affine:
-        """An index into an axis that was read from an array: counted from the end if negative, and checked."""
-        zero, end = Constant(0, INTEGER), Constant(length, INTEGER)
-        place = self.convert(place, INTEGER)
-        negative = self.compute("less", [place, zero], BOOLEAN)
-        place = self.choose(negative, self.compute("add", [place, end], INTEGER), place)
-        inside = [self.compute("greater_equal", [place, zero], BOOLEAN), self.compute("less", [place, end], BOOLEAN)]
-        self.body.append(Require(self.compute("logical_and", inside, BOOLEAN)))
-        last = Constant(length - 1, INTEGER)
-        held = Index(length)
-        clamped = self.compute("minimum", [self.compute("maximum", [place, zero], INTEGER), last], INTEGER)
-        self.body.append(Bind(held, clamped))
-        return Affine(((held, 1),))
 
     def selected(self, equation: Equation, arrays: int, indices: Indices) -> Indices:
         """Where in the first operand is what an index selects at `indices`; its arrays are the operands from `arrays` on."""
@@ -267,22 +185,7 @@ class Builder:
         own = indices[len(indices) - len(shape) :]
         return self.read(atom, tuple(index if length != 1 else Affine() for index, length in zip(own, shape)))
 
-    def all_of(self, conditions: Sequence[Operand | None]) -> Operand | None:
-        """Whether all conditions hold; None if they always do."""
-        result: Operand | None = None
-        for condition in conditions:
-            if condition is not None:
-                result = condition if result is None else self.compute("logical_and", [result, condition], BOOLEAN)
-        return result
-
-    def choose(self, condition: Operand | None, x: Operand, y: Operand) -> Operand:
-        """x where the condition holds, else y."""
-        return x if condition is None else self.compute("where", [condition, x, y], x.dtype)
-
-
 Element = Callable[[Builder, Equation, Indices], Operand]
-# For each axis of a value, the loop that runs along it; None where the index is another than the loop's.
-Axes = tuple[int | None, ...]
 
 
 def of_copy(builder: Builder, equation: Equation, indices: Indices) -> Operand:
@@ -314,35 +217,6 @@ def of_broadcast(builder: Builder, equation: Equation, indices: Indices) -> Oper
     return builder.read_broadcast(equation.inputs[0], indices)
 
 
-def reshape_map(old: Sequence[int], new: Sequence[int]) -> Callable[[Indices], Indices] | None:
-    """The old indices from the new ones, where each old axis is made of whole new ones; else None."""
-    groups: list[list[int]] = []
-    place = 0
-    for length in old:
-        group: list[int] = []
-        size = 1
-        while size < length and place < len(new):
-            group.append(place)
-            size *= new[place]
-            place += 1
-        if size != length:
-            return None
-        groups.append(group)
-    if any(length != 1 for length in new[place:]):
-        return None
-
-    def indices_of(indices: Indices) -> Indices:
-        result = []
-        for group in groups:
-            total = Affine()
-            for axis, step in zip(group, strides([new[axis] for axis in group])):
-                total = total + indices[axis] * step
-            result.append(total)
-        return tuple(result)
-
-    return indices_of
-
-
 def of_reshape(builder: Builder, equation: Equation, indices: Indices) -> Operand:
     (atom,) = equation.inputs
     mapped = reshape_map(atom.array_type.shape, equation.params["shape"])
@@ -350,20 +224,6 @@ def of_reshape(builder: Builder, equation: Equation, indices: Indices) -> Operan
         return builder.read(atom, mapped(indices))
     assert isinstance(atom, Variable)  # stored, since `is_view` says so: the same elements in the same order
     return builder.load_flat(atom, address(indices, equation.params["shape"], reshaped(equation, builder.layouts)))
-
-
-def reshaped(equation: Equation, layouts: Layouts) -> Strides | None:
-    """The strides of a reshaped operand that is not C-contiguous; None if it is, or if a copy would have to be made."""
-    atom = equation.inputs[0]
-    steps = layouts.get(atom) if isinstance(atom, Variable) else None
-    if steps is None:
-        return None
-    # As NumPy does it: for an array of bytes with these strides, none of which is ever read.
-    view = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), atom.array_type.shape, steps, writeable=False)
-    try:
-        return view.reshape(equation.params["shape"], copy=False).strides
-    except ValueError:
-        return None
 
 
 def of_flip(builder: Builder, equation: Equation, indices: Indices) -> Operand:
@@ -409,77 +269,6 @@ def of_windows(builder: Builder, equation: Equation, indices: Indices) -> Operan
     return builder.read(equation.inputs[0], (*indices[:lead], *own))
 
 
-def same_axes(equation: Equation, operand: int, axes: Axes) -> Axes:
-    return axes
-
-
-def axes_of_transpose(equation: Equation, operand: int, axes: Axes) -> Axes:
-    order = equation.params["axes"]
-    return tuple(axes[order.index(axis)] for axis in range(len(order)))
-
-
-def axes_of_broadcast(equation: Equation, operand: int, axes: Axes) -> Axes:
-    return aligned_axes(equation.inputs[0].array_type.shape, equation.outputs[0].array_type.shape, axes)
-
-
-def aligned_axes(shape: Sequence[int], out: Sequence[int], axes: Axes) -> Axes:
-    """The loops along the axes of an operand that is broadcast to `out`."""
-    skipped = len(out) - len(shape)
-    return tuple(axis if n == m else None for axis, n, m in zip(axes[skipped:], shape, out[skipped:]))
-
-
-def axes_of_reshape(equation: Equation, operand: int, axes: Axes) -> Axes:
-    old, new = equation.inputs[0].array_type.shape, equation.params["shape"]
-    found: list[int | None] = []
-    before = passed = 1
-    place = 0
-    for length in old:
-        # An axis is kept where as many elements come before it in the old shape as in the new one.
-        while place < len(new) and (passed < before or new[place] == 1 != length):
-            passed *= new[place]
-            place += 1
-        is_kept = place < len(new) and passed == before and new[place] == length
-        if not is_kept and is_view(equation):
-            break
-        found.append(axes[place] if is_kept else None)
-        before *= length
-    return (*found, *[None] * (len(old) - len(found)))
-
-
-def axes_of_flip(equation: Equation, operand: int, axes: Axes) -> Axes:
-    return tuple(None if place in equation.params["axes"] else axis for place, axis in enumerate(axes))
-
-
-def axes_of_pad(equation: Equation, operand: int, axes: Axes) -> Axes:
-    return aligned_axes(equation.inputs[0].array_type.shape, equation.outputs[0].array_type.shape, axes)
-
-
-def axes_of_windows(equation: Equation, operand: int, axes: Axes) -> Axes:
-    rank = len(equation.params["window"])
-    return (*axes[: len(axes) - 2 * rank], *[None] * rank)
-
-
-def axes_of_diagonal(equation: Equation, operand: int, axes: Axes) -> Axes:
-    return (*axes[:-1], None, None)
-
-
-def axes_of_getitem(equation: Equation, operand: int, axes: Axes) -> Axes:
-    selected = selection(equation, 1)
-    own, remaining = selected.split(axes)
-    if operand:
-        return aligned_axes(equation.inputs[operand].array_type.shape, selected.array_shape, tuple(own))
-    found: list[int | None] = []
-    for entry in selected.template:
-        if entry is None:
-            remaining.pop(0)
-        elif isinstance(entry, int) or entry == indexing.ARRAY:
-            found.append(None)
-        else:
-            axis, length = remaining.pop(0), selected.shape[len(found)]
-            found.append(axis if slice_range(entry, length) == range(length) else None)
-    return (*found, *remaining)
-
-
 def of_update(builder: Builder, equation: Equation, indices: Indices) -> Operand:
     """The old element, or where the index points to one, that of the value or their sum."""
     x, value = equation.inputs
@@ -507,24 +296,6 @@ def of_update(builder: Builder, equation: Equation, indices: Indices) -> Operand
     if equation.primitive is indexing.index_add:
         new = builder.compute("add", [old, new], dtype)
     return builder.choose(builder.all_of(conditions), new, old)
-
-
-def axes_of_update(equation: Equation, operand: int, axes: Axes) -> Axes:
-    if operand == 0:
-        return axes
-    x, value = (atom.array_type.shape for atom in equation.inputs)
-    found: list[int | None] = []
-    axis = 0
-    for entry in equation.params["index"]:
-        if entry is None:
-            found.append(None)
-            continue
-        if not isinstance(entry, int):
-            length = x[axis]
-            found.append(axes[axis] if slice(*entry).indices(length) == (0, length, 1) else None)
-        axis += 1
-    found += axes[axis:]
-    return tuple(place if n != 1 else None for place, n in zip(found[len(found) - len(value) :], value))
 
 
 # Of operations that move elements: what the result is at an index, and which loops run along the operand's axes.

@@ -20,7 +20,9 @@ from functrans.compile.machine.casts import can_convert
 from functrans.compile.machine.registers import in_registers
 from functrans.compile.machine.vector_math import FUNCTIONS
 from functrans.compile.rewrite.expand import has_empty
-from functrans.compile.schedule.elements import Axes, Definitions, is_inlined, is_view, operand_axes
+from functrans.compile.schedule.axes import Axes
+from functrans.compile.schedule.elements import Definitions, is_inlined, operand_axes
+from functrans.compile.schedule.indices import is_view
 from functrans.core.primitive import Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable
 from functrans.ops import arithmetic, indexing, reduction, structure

@@ -13,7 +13,8 @@ from functrans.compile.arguments import Layouts
 from functrans.compile.machine.blas import Product, matrix_product
 from functrans.compile.machine.lapack import matrix_function
 from functrans.compile.schedule.contractions import laid_out
-from functrans.compile.schedule.elements import Definitions, is_inlined, is_view, reshaped
+from functrans.compile.schedule.elements import Definitions, is_inlined
+from functrans.compile.schedule.indices import is_view, reshaped
 from functrans.compile.schedule.nodes import is_contracted
 from functrans.core.primitive import Control
 from functrans.core.program import Equation, Literal, Program, Variable, without_dead_code

@@ -30,9 +30,11 @@ from functrans.compile.loops import (
     Store,
     hoisted,
 )
-from functrans.compile.schedule.elements import BOOLEAN, Builder, Definitions, Indices, address
+from functrans.compile.schedule.elements import Builder, Definitions
+from functrans.compile.schedule.indices import Indices, address
 from functrans.compile.schedule.kernels import KernelCall
 from functrans.compile.schedule.places import selection
+from functrans.compile.schedule.statements import BOOLEAN
 from functrans.core.program import Atom, Equation, Literal, Variable
 from functrans.core.types import Shape
 from functrans.errors import describe_origin

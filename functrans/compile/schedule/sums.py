@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from functrans.compile.loops import Carried, Constant, Operand, Scalar
-from functrans.compile.schedule.elements import Builder
+from functrans.compile.schedule.statements import Statements
 
 __all__ = ["Total"]
 
@@ -23,7 +23,7 @@ class Total:
         exact: whether what rounding leaves out is carried as well: for sums.
     """
 
-    def __init__(self, builder: Builder, operation: str, term: Operand, exact: bool) -> None:
+    def __init__(self, builder: Statements, operation: str, term: Operand, exact: bool) -> None:
         self.builder, self.exact = builder, exact
         self.inside, self.lost = Scalar(term.dtype), Scalar(term.dtype)
         self.following = self.compute(operation, self.inside, term)
