@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.matching import leaves_like
 from functrans.core.staging import function_title
 from functrans.core.tracer import operand
 from functrans.core.types import describe, shape_of, type_of
 from functrans.errors import StructureError, at_user_line
 
 __all__ = ["associative_scan"]
+
+REMEDY = "combine the elements at each place of the axis, and keep structure, shape and dtype, since results are combined again"
 
 
 def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
@@ -47,7 +50,7 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
     Sources: Ladner and Fischer, Parallel prefix computation, Journal of the ACM 27 (1980); Blelloch, Prefix sums and
     their applications (1990). The signature is that of ``jax.lax.associative_scan``.
     """
-    title = function_title(fn)
+    title = f"associative_scan of {function_title(fn)}"
     leaves, structure = tree.flatten(elems)
     leaves = [operand(leaf, "associative_scan") for leaf in leaves]
     length = checked_length(title, leaves, tree.paths(elems), axis)
@@ -59,7 +62,9 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
     def combine(a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
         back = [[np.moveaxis(leaf, 0, axis) for leaf in side] for side in (a, b)]
         result = fn(*(tree.unflatten(structure, side) for side in back))
-        return [np.moveaxis(leaf, axis, 0) for leaf in checked_result(title, result, structure, back[0], tree.paths(elems))]
+        types = list(map(type_of, back[0]))
+        found = leaves_like(title, "what the function returns", result, "each of its arguments", structure, types, REMEDY, exactly=True)
+        return [np.moveaxis(leaf, axis, 0) for leaf in found]
 
     found = prefixes(combine, lined_up, length)
     found = [leaf[::-1] for leaf in found] if reverse else found
@@ -94,33 +99,14 @@ def checked_length(title: str, leaves: Sequence[Any], paths: Sequence[str], axis
     for leaf, path in zip(leaves, paths):
         if not -len(shape_of(leaf)) <= axis < len(shape_of(leaf)):
             raise StructureError(
-                f"associative_scan of {title}: elems{path} is {describe(leaf)}, and has no axis {axis}"
+                f"{title}: elems{path} is {describe(leaf)}, and has no axis {axis}"
                 f"\n  Remedy: pass arrays whose elements are along that axis.{at_user_line()}"
             )
     lengths = {shape_of(leaf)[axis] for leaf in leaves}
     if len(lengths) != 1:
         found = ", ".join(f"elems{path} is {describe(leaf)}" for leaf, path in zip(leaves, paths))
         raise StructureError(
-            f"associative_scan of {title}: the arrays must be of one length along axis {axis}, got {found or 'no arrays'}"
+            f"{title}: the arrays must be of one length along axis {axis}, got {found or 'no arrays'}"
             f"\n  Remedy: make the lengths equal.{at_user_line()}"
         )
     return lengths.pop()
-
-
-def checked_result(title: str, result: Any, structure: Any, given: Sequence[Any], paths: Sequence[str]) -> list[Any]:
-    """The leaves of what `fn` returned, if they are like those it was given."""
-    leaves, got = tree.flatten(result)
-    if got != structure:
-        raise StructureError(
-            f"associative_scan of {title}: the elements have structure {structure}, and the function returns {got}"
-            f"\n  Remedy: return a tree like each of the arguments, which the result is combined with again.{at_user_line()}"
-        )
-    leaves = [operand(leaf) for leaf in leaves]
-    for leaf, one, path in zip(leaves, given, paths):
-        if type_of(leaf) != type_of(one):
-            raise StructureError(
-                f"associative_scan of {title}: the function is given {describe(one)} for elems{path}, and returns "
-                f"{describe(leaf)}\n  Remedy: combine the elements at each place of the axis, and keep shape and dtype, since "
-                f"results are combined again.{at_user_line()}"
-            )
-    return leaves

@@ -18,13 +18,14 @@ import numpy as np
 
 from functrans import tree
 from functrans.control.bodies import Body, batched_body, chosen, derived, restaged, staged_body, strong, strong_type
+from functrans.core.matching import auxiliary_pair, leaves_like
 from functrans.core.primitive import Control
 from functrans.core.program import Atom, Equation, Program, without_dead_code
 from functrans.core.staging import function_title
 from functrans.core.trace import Evaluation, current, root, running
 from functrans.core.tracer import operand
-from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
-from functrans.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
+from functrans.core.types import ArrayType, dtype_of, is_differentiable, type_of
+from functrans.errors import DifferentiationError, UnsupportedError, at_user_line
 from functrans.numpy.structure import astype
 from functrans.transforms.batch import all_batched
 from functrans.transforms.forward import jvp
@@ -34,7 +35,6 @@ from functrans.transforms.tape import fit, zeros
 
 __all__ = [
     "batched_program",
-    "checked_like",
     "custom_linear_solve",
     "floating",
     "linear_solve",
@@ -242,34 +242,9 @@ def floating(leaf: Any, transform: str) -> Any:
     return strong(value)
 
 
-def checked_like(title: str, what: str, got: Any, structure: Any, types: Sequence[ArrayType], model: str) -> list[Any]:
-    """The leaves of `got`, if they are like those of `model`, of this structure and of these types, in shape."""
-    leaves, own = tree.flatten(got)
-    if own != structure:
-        raise StructureError(
-            f"{title}: {what} has structure {own}, and {model} has {structure}"
-            f"\n  Remedy: return a tree like {model}.{at_user_line()}"
-        )
-    leaves = [operand(leaf) for leaf in leaves]
-    for leaf, type_ in zip(leaves, types):
-        if shape_of(leaf) != type_.shape:
-            raise StructureError(
-                f"{title}: {what} is {describe(leaf)} where {model} is {type_}"
-                f"\n  Remedy: return arrays of the same shapes.{at_user_line()}"
-            )
-    return leaves
-
-
 def parted(title: str, result: Any, has_aux: bool) -> tuple[Any, Any]:
     """The solution and the auxiliary data a solver returned."""
-    if not has_aux:
-        return result, None
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise StructureError(
-            f"{title}: has_aux=True needs a solver that returns a pair (solution, auxiliary), got {describe(result)}"
-            f"\n  Remedy: return both, or drop has_aux.{at_user_line()}"
-        )
-    return result
+    return auxiliary_pair(title, result, "solution, auxiliary") if has_aux else (result, None)
 
 
 def custom_linear_solve(
@@ -327,7 +302,7 @@ def custom_linear_solve(
     if not isinstance(current.get(), Evaluation):
         return staged_solve(title, matvec, leaves, structure, solve, transpose_solve, symmetric, has_aux)
     x, aux = parted(title, solve(matvec, tree.unflatten(structure, leaves)), has_aux)
-    x = tree.unflatten(structure, checked_like(title, "the solution", x, structure, list(map(type_of, leaves)), "b"))
+    x = tree.unflatten(structure, leaves_like(title, "the solution", x, "b", structure, list(map(type_of, leaves))))
     return (x, aux) if has_aux else x
 
 
@@ -351,7 +326,7 @@ def staged_solve(
             nonlocal auxiliary
             x, aux = parted(title, function(product, tree.unflatten(structure, b)), has_aux)
             leaves, auxiliary = tree.flatten(aux)
-            x = checked_like(title, f"the solution of {name}", x, structure, types, "b")
+            x = leaves_like(title, f"the solution of {name}", x, "b", structure, types)
             return (*map(fit, x, types), *map(operand, leaves))
 
         run.__name__ = title
@@ -381,7 +356,7 @@ def staged_matrix(
     types: list[ArrayType] = []
 
     def run(*x: Any) -> Any:
-        return tuple(checked_like(title, "what matvec returns", matvec(tree.unflatten(structure, x)), structure, types, "b"))
+        return tuple(leaves_like(title, "what matvec returns", matvec(tree.unflatten(structure, x)), "b", structure, types))
 
     run.__name__ = function_title(matvec)
     for _ in range(2):

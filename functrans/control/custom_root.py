@@ -18,7 +18,6 @@ from functrans import tree
 from functrans.control.bodies import Body, chosen, derived, restaged, staged_body, strong_type
 from functrans.control.custom_linear_solve import (
     batched_program,
-    checked_like,
     floating,
     linear_solve,
     parted,
@@ -28,6 +27,7 @@ from functrans.control.custom_linear_solve import (
     split,
     types_of,
 )
+from functrans.core.matching import leaves_like
 from functrans.core.primitive import Control
 from functrans.core.program import Atom, Equation, Program, Variable
 from functrans.core.staging import function_title
@@ -203,7 +203,7 @@ def custom_root(
     title = f"custom_root of {function_title(f)}"
     result = undifferentiated(solve, f, tree.unflatten(structure, guess))
     x, aux = parted(title, result, has_aux)
-    leaves = checked_like(title, "the root", x, structure, list(map(type_of, guess)), "the initial guess")
+    leaves = leaves_like(title, "the root", x, "the initial guess", structure, list(map(type_of, guess)))
     if not isinstance(current.get(), Evaluation):
         leaves = with_derivative(title, f, [floating(leaf, "custom_root") for leaf in leaves], structure, tangent_solve)
     x = tree.unflatten(structure, leaves)
@@ -215,14 +215,14 @@ def with_derivative(title: str, f: Callable[..., Any], x: list[Any], structure: 
     types = list(map(type_of, x))
 
     def run(*x: Any) -> Any:
-        return tuple(checked_like(title, "what f returns", f(tree.unflatten(structure, x)), structure, types, "the root"))
+        return tuple(leaves_like(title, "what f returns", f(tree.unflatten(structure, x)), "the root", structure, types))
 
     def solve(x: Any, y: Any) -> Any:
         def g(tangent: Any) -> Any:
             return jvp(f, (tree.unflatten(structure, x),), (tangent,))[1]
 
         tangent = tangent_solve(g, tree.unflatten(structure, y))
-        leaves = checked_like(title, "the solution of tangent_solve", tangent, structure, types, "the root")
+        leaves = leaves_like(title, "the solution of tangent_solve", tangent, "the root", structure, types)
         return tuple(map(fit, leaves, types))
 
     run.__name__, solve.__name__ = function_title(f), title

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.matching import leaves_like
 from functrans.core.primitive import General
 from functrans.core.program import Program
 from functrans.core.staging import function_title, stage
 from functrans.core.trace import TracedValue, leaked, root, running
 from functrans.core.tracer import operand
-from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
-from functrans.errors import DifferentiationError, StructureError, TracerLeakError, UnsupportedError, at_user_line
+from functrans.core.types import ArrayType, dtype_of, is_differentiable, shape_of, type_of
+from functrans.errors import DifferentiationError, TracerLeakError, UnsupportedError, at_user_line
 from functrans.transforms.arguments import Transformed, is_global
 from functrans.transforms.batch import vmap
 from functrans.transforms.linear import linear_transpose
@@ -106,6 +107,11 @@ class Call:
         """The flat outputs of `function`, which must depend on traced values through its arguments only."""
         return self.flat(function(*self.arguments(leaves)))
 
+    def returned(self, name: str, got: Any, model: str, structure: Any, types: Sequence[ArrayType]) -> list[Any]:
+        """The leaves of what a rule returned, if they match in structure and shape."""
+        what = "tangent per output" if name == "jvp" else "cotangent per argument, in a tuple"
+        title = f"{self.rule.transform} of {self.rule.title}"
+        return leaves_like(title, f"what its {name} rule returned", got, model, structure, types, f"return one {what}")
 
     def program(self, types: Sequence[ArrayType]) -> Program:
         """The function as a program of arguments of these types."""
@@ -139,24 +145,6 @@ def result_types(*types: ArrayType, call: Call) -> tuple[ArrayType, ...]:
     return tuple(atom.array_type for atom in program.outputs)
 
 
-def check_like(call: Call, name: str, got: Any, expected: Any, structure: Any, types: Sequence[ArrayType]) -> list[Any]:
-    """The leaves of what a rule returned, if they match in structure and shape."""
-    leaves, got_structure = tree.flatten(got)
-    if got_structure != structure:
-        raise StructureError(
-            f"{call.rule.transform} of {call.rule.title}: its {name} rule returned a tree of structure {got_structure}, "
-            f"expected {structure}\n  Remedy: return one {expected}.{at_user_line()}"
-        )
-    leaves = [operand(leaf) for leaf in leaves]
-    for leaf, type_ in zip(leaves, types):
-        if shape_of(leaf) != type_.shape:
-            raise StructureError(
-                f"{call.rule.transform} of {call.rule.title}: its {name} rule returned a {describe(leaf)} where {type_} was expected"
-                f"\n  Remedy: return one {expected}.{at_user_line()}"
-            )
-    return leaves
-
-
 def push_call(primals: Any, tangents: Any, out: Any, active: int, call: Call) -> Any:
     """The forward rule, or the transpose of the reverse rule."""
     rule = call.rule
@@ -167,7 +155,7 @@ def push_call(primals: Any, tangents: Any, out: Any, active: int, call: Call) ->
         tangent_args = tree.unflatten(call.structure, full)
         statics = [value for _, value in sorted(call.static)]
         _, tangent = rule.push(*statics, primal_args, tangent_args)
-        return check_like(call, "jvp", tangent, "tangent per output", call.output_structure, out_types)
+        return call.returned("jvp", tangent, "the output", call.output_structure, out_types)
 
     def pull(*cts: Any) -> Any:
         return tuple(pull_leaves(call, primals, cts))
@@ -214,7 +202,7 @@ def pull_leaves(call: Call, operands: Sequence[Any], cts: Sequence[Any]) -> list
         raise captured(call, error) from error
     if not isinstance(result, tuple) and call.structure.num_children == 1:
         result = (result,)
-    return check_like(call, "vjp", result, "cotangent per argument", call.structure, [type_of(value) for value in operands])
+    return call.returned("vjp", result, "the tuple of arguments", call.structure, [type_of(value) for value in operands])
 
 
 def batch_call(operands: Any, batched: Any, size: int, call: Call) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.matching import auxiliary_pair, leaves_like
 from functrans.core.mutation import ARGUMENT
 from functrans.core.primitive import (
     Composite,
@@ -36,7 +37,7 @@ from functrans.numpy.structure import broadcast_values
 from functrans.ops.contraction import contract
 from functrans.transforms.tape import keep_axes, project, scale, zeros
 
-__all__ = ["jvp", "pushed", "released_pair"]
+__all__ = ["in_dtype", "jvp", "pushed", "released_pair"]
 
 
 class ForwardTracer(Tracer):
@@ -260,23 +261,23 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
     Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.1.
     """
-    title = function_title(function)
-    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
-        raise StructureError(f"jvp of {title}: primals and tangents must be tuples or lists{at_user_line()}")
+    title = f"jvp of {function_title(function)}"
+    for name, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (tuple, list)):
+            raise StructureError(
+                f"{title}: {name} must be a tuple or a list, with one entry for each argument, got {describe(given)}"
+                f"\n  Remedy: write (x,) for one argument.{at_user_line()}"
+            )
     leaves, structure = tree.flatten(tuple(primals))
-    tangent_leaves, tangent_structure = tree.flatten(tuple(tangents))
-    if structure != tangent_structure:
-        raise StructureError(
-            f"jvp of {title}: the primals have structure {structure}, the tangents {tangent_structure}"
-            f"\n  Remedy: pass tangents like the primals.{at_user_line()}"
-        )
-    pairs = [_checked_pair(title, leaf, tangent) for leaf, tangent in zip(leaves, tangent_leaves)]
+    leaves = [_checked_primal(title, leaf) for leaf in leaves]
+    remedy = "pass a tangent for each argument, of its structure and shapes"
+    types = [type_of(leaf) for leaf in leaves]
+    tangent_leaves = leaves_like(title, "the tuple of tangents", tuple(tangents), "that of the primals", structure, types, remedy)
+    pairs = [(leaf, in_dtype(tangent, dtype_of(leaf))) for leaf, tangent in zip(leaves, tangent_leaves)]
     trace, result = pushed(pairs, lambda tracers: function(*tree.unflatten(structure, tracers)))
     aux: Any = None
     if has_aux:
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise StructureError(f"jvp of {title}: has_aux=True needs a pair (output, auxiliary){at_user_line()}")
-        result, aux = result
+        result, aux = auxiliary_pair(title, result)
         aux = tree.map(lambda leaf: released_pair(trace, leaf)[0] if isinstance(leaf, TracedValue) else leaf, aux)
     out_leaves, out_structure = tree.flatten(result)
     released = [released_pair(trace, leaf) for leaf in out_leaves]
@@ -301,21 +302,20 @@ def pushed(
         trace.end(token)
 
 
-def _checked_pair(title: str, leaf: Any, tangent: Any) -> tuple[Any, Any]:
-    leaf, tangent = operand(leaf, "jvp"), operand(tangent, "jvp")
-    if not is_differentiable(dtype_of(leaf)):
-        raise DifferentiationError(
-            f"jvp of {title}: an argument is {describe(leaf)}, and only floating and complex arrays have derivatives"
-            f"\n  Remedy: pass a float, or close over the argument.{at_user_line()}"
-        )
-    if shape_of(leaf) != shape_of(tangent):
-        raise StructureError(
-            f"jvp of {title}: the tangent of a {describe(leaf)} is {describe(tangent)}"
-            f"\n  Remedy: pass a tangent of the argument's shape.{at_user_line()}"
-        )
-    if type(tangent) in PYTHON_SCALARS:
-        tangent = dtype_of(leaf).type(tangent)
-    return leaf, project(tangent, dtype_of(leaf))
+def _checked_primal(title: str, leaf: Any) -> Any:
+    """`leaf`, if it can be differentiated with respect to."""
+    leaf = operand(leaf, "jvp")
+    if is_differentiable(dtype_of(leaf)):
+        return leaf
+    raise DifferentiationError(
+        f"{title}: an argument is {describe(leaf)}, and only floating and complex arrays have derivatives"
+        f"\n  Remedy: pass a float, or close over the argument.{at_user_line()}"
+    )
+
+
+def in_dtype(tangent: Any, dtype: np.dtype[Any]) -> Any:
+    """A tangent in the dtype of its argument."""
+    return project(dtype.type(tangent) if type(tangent) in PYTHON_SCALARS else tangent, dtype)
 
 
 def released_pair(trace: ForwardTrace, value: Any) -> tuple[Any, Any]:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.matching import leaves_like
 from functrans.core.program import Program, Variable, without_dead_code
 from functrans.core.staging import StagingTrace, function_title, stage
 from functrans.core.trace import current
 from functrans.core.tracer import operand
-from functrans.core.types import ArrayType, describe, shape_of, type_of
-from functrans.errors import DifferentiationError, StructureError, at_user_line, describe_origin
+from functrans.core.types import ArrayType, type_of
+from functrans.errors import DifferentiationError, at_user_line, describe_origin
 from functrans.transforms.arguments import wraps
-from functrans.transforms.forward import jvp
+from functrans.transforms.forward import in_dtype, jvp
 from functrans.transforms.reverse import vjp
 from functrans.transforms.tape import zeros
 
@@ -81,18 +82,9 @@ def linearize(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callabl
         trace.end(token)
 
     def tangent_function(*directions: Any) -> Any:
-        direction_leaves, direction_structure = tree.flatten(directions)
-        if direction_structure != structure:
-            raise StructureError(
-                f"linearize: expected tangents of structure {structure}, got {direction_structure}{at_user_line()}"
-            )
-        for leaf, type_ in zip(direction_leaves, types):
-            if shape_of(operand(leaf)) != type_.shape:
-                raise StructureError(f"linearize: the tangent of a {type_} is {describe(leaf)}{at_user_line()}")
-        converted = [
-            np.asarray(leaf, type_.dtype)[()] if isinstance(leaf, (bool, int, float, complex)) else operand(leaf)
-            for leaf, type_ in zip(direction_leaves, types)
-        ]
+        title, remedy = f"linearize of {function_title(function)}", "pass a tangent for each argument, of its structure and shapes"
+        given = leaves_like(title, "the tuple of tangents", directions, "that of the arguments", structure, types, remedy)
+        converted = [in_dtype(leaf, type_.dtype) for leaf, type_ in zip(given, types)]
         with np.errstate(all="ignore"):
             return tree.unflatten(out_structure, program.evaluate(converted))
 
@@ -135,17 +127,10 @@ def linear_transpose(function: Callable[..., Any], *primals: Any) -> Callable[..
     blanks = [zeros(type_) for type_ in tree.leaves(types)]
 
     def transposed(cotangent: Any) -> Any:
-        leaves, structure = tree.flatten(cotangent)
-        if structure != out.output_structure:
-            raise StructureError(
-                f"linear_transpose: expected a cotangent of structure {out.output_structure}, got {structure}{at_user_line()}"
-            )
-        for leaf, atom in zip(leaves, out.outputs):
-            if shape_of(operand(leaf)) != atom.array_type.shape:
-                raise StructureError(
-                    f"linear_transpose: the cotangent of a {atom.array_type} is {describe(leaf)}{at_user_line()}"
-                )
-        results = program.evaluate([*blanks, *map(operand, leaves)])
+        title, remedy = f"linear_transpose of {function_title(function)}", "pass a cotangent of the output's structure and shapes"
+        outputs = [atom.array_type for atom in out.outputs]
+        leaves = leaves_like(title, "the cotangent", cotangent, "the output", out.output_structure, outputs, remedy)
+        results = program.evaluate([*blanks, *leaves])
         return tree.unflatten(program.output_structure, results)
 
     return transposed

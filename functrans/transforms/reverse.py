@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.matching import auxiliary_pair, leaves_like
 from functrans.core.staging import function_title
 from functrans.core.trace import TracedValue
 from functrans.core.tracer import operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
-from functrans.errors import DifferentiationError, StructureError, at_user_line
+from functrans.errors import DifferentiationError, at_user_line
 from functrans.transforms.arguments import check_argnums, split_arguments, wraps
 from functrans.transforms.tape import ReverseTrace, backward, fit, record, release
 
@@ -74,7 +75,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     trace, result = record("vjp", function, leaves, lambda tracers: function(*tree.unflatten(structure, tracers)))
     aux: Any = None
     if has_aux:
-        result, aux = _pair("vjp", function, result)
+        result, aux = auxiliary_pair(f"vjp of {function_title(function)}", result)
     out_leaves, out_structure = tree.flatten(result)
     released = [release(trace, leaf) for leaf in out_leaves]
     tape = trace.tape
@@ -96,23 +97,9 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
 
 def _match_cotangents(function: Callable[..., Any], cotangent: Any, structure: Any, types: list[ArrayType]) -> list[Any]:
     """The leaves of a cotangent, each of its output's shape and dtype."""
-    leaves, got = tree.flatten(cotangent)
-    title = function_title(function)
-    if got != structure:
-        raise StructureError(
-            f"vjp: the pullback of {title} got a cotangent of structure {got}, but the output has structure {structure}"
-            f"\n  Remedy: pass a tree like the output.{at_user_line()}"
-        )
-    matched = []
-    for leaf, type_ in zip(leaves, types):
-        leaf = operand(leaf)
-        if shape_of(leaf) != type_.shape:
-            raise StructureError(
-                f"vjp: the pullback of {title} got a cotangent of type {describe(leaf)}, but the output has type {type_}"
-                f"\n  Remedy: pass a cotangent of the output's shape.{at_user_line()}"
-            )
-        matched.append(fit(np.asarray(leaf)[()] if type(leaf) in PYTHON_SCALARS else leaf, type_))
-    return matched
+    title, remedy = f"vjp of {function_title(function)}", "call the pullback with a cotangent of the output's structure and shapes"
+    leaves = leaves_like(title, "the cotangent", cotangent, "the output", structure, types, remedy)
+    return [fit(np.asarray(leaf)[()] if type(leaf) in PYTHON_SCALARS else leaf, type_) for leaf, type_ in zip(leaves, types)]
 
 
 def _checked_primal(transform: str, function: Callable[..., Any], args: Any, position: int, leaf: Any) -> Any:
@@ -127,15 +114,6 @@ def _checked_primal(transform: str, function: Callable[..., Any], args: Any, pos
         "\n  Remedy: pass a float (x.astype(float), 3.0 for 3), or differentiate with respect to other arguments "
         f"(argnums).{at_user_line()}"
     )
-
-
-def _pair(transform: str, function: Callable[..., Any], result: Any) -> tuple[Any, Any]:
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise StructureError(
-            f"{transform} of {function_title(function)}: has_aux=True needs a function that returns a pair (output, auxiliary), "
-            f"got {describe(result)}\n  Remedy: return both, or drop has_aux.{at_user_line()}"
-        )
-    return result
 
 
 def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -214,7 +192,7 @@ def _gradient(
     )
     aux: Any = None
     if has_aux:
-        result, aux = _pair(transform, function, result)
+        result, aux = auxiliary_pair(f"{transform} of {function_title(function)}", result)
         aux = released_auxiliary(trace, aux)
     container = tree.structure(result) if hasattr(type(result), "__functrans_array__") else None
     if container is not None:

@@ -86,11 +86,11 @@ def test_few_calls_on_few_elements():
 @pytest.mark.parametrize(
     "fn, elems, axis, message",
     [
-        (lambda a, b: (a, b), np.ones(4), 0, r"the elements have structure(.|\n)*returns(.|\n)*Remedy"),
-        (lambda a, b: np.sum(a + b), np.ones(4), 0, r"is given float64\[2\] for elems, and returns float64\[\]"),
+        (lambda a, b: (a, b), np.ones(4), 0, r"what the function returns has structure(.|\n)*Remedy"),
+        (lambda a, b: np.sum(a + b), np.ones(4), 0, r"returns is float64\[\], and each of its arguments is float64\[2\]\n  Remedy: combine"),
         (
             lambda a, b: {"x": a["x"] * b["x"] * 1.0}, {"x": np.arange(4)}, 0,
-            r"int64\[2\] for elems\['x'\], and returns float64\[2\]",
+            r"returns at \['x'\] is float64\[2\], and each of its arguments is int64\[2\] there",
         ),
         (np.add, [np.ones(4), np.ones(3)], 0, r"one length along axis 0, got elems\[0\] is float64\[4\]"),
         (np.add, np.ones(4), 1, r"elems is float64\[4\], and has no axis 1"),

@@ -177,13 +177,13 @@ def test_iterative_tangent_solver_through_custom_linear_solve():
 def test_wrong_structures():
     with pytest.raises(ft.errors.StructureError, match=r"custom_root of lambda: the root has structure .* initial guess"):
         ft.custom_root(lambda x: x, 1.0, lambda f, x: (x, x), divide)
-    with pytest.raises(ft.errors.StructureError, match=r"the root is float64\[2\] where the initial guess is float64\[\]"):
+    with pytest.raises(ft.errors.StructureError, match=r"the root is float64\[2\], and the initial guess is float64\[\]"):
         ft.grad(lambda c: ft.custom_root(lambda x: x - c, 1.0, lambda f, x: np.ones(2), divide))(1.0)
-    with pytest.raises(ft.errors.StructureError, match=r"what f returns is float64\[2\] where the root is float64\[\]"):
+    with pytest.raises(ft.errors.StructureError, match=r"what f returns is float64\[2\], and the root is float64\[\]"):
         ft.grad(lambda c: ft.custom_root(lambda x: np.stack([x, c]), 1.0, lambda f, x: x, divide))(1.0)
     with pytest.raises(ft.errors.StructureError, match="the solution of tangent_solve has structure"):
         ft.grad(lambda c: ft.custom_root(lambda x: x - c, 1.0, lambda f, x: x, lambda g, y: (y, y)))(1.0)
-    with pytest.raises(ft.errors.StructureError, match="has_aux=True needs a solver that returns a pair"):
+    with pytest.raises(ft.errors.StructureError, match="has_aux=True needs a function that returns a pair .solution, auxiliary"):
         ft.custom_root(lambda x: x, 1.0, lambda f, x: x, divide, has_aux=True)
 
 

@@ -67,11 +67,11 @@ def test_both_rules_on_one_function():
 def test_wrong_structure_is_named():
     f = ft.custom_vjp(lambda x, y: x * y)
     f.defvjp(lambda x, y: (x * y, None), lambda _, ct: (ct,))
-    with pytest.raises(ft.errors.StructureError, match="its vjp rule returned a tree of structure"):
+    with pytest.raises(ft.errors.StructureError, match="what its vjp rule returned has structure .*, and the tuple of arguments has .*\n  Remedy: return one cotangent per"):
         ft.grad(f)(1.0, 2.0)
     g = ft.custom_vjp(lambda x: np.sum(x))
     g.defvjp(lambda x: (np.sum(x), None), lambda _, ct: (ct,))
-    with pytest.raises(ft.errors.StructureError, match=r"returned a float64\[\] where float64\[3\] was expected"):
+    with pytest.raises(ft.errors.StructureError, match=r"what its vjp rule returned at \[0\] is float64\[\], and the tuple of arguments is float64\[3\] there"):
         ft.grad(g)(X)
 
 
