@@ -1,4 +1,4 @@
-"""Checks of derivatives against finite differences, and of an op's declaration by its samples."""
+"""Checks of results against others, of derivatives against finite differences, and of an op's declaration by its samples."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from functrans.transforms.forward import jvp
 from functrans.transforms.reverse import grad, vjp
 
 __all__ = [
+    "assert_close",
     "check_batching",
     "check_declaration",
     "check_derivatives",
@@ -40,6 +41,35 @@ def random_like(value: Any, generator: np.random.Generator) -> Any:
 def pairing(cotangents: Any, tangents: Any) -> float:
     """``Re(sum(ct * tangent))`` over all leaves."""
     return float(sum(np.sum(ct * t).real for ct, t in zip(tree.leaves(cotangents), tree.leaves(tangents))))
+
+
+def assert_close(actual: Any, expected: Any, rtol: float = 1e-12, atol: float = 1e-13, message: str = "") -> None:
+    """Raise unless two trees have the same structure, shapes and dtypes, and values that are close.
+
+    Args:
+        actual: a tree of arrays.
+        expected: another one.
+        rtol: how far values may be apart, relative to those expected,
+        atol: and beside that.
+        message: what the error begins with.
+
+    Raises:
+        AssertionError: they are not alike; names the leaf.
+
+    Example:
+        >>> import numpy as np, functrans as ft
+        >>> ft.testing.assert_close({"w": np.arange(2.0)}, {"w": np.array([0.0, 1.0 + 1e-14])})
+    """
+    leaves, structure = tree.flatten(actual)
+    others, wanted = tree.flatten(expected)
+    begin = message and f"{message}: "
+    if structure != wanted:
+        raise AssertionError(f"{begin}the structure is {structure} where {wanted} was expected")
+    for leaf, other, path in zip(leaves, others, tree.paths(expected)):
+        at = path and f" at {path}"
+        if (got := type_of(np.asarray(leaf))) != (type_ := type_of(np.asarray(other))):
+            raise AssertionError(f"{begin}the type{at} is {got} where {type_} was expected")
+        np.testing.assert_allclose(leaf, other, rtol=rtol, atol=atol, err_msg=f"{message}{at}")
 
 
 def check_grads(
@@ -164,14 +194,6 @@ def _accepts(primitive: Primitive, operands: Operands, params: dict[str, Any]) -
     return True
 
 
-def assert_same(actual: Any, expected: Any, message: str) -> None:
-    """Raise unless values, shape and dtype are the same."""
-    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12, err_msg=message)
-    got, wanted = type_of(np.asarray(actual)), type_of(np.asarray(expected))
-    if got != wanted:
-        raise AssertionError(f"{message}: the type is {got} where {wanted} was expected")
-
-
 def results_of(primitive: Primitive, out: Any) -> list[Any]:
     """The results, of which some primitives have several."""
     return list(out) if primitive.multiple else [out]
@@ -185,8 +207,7 @@ def check_types(primitive: Primitive, operands: Operands, params: dict[str, Any]
     if declared != found:
         raise AssertionError(f"{primitive}: the type rule gives {declared}, evaluation {found}")
     program = check(stage(lambda *values: primitive(*values, **params), tuple(operands), transform="check_types"))
-    for actual, value in zip(results_of(primitive, program(*operands)), expected):
-        assert_same(actual, value, f"{primitive}, staged")
+    assert_close(results_of(primitive, program(*operands)), expected, message=f"{primitive}, staged")
 
 
 def differentiable_places(primitive: Primitive, operands: Operands, params: dict[str, Any]) -> list[int]:
@@ -227,7 +248,7 @@ def check_derivatives(primitive: Primitive, operands: Operands, params: dict[str
     _, tangent = jvp(lambda *values: (flat(*values) + 0.0).sum(), chosen, chosen)
     _, pullback = vjp(lambda *values: (flat(*values) + 0.0).sum(), *chosen)
     for derivative in (tangent, *pullback(tangent)):
-        assert_same(derivative, np.zeros_like(derivative), f"{primitive}, which has no derivative")
+        assert_close(derivative, np.zeros_like(derivative), message=f"{primitive}, which has no derivative")
 
 
 def check_batching(primitive: Primitive, operands: Operands, params: dict[str, Any]) -> None:
@@ -239,8 +260,8 @@ def check_batching(primitive: Primitive, operands: Operands, params: dict[str, A
         loop = [primitive(*(value[item] if own else value for value, own in zip(stacked, mask)), **params) for item in range(2)]
         batched = vmap(lambda *values: primitive(*values, **params), axes)(*stacked)
         columns = zip(*(results_of(primitive, out) for out in loop))
-        for actual, items in zip(results_of(primitive, batched), columns):
-            assert_same(actual, np.stack(items), f"{primitive}, batched over {axes}")
+        stacks = [np.stack(items) for items in columns]
+        assert_close(results_of(primitive, batched), stacks, message=f"{primitive}, batched over {axes}")
     places = differentiable_places(primitive, operands, params)
     if places:
         function = _closed(primitive, operands, params, places)

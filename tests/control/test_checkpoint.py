@@ -1,10 +1,6 @@
 """Checkpointed functions: the derivatives of the functions, from what policies and budgets keep."""
 
-import gc
-import mmap
-import os
 import pickle
-import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -14,28 +10,21 @@ from hypothesis import strategies as st
 
 import functrans as ft
 from functrans import errors
-from functrans.core.primitive import PRIMITIVES, General
-from functrans.ops import arithmetic
+from functrans.testing import assert_close
 
 P = ft.checkpoint_policies
 X = np.linspace(-0.8, 0.9, 6).reshape(2, 3)
 W = np.linspace(-1.0, 1.1, 9).reshape(3, 3)
-# What is kept and what is computed again must not matter.
+
+
 def shown(options):
     """Options as the name of a test, the same in each process."""
     return ",".join(f"{name}={getattr(value, '__name__', value)}" for name, value in options.items()) or "none"
 
 
+# What is kept and what is computed again must not matter.
 OPTIONS = [{}, {"policy": P.everything}, {"policy": P.dots}, {"policy": P.save_names("hidden")}, {"budget": 100}, {"prevent_cse": False},
            {"policy": P.save_and_offload("hidden")}]  # fmt: skip
-
-
-def same(one, other, rtol=1e-12):
-    """Whether two trees are equal to rounding."""
-    assert ft.tree.structure(one) == ft.tree.structure(other)
-    for a, b in zip(ft.tree.leaves(one), ft.tree.leaves(other)):
-        assert np.asarray(a).dtype == np.asarray(b).dtype
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-13)
 
 
 def network(x, w):
@@ -61,9 +50,9 @@ def derivative(function, order):
 def test_derivatives_are_those_of_the_function(options, order):
     checkpointed = derivative(ft.checkpoint(loss, **options), order)
     expected = derivative(loss, order)(X, W)
-    same(checkpointed(X, W), expected)
+    assert_close(checkpointed(X, W), expected)
     if order < 3 or options in ({}, {"policy": P.dots}):
-        same(ft.jit(checkpointed)(X, W), expected)
+        assert_close(ft.jit(checkpointed)(X, W), expected)
 
 
 def test_derivatives_are_finite_differences():
@@ -91,14 +80,14 @@ def test_pairs_of_transforms(names):
     plain, checkpointed = function, ft.checkpoint(function)
     for name in names:
         plain, checkpointed = TRANSFORMS[name](plain), TRANSFORMS[name](checkpointed)
-    same(checkpointed(X), plain(X), rtol=1e-11)
+    assert_close(checkpointed(X), plain(X), rtol=1e-11)
 
 
 def test_transforms_inside():
     inside = lambda x: ft.vmap(ft.grad(lambda row: np.sum(np.tanh(row @ W))))(x) + ft.jit(np.sin)(x)
     total = lambda f: lambda x: np.sum(f(x) ** 2)
     for transform in (ft.grad, ft.hessian):
-        same(transform(total(ft.checkpoint(inside)))(X), transform(total(inside))(X))
+        assert_close(transform(total(ft.checkpoint(inside)))(X), transform(total(inside))(X))
 
 
 def test_closures_over_traced_values():
@@ -110,9 +99,9 @@ def test_closures_over_traced_values():
         return function
 
     for transform in (lambda f: ft.grad(f, (0, 1)), lambda f: ft.jit(ft.grad(f, (0, 1))), ft.jacfwd, ft.hessian):
-        same(transform(outer(ft.checkpoint))(X, W), transform(outer(lambda f: f))(X, W))
+        assert_close(transform(outer(ft.checkpoint))(X, W), transform(outer(lambda f: f))(X, W))
     batched = lambda call: ft.vmap(ft.grad(outer(call)), (0, None))(X[:, None], W)
-    same(batched(ft.checkpoint), batched(lambda f: f))
+    assert_close(batched(ft.checkpoint), batched(lambda f: f))
 
 
 def test_arrays_from_outside_are_read_at_each_call():
@@ -120,16 +109,16 @@ def test_arrays_from_outside_are_read_at_each_call():
     gradient = ft.grad(ft.checkpoint(lambda x: np.sum(np.tanh(x @ w))))
     first = gradient(X)
     w *= 2.0
-    same(gradient(X), ft.grad(lambda x: np.sum(np.tanh(x @ (2.0 * W))))(X))
+    assert_close(gradient(X), ft.grad(lambda x: np.sum(np.tanh(x @ (2.0 * W))))(X))
     assert not np.allclose(first, gradient(X))
 
 
 def test_functions_may_change_between_calls():
     factor = 2.0
     gradient = ft.grad(ft.checkpoint(lambda x: np.sum(np.sin(factor * x))))
-    same(gradient(X), 2.0 * np.cos(2.0 * X))
+    assert_close(gradient(X), 2.0 * np.cos(2.0 * X))
     factor = 3.0
-    same(gradient(X), 3.0 * np.cos(3.0 * X))
+    assert_close(gradient(X), 3.0 * np.cos(3.0 * X))
 
 
 def test_arguments_and_results_are_trees():
@@ -140,9 +129,9 @@ def test_arguments_and_results_are_trees():
 
     call = ft.checkpoint(function)
     tree = {"x": X, "y": np.arange(3)}
-    same(call(tree, scale=2.0, flag=None), function(tree, scale=2.0, flag=None))
+    assert_close(call(tree, scale=2.0, flag=None), function(tree, scale=2.0, flag=None))
     gradient = ft.grad(lambda x: call({"x": x, "y": np.arange(3)}, scale=x[0, 0], flag=None)["sum"][0])
-    same(gradient(X), ft.grad(lambda x: np.sum(x) * x[0, 0])(X))
+    assert_close(gradient(X), ft.grad(lambda x: np.sum(x) * x[0, 0])(X))
 
 
 @pytest.mark.parametrize(
@@ -151,10 +140,10 @@ def test_arguments_and_results_are_trees():
 def test_types_are_kept(x):
     function = lambda x: np.sin(x) * 2 + x
     assert type(ft.checkpoint(function)(x)) is type(function(x))
-    same(ft.checkpoint(function)(x), function(x))
+    assert_close(ft.checkpoint(function)(x), function(x))
     if not isinstance(x, int):
         total = lambda f: lambda x: np.sum(np.real(f(x) * (1 + 1j)))
-        same(ft.grad(total(ft.checkpoint(function)))(x), ft.grad(total(function))(x))
+        assert_close(ft.grad(total(ft.checkpoint(function)))(x), ft.grad(total(function))(x))
 
 
 def test_static_arguments():
@@ -165,7 +154,7 @@ def test_static_arguments():
 
     call = ft.checkpoint(function, static_argnums=(0, -1))
     for mode, count in [("sin", 2), ("cos", 3)]:
-        same(ft.grad(call, 1)(mode, X, count), ft.grad(function, 1)(mode, X, count))
+        assert_close(ft.grad(call, 1)(mode, X, count), ft.grad(function, 1)(mode, X, count))
 
 
 class Model:
@@ -187,168 +176,11 @@ def decorated(x):
 
 
 def test_methods_and_names():
-    same(ft.grad(lambda model, x: model(x))(Model(W), X).w, ft.grad(lambda w: np.sum(np.tanh(X @ w)))(W))
+    assert_close(ft.grad(lambda model, x: model(x))(Model(W), X).w, ft.grad(lambda w: np.sum(np.tanh(X @ w)))(W))
     assert (decorated.__name__, decorated.__doc__) == ("decorated", "A docstring.")
     assert pickle.loads(pickle.dumps(decorated)) is decorated
     other = pickle.loads(pickle.dumps(ft.checkpoint(np.sin, policy=P.save_names("a"), budget=3)))
     assert other(0.5) == np.sin(0.5)
-
-
-# What is kept
-
-
-def kept(function, *args):
-    """The operations whose results a reverse pass keeps beyond arguments."""
-    return [item.what for item in ft.inspect.residuals(function, *args).computed]
-
-
-def test_policies_say_what_is_kept():
-    assert kept(ft.checkpoint(loss), X, W) == []
-    assert kept(ft.checkpoint(loss, policy=P.nothing), X, W) == []
-    assert kept(ft.checkpoint(loss, policy=P.dots), X, W) == ["contract"] * 3
-    assert kept(ft.checkpoint(loss, policy=P.save_names("hidden", "other")), X, W) == ["hidden"] * 3
-    assert kept(ft.checkpoint(loss, policy=P.save_names("other")), X, W) == []
-    only = lambda primitive, *types, **params: primitive.name == "multiply" and types[0].shape == (2, 3)
-    assert kept(ft.checkpoint(loss, policy=only), X, W) == ["multiply"] * 3
-
-
-def count(monkeypatch, primitive, function, *args):
-    """How often an operation is performed."""
-    calls = []
-    evaluate = primitive.evaluate
-    with monkeypatch.context() as patch:
-        patch.setattr(primitive, "evaluate", lambda *operands, **params: calls.append(1) or evaluate(*operands, **params))
-        function(*args)
-    return len(calls)
-
-
-def test_what_is_not_kept_is_computed_twice(monkeypatch):
-    tanhs = lambda function: count(monkeypatch, arithmetic.tanh, ft.grad(function), X, W)
-    assert tanhs(loss) == 3
-    assert tanhs(ft.checkpoint(loss)) == 6
-    assert tanhs(ft.checkpoint(loss, policy=P.dots)) == 6
-    assert tanhs(ft.checkpoint(loss, policy=P.save_names("hidden"))) == 3
-    assert tanhs(ft.checkpoint(loss, policy=P.everything)) == 3
-    assert count(monkeypatch, arithmetic.tanh, lambda x, w: ft.jvp(ft.checkpoint(loss), (x, w), (x, w)), X, W) == 3
-    assert count(monkeypatch, arithmetic.tanh, ft.checkpoint(loss), X, W) == 3
-
-
-def layers(x, weights):
-    for w in weights:
-        x = np.tanh(x @ w)
-    return x
-
-
-def deep(count, size=8, rows=16):
-    """A deep network's weights and argument."""
-    generator = np.random.default_rng(0)
-    return [generator.normal(size=(size, size)) / np.sqrt(size) for _ in range(count)], generator.normal(size=(rows, size))
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 0.5, 0.99, 1.0, 2.0])
-def test_budgets_are_kept_and_used(share):
-    weights, x = deep(40)
-    everything = 40 * x.nbytes
-    budget = int(share * everything)
-    function = ft.checkpoint(lambda weights, x: np.sum(layers(x, weights)), budget=budget)
-    found = ft.inspect.residuals(function, weights, x)
-    assert min(0.9 * budget - x.nbytes, everything) <= found.nbytes <= budget
-    same(ft.grad(function)(weights, x), ft.grad(lambda weights, x: np.sum(layers(x, weights)))(weights, x))
-
-
-def test_budget_that_is_too_small():
-    function = lambda x: np.sum(np.sin(ft.checkpoint_name(np.exp(x), "power")))
-    function = ft.checkpoint(function, policy=P.save_names("power"), budget=8)
-    assert function(X) == np.sum(np.sin(np.exp(X)))
-    with pytest.raises(
-        errors.BudgetError, match="checkpoint of lambda: a budget of 8 bytes.*48(.|\n)*Remedy(.|\n)*test_checkpoint"
-    ):
-        ft.grad(function)(X)
-
-
-def blocks(weights, x, block):
-    """64 layers, in 8 blocks of 8."""
-    for start in range(0, 64, 8):
-        x = block(x, weights[start : start + 8])
-    return np.sum(x)
-
-
-def test_two_levels_take_memory_of_the_square_root():
-    weights, x = deep(64, 16, 512)
-    nested = lambda weights, x: blocks(weights, x, ft.checkpoint(layers))
-    plain = lambda weights, x: blocks(weights, x, layers)
-    same(ft.grad(nested)(weights, x), ft.grad(plain)(weights, x))
-    # The arguments of 7 blocks, and of the layers of one.
-    assert ft.inspect.residuals(nested, weights, x).nbytes == 7 * x.nbytes
-    assert ft.inspect.residuals(plain, weights, x).nbytes == 64 * x.nbytes
-    both = peak(ft.grad(nested), weights, x), peak(ft.grad(plain), weights, x)
-    assert both[0] < 1.3 * 16 * x.nbytes < 64 * x.nbytes < both[1]
-
-
-def test_levels_may_be_nested():
-    weights, x = deep(64, 16, 512)
-    layer = ft.checkpoint(lambda x, w: np.tanh(x @ w))
-    inner = ft.checkpoint(lambda x, weights: [x := layer(x, w) for w in weights][-1])
-    nested = ft.checkpoint(lambda weights, x: blocks(weights, x, inner))
-    same(ft.grad(nested)(weights, x), ft.grad(lambda weights, x: blocks(weights, x, layers))(weights, x))
-    assert ft.inspect.residuals(nested, weights, x).nbytes == 0
-    assert peak(ft.grad(nested), weights, x) < 1.5 * 16 * x.nbytes
-
-
-def peak(function, *args):
-    """The most memory a call takes, but for that of its result."""
-    function(*args)
-    gc.collect()
-    tracemalloc.start()
-    try:
-        result = function(*args)
-        return tracemalloc.get_traced_memory()[1] - sum(leaf.nbytes for leaf in ft.tree.leaves(result))
-    finally:
-        tracemalloc.stop()
-
-
-# Compiled
-
-
-def workspace(function, *args):
-    """The bytes a compiled function works in."""
-    return ft.jit(function).lower(*args).compile().memory_analysis().workspace
-
-
-def test_compiled_code_takes_the_memory_of_two_levels():
-    weights, x = deep(64, 64, 128)
-    value_and_grad = lambda block: ft.value_and_grad(lambda weights, x: blocks(weights, x, block))
-    plain = workspace(value_and_grad(layers), weights, x)
-    nested = workspace(value_and_grad(ft.checkpoint(layers)), weights, x)
-    assert plain >= 64 * x.nbytes
-    assert nested <= 1.3 * 16 * x.nbytes
-    merged = workspace(value_and_grad(ft.checkpoint(layers, prevent_cse=False)), weights, x)
-    assert merged >= 64 * x.nbytes  # what was computed again is what was computed before, kept
-
-
-def test_compiled_loops_compute_again_only_when_they_must():
-    """What is computed again is not fused with what was computed before, from the same values."""
-
-    def steps(x):
-        for _ in range(8):
-            x = np.sin(x) * np.exp(-x) + np.roll(x, 1)
-        return x
-
-    def function(x):
-        for _ in range(6):
-            x = ft.checkpoint(steps)(x)
-        return np.sum(x * x)
-
-    x = np.linspace(0.0, 1.0, 2**14)
-    # The arguments of 5 blocks; and of one block, 3 values a step, and a few on their way.
-    assert workspace(ft.value_and_grad(function), x) <= (5 + 3 * 8 + 3) * x.nbytes
-
-
-def test_compiled_code_keeps_budgets():
-    weights, x = deep(64, 64, 128)
-    function = ft.checkpoint(lambda weights, x: np.sum(layers(x, weights)), budget=16 * x.nbytes)
-    assert workspace(ft.value_and_grad(function), weights, x) <= 1.5 * 16 * x.nbytes
-    same(ft.jit(ft.grad(function))(weights, x), ft.grad(function)(weights, x), rtol=1e-9)
 
 
 def test_barriers_keep_recomputation_apart():
@@ -358,7 +190,7 @@ def test_barriers_keep_recomputation_apart():
     two = lambda call: lambda x, w: np.sum(call(call(x, w), w))
     for options in OPTIONS:
         gradient = ft.grad(two(ft.checkpoint(network, **options)), (0, 1))
-        same(ft.jit(gradient)(X, W), ft.grad(two(network), (0, 1))(X, W))
+        assert_close(ft.jit(gradient)(X, W), ft.grad(two(network), (0, 1))(X, W))
 
 
 def test_results_of_compiled_code_are_arrays_of_their_own():
@@ -367,9 +199,6 @@ def test_results_of_compiled_code_are_arrays_of_their_own():
     for place, result in enumerate(results):
         assert not np.shares_memory(result, X)
         assert all(not np.shares_memory(result, other) for other in results[:place])
-
-
-# Effects, selections, and what cannot be repeated
 
 
 @pytest.mark.parametrize("transform", [lambda f: f, ft.jit], ids=["eager", "jit"])
@@ -388,99 +217,21 @@ def test_effects_happen_once(transform, capsys):
             assert capsys.readouterr().out.split() == ["outer", "inner", "inner"]
 
 
-def test_values_inside_a_block_that_prints_are_computed_again(capsys):
-    def inner(x):
-        ft.debug.print("inner")
-        return np.tanh(np.exp(x))
-
-    function = ft.checkpoint(lambda x: np.sum(ft.checkpoint(inner)(ft.checkpoint(inner)(x))))
-    assert kept(function, X) == []
-    assert capsys.readouterr().out == ""
-    same(ft.grad(function)(X), ft.grad(lambda x: np.sum(np.tanh(np.exp(np.tanh(np.exp(x))))))(X))
-    assert capsys.readouterr().out.split() == ["inner"] * 2
-
-
 def test_selections_keep_nan_out():
     x = np.array([0.0, 1.0])
     for call in (ft.checkpoint, lambda f: ft.checkpoint(ft.checkpoint(f))):
         outside = lambda x: np.sum(np.where(x > 0, call(np.log)(x), 0.0))
         inside = lambda x: np.sum(call(lambda y: np.where(x > 0, y, 0.0))(1 / x))
         with np.errstate(all="ignore"):
-            same(ft.grad(outside)(x), np.array([0.0, 1.0]))
-            same(ft.grad(inside)(x), np.array([0.0, -1.0]))
-            same(ft.jvp(lambda x: call(np.sqrt)(np.where(x > 0, x, 0.0 * x)), (x,), (x,))[1], np.array([0.0, 0.5]))
-
-
-DRAWN = []
-
-
-def drawn(x):
-    DRAWN.append(np.random.default_rng(len(DRAWN)).normal(size=x.shape))
-    return DRAWN[-1] * 1.0
-
-
-noise = General(
-    "noise_in_test", drawn, types=lambda x: x, jvp=None, pullback=None,
-    batch=lambda operands, batched, size: noise(operands[0]), repeatable=False,
-)  # fmt: skip
-del PRIMITIVES["noise_in_test"]
-
-
-def test_random_numbers_are_drawn_once():
-    DRAWN.clear()
-    gradient = ft.grad(ft.checkpoint(lambda x: np.sum(np.sin(x * noise(x)))))(X)
-    assert len(DRAWN) == 1
-    same(gradient, np.cos(X * DRAWN[0]) * DRAWN[0])
-    assert kept(ft.checkpoint(lambda x: np.sum(np.sin(x * noise(x)))), X) == ["noise_in_test"]
+            assert_close(ft.grad(outside)(x), np.array([0.0, 1.0]))
+            assert_close(ft.grad(inside)(x), np.array([0.0, -1.0]))
+            assert_close(ft.jvp(lambda x: call(np.sqrt)(np.where(x > 0, x, 0.0 * x)), (x,), (x,))[1], np.array([0.0, 0.5]))
 
 
 def test_sums_over_batches():
     function = lambda x: np.tanh(ft.psum(x, "batch") * x)
     total = lambda f: ft.grad(lambda x: np.sum(ft.vmap(f, axis_name="batch")(x)))
-    same(total(ft.checkpoint(function))(X), total(function)(X))
-
-
-# Values in files
-
-
-@pytest.mark.parametrize("transform", [lambda f: f, ft.jit], ids=["eager", "jit"])
-def test_offloaded_values_are_in_files_that_are_gone_with_them(transform, tmp_path):
-    policy = P.save_and_offload("hidden", folder=str(tmp_path))
-    function = ft.checkpoint(loss, policy=policy)
-    found = ft.inspect.residuals(function, X, W)
-    assert [item.kind for item in found if item.what == "hidden"] == ["file"] * 3 and found.nbytes == 0
-    same(transform(ft.grad(function, (0, 1)))(X, W), ft.grad(loss, (0, 1))(X, W))
-    assert os.listdir(tmp_path) == []
-    weights, x = deep(30, 4, 2048)
-    function = ft.checkpoint(
-        lambda weights, x: np.sum(layers(x, weights)), policy=P.save_and_offload(P.dots, folder=str(tmp_path))
-    )
-    same(
-        transform(ft.grad(function))(weights, x), ft.grad(lambda weights, x: np.sum(layers(x, weights)))(weights, x), rtol=1e-9
-    )
-    assert peak(transform(ft.grad(function)), weights, x) < 12 * x.nbytes
-
-
-def test_offloaded_values_are_mapped_into_memory(tmp_path):
-    function = ft.checkpoint(loss, policy=P.save_and_offload("hidden", folder=str(tmp_path)))
-    _, pullback = ft.vjp(function, X, W)
-    mapped = [item for item in gc.get_objects() if type(item) is mmap.mmap]
-    assert len(mapped) == 3
-    del mapped
-    same(pullback(1.0), pullback(1.0))
-    del pullback
-    gc.collect()
-    assert not [item for item in gc.get_objects() if type(item) is mmap.mmap]
-
-
-def test_offloading_into_a_folder_that_is_not_there():
-    function = ft.checkpoint(loss, policy=P.save_and_offload("hidden", folder="/no/such/folder"))
-    assert np.isfinite(function(X, W))
-    with pytest.raises(FileNotFoundError, match="/no/such/folder"):
-        ft.grad(function)(X, W)
-
-
-# Errors
+    assert_close(total(ft.checkpoint(function))(X), total(function)(X))
 
 
 def test_errors_say_what_to_do():
@@ -536,8 +287,8 @@ def test_loops_inside_and_around(options, derivative):
         call(lambda xs, w: recurrent(lambda f: f, xs, X, w)),
         call(lambda xs, w: recurrent(call, xs, X, w)),
     ):
-        same(derivative(function)(*args), expected, rtol=1e-9)
-        same(ft.jit(derivative(function))(*args), expected, rtol=1e-9)
+        assert_close(derivative(function)(*args), expected, rtol=1e-9)
+        assert_close(ft.jit(derivative(function))(*args), expected, rtol=1e-9)
 
 
 UNARY = [np.sin, np.tanh, lambda x: np.exp(-x * x), np.transpose, lambda x: x[::-1] * 2.0, lambda x: x @ np.tanh(x)]
@@ -563,5 +314,5 @@ def test_random_nests(operations, cuts, choice):
 
     square = np.array([[0.2, -0.5], [0.7, 0.4]])
     plain, checkpointed = run(lambda f: f), run(lambda f: ft.checkpoint(f, **options))
-    same(ft.grad(checkpointed)(square), ft.grad(plain)(square))
-    same(ft.hvp(checkpointed, (square,), (square,)), ft.hvp(plain, (square,), (square,)), rtol=1e-10)
+    assert_close(ft.grad(checkpointed)(square), ft.grad(plain)(square))
+    assert_close(ft.hvp(checkpointed, (square,), (square,)), ft.hvp(plain, (square,), (square,)), rtol=1e-10)

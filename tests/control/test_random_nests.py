@@ -1,6 +1,7 @@
 """Random nests of loops and branches against the same written in Python: values, derivatives in both modes, batches."""
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import functrans as ft
+from functrans.testing import assert_close
 
+close = partial(assert_close, rtol=1e-9, atol=1e-9)
 W = np.array([[0.3, -0.5, 0.2], [0.1, 0.4, -0.6], [-0.2, 0.7, 0.1]])
 XS = np.sin(np.arange(12.0)).reshape(4, 3)
 
@@ -132,11 +135,6 @@ def interpreted():
     ft.config.jit = True
 
 
-def assert_trees(actual, expected):
-    for one, other in zip(ft.tree.leaves(actual), ft.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
-
-
 @settings(max_examples=int(os.environ.get("FUNCTRANS_FUZZ", "60")), deadline=None)
 @given(NESTS)
 def test_nests(nest):
@@ -145,18 +143,18 @@ def test_nests(nest):
     for point in POINTS:
         tangents = np.cos(point[0]), 0.5
         expected = plain(*point)
-        assert_trees(ours(*point), expected)
-        assert_trees(ft.make_program(ours)(*point)(*point), expected)
-        assert_trees(ft.jvp(ours, point, tangents), ft.jvp(plain, point, tangents))
-        assert_trees(ft.linearize(ours, *point)[1](*tangents), ft.jvp(plain, point, tangents)[1])
+        close(ours(*point), expected)
+        close(ft.make_program(ours)(*point)(*point), expected)
+        close(ft.jvp(ours, point, tangents), ft.jvp(plain, point, tangents))
+        close(ft.linearize(ours, *point)[1](*tangents), ft.jvp(plain, point, tangents)[1])
         gradient, other = (ft.grad(lambda x, p, f=f: np.sum(np.sin(f(x, p))), (0, 1)) for f in (ours, plain))
         gradients.append(other(*point))
-        assert_trees(gradient(*point), gradients[-1])
-        assert_trees(ft.jvp(gradient, point, tangents)[1], ft.jvp(other, point, tangents)[1])
-        assert_trees(second(gradient)(*point), second(other)(*point))
+        close(gradient(*point), gradients[-1])
+        close(ft.jvp(gradient, point, tangents)[1], ft.jvp(other, point, tangents)[1])
+        close(second(gradient)(*point), second(other)(*point))
     xs, ps = map(np.stack, zip(*POINTS))
-    assert_trees(ft.vmap(ours)(xs, ps), np.stack([plain(*point) for point in POINTS]))
-    assert_trees(ft.vmap(gradient)(xs, ps), tuple(map(np.stack, zip(*gradients))))
+    close(ft.vmap(ours)(xs, ps), np.stack([plain(*point) for point in POINTS]))
+    close(ft.vmap(gradient)(xs, ps), tuple(map(np.stack, zip(*gradients))))
 
 
 def second(gradient):

@@ -1,7 +1,7 @@
 """`scan` against unrolled Python loops and finite differences."""
 
 import itertools
-import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,28 +9,16 @@ import pytest
 import functrans as ft
 from functrans.core.program import without_dead_code
 from functrans.core.types import ArrayType
-from functrans.testing import check_grads
+from functrans.testing import assert_close, check_grads
 
+pytestmark = pytest.mark.usefixtures("interpreted")
+close = partial(assert_close, rtol=1e-11, atol=1e-12)
 rng = np.random.default_rng(0)
 W = 0.5 * rng.standard_normal((3, 3))
 H = rng.standard_normal(3)
 X = rng.standard_normal((5, 3))
 Z = rng.standard_normal((4, 3)) + 1j * rng.standard_normal((4, 3))
 N = np.array([3, 1, 4, 1, 5])
-
-
-@pytest.fixture(autouse=True)
-def interpreted():
-    """Loops run in Python but where a test compiles them."""
-    ft.config.jit = False
-    yield
-    ft.config.jit = True
-
-
-@pytest.fixture
-def compiled(interpreted):
-    """Loops run in machine code."""
-    ft.config.jit = True
 
 
 def unrolled(f, init, xs=None, length=None, reverse=False, **_):
@@ -92,19 +80,11 @@ def loop(name):
     return (lambda *args: function(ft.scan, *args)), (lambda *args: function(unrolled, *args)), args
 
 
-def assert_trees(actual, expected, rtol=1e-11):
-    """The same structure, types and, nearly, values."""
-    assert ft.tree.structure(actual) == ft.tree.structure(expected)
-    for one, other in zip(ft.tree.leaves(actual), ft.tree.leaves(expected)):
-        assert np.shape(one) == np.shape(other) and np.asarray(one).dtype == np.asarray(other).dtype
-        np.testing.assert_allclose(one, other, rtol, 1e-12)
-
-
 @pytest.mark.parametrize("name", LOOPS)
 def test_values(name):
     by_scan, by_hand, args = loop(name)
-    assert_trees(by_scan(*args), by_hand(*args))
-    assert_trees(ft.make_program(by_scan)(*args)(*args), by_hand(*args))
+    close(by_scan(*args), by_hand(*args))
+    close(ft.make_program(by_scan)(*args)(*args), by_hand(*args))
 
 
 def first_derivatives(function, args):
@@ -117,15 +97,15 @@ def first_derivatives(function, args):
 @pytest.mark.parametrize("name", LOOPS)
 def test_derivatives_are_those_of_the_unrolled_loop(name):
     by_scan, by_hand, args = loop(name)
-    assert_trees(first_derivatives(by_scan, args), first_derivatives(by_hand, args))
+    close(first_derivatives(by_scan, args), first_derivatives(by_hand, args))
 
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_compiled_loops(name, compiled):
     by_scan, by_hand, args = loop(name)
     expected = first_derivatives(by_hand, args)
-    assert_trees(by_scan(*args), expected[0])
-    assert_trees(ft.jit(lambda args: first_derivatives(by_scan, args))(args), expected)
+    close(by_scan(*args), expected[0])
+    close(ft.jit(lambda args: first_derivatives(by_scan, args))(args), expected)
 
 
 @pytest.mark.parametrize("name", LOOPS)
@@ -146,7 +126,7 @@ def test_batches(name):
         if any(mask):
             axes = tuple(0 if own else None for own in mask)
             operands = [many if own else one for many, one, own in zip(stacked, args, mask)]
-            assert_trees(ft.vmap(by_scan, axes)(*operands), ft.vmap(by_hand, axes)(*operands))
+            close(ft.vmap(by_scan, axes)(*operands), ft.vmap(by_hand, axes)(*operands))
 
 
 def body(x):
@@ -230,7 +210,8 @@ def test_python_numbers_are_of_numpys_types():
         (lambda c, x: (c + x, None), 0, r"the carry begins as int64\[\], and the body returns float64\[\](.|\n)*Remedy"),
         (lambda c, x: ({"a": c["a"], "b": x * c["b"]}, 1), {"a": 1.0, "b": H}, None),
         (
-            lambda c, x: ({"a": c["a"], "b": x}, 1), {"a": 1.0, "b": H},
+            lambda c, x: ({"a": c["a"], "b": x}, 1),
+            {"a": 1.0, "b": H},
             r"carry\['b'\] begins as float64\[3\], and the body returns float64\[\]",
         ),
         (lambda c, x: ((c, x), None), 0.0, r"the carry begins with structure(.|\n)*\(\*, \*\)"),
@@ -267,7 +248,7 @@ def test_lengths_must_agree():
 
 def test_unroll_is_a_hint():
     for unroll in (2, 7, True, False):
-        assert_trees(ft.scan(lambda c, x: (c * x, c), H, X, unroll=unroll), ft.scan(lambda c, x: (c * x, c), H, X), 0)
+        assert_close(ft.scan(lambda c, x: (c * x, c), H, X, unroll=unroll), ft.scan(lambda c, x: (c * x, c), H, X), 0, 1e-12)
 
 
 def test_effects_happen_in_order(capsys):
@@ -306,9 +287,9 @@ def test_linearize_runs_the_loop_once_and_then_the_linear_part_alone():
         return ft.scan(lambda c, x: (np.exp(c) * x, ft.scan(lambda d, y: (np.tanh(d * y), None), c, x)[0]), h, X)
 
     value, derivative = ft.linearize(function, H)
-    assert_trees(value, function(H))
+    close(value, function(H))
     for direction in (H, np.cos(H)):
-        assert_trees(derivative(direction), ft.jvp(function, (H,), (direction,))[1])
+        close(derivative(direction), ft.jvp(function, (H,), (direction,))[1])
     program = ft.make_program(derivative)(H)
     assert {"exp", "tanh"}.isdisjoint(primitives(program))
 
@@ -326,7 +307,7 @@ def test_linear_loops_are_transposed_without_their_operands():
     cts = np.cos(out[0]), np.sin(out[1])
     types = ArrayType((), np.dtype(float)), ArrayType((3,), np.dtype(float))
     transposed = ft.linear_transpose(function, *types)(cts)
-    assert_trees(transposed, ft.vjp(function, 0.5, H)[1](cts))
+    close(transposed, ft.vjp(function, 0.5, H)[1](cts))
     with pytest.raises(ft.errors.DifferentiationError, match="not linear"):
         ft.linear_transpose(lambda x: ft.scan(lambda c, s: (c * s, None), 1.0, x)[0], H)
 
@@ -404,129 +385,12 @@ def test_batches_spread_to_carries_as_they_must():
     np.testing.assert_allclose(three, H * np.prod(X[0]))
 
 
-def oscillator(checkpoint, steps=10, reverse=False):
-    """A loop with consts, integer carries, xs and ys, as a function of three arrays."""
-
-    def function(a, h, x):
-        def step(c, s):
-            position, speed, count = c
-            speed = speed - a * np.sin(position) * s[0] + s[1]
-            return (position + 0.1 * speed, speed, count + 1), (position * count, s[0])
-
-        xs = (np.cos(np.arange(steps)), np.arange(steps)[:, None] * x)
-        (position, speed, _), ys = ft.scan(step, (h, 0 * h, 0), xs, reverse=reverse, checkpoint=checkpoint)
-        return position * speed, ys
-
-    return function, (0.7, H, np.array([0.1, -0.2, 0.3]))
-
-
-MODES = ["sqrt", "recursive", 1, 2, 4]
-
-
-@pytest.mark.parametrize("checkpoint", MODES)
-@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 11, 36])
-@pytest.mark.parametrize("reverse", [False, True])
-def test_checkpointed_loops_have_the_same_derivatives(checkpoint, steps, reverse):
-    plain, args = oscillator(None, steps, reverse)
-    function, _ = oscillator(checkpoint, steps, reverse)
-    assert_trees(function(*args), plain(*args))
-    out, pullback = ft.vjp(function, *args)
-    cts = ft.tree.map(np.cos, out)
-    assert_trees(pullback(cts), ft.vjp(plain, *args)[1](cts))
-    assert_trees(ft.jvp(function, args, args), ft.jvp(plain, args, args))
-    axes = (None, 0, None)
-    batch = args[0], np.stack([H, 2 * H]), args[2]
-    gradient = lambda f: ft.grad(lambda *args: np.sum(f(*args)[0] ** 2) + np.sum(f(*args)[1][0]), (0, 1, 2))
-    assert_trees(ft.vmap(gradient(function), axes)(*batch), ft.vmap(gradient(plain), axes)(*batch))
-
-
-@pytest.mark.parametrize("checkpoint", MODES)
-def test_compiled_checkpointed_loops(checkpoint, compiled):
-    plain, args = oscillator(None, 23)
-    function, _ = oscillator(checkpoint, 23)
-    expected = first_derivatives(plain, args)
-    assert_trees(ft.jit(lambda args: first_derivatives(function, args))(args), expected)
-
-
-@pytest.mark.parametrize("checkpoint", MODES)
-def test_checkpointed_loops_to_third_order(checkpoint):
-    function, args = oscillator(checkpoint)
-    check_grads(function, args, order=3, rtol=1e-5, atol=1e-5)
-
-
-def peak(function, *args):
-    """The most memory in use at a time, in bytes, beyond what is there before."""
-    function(*args)
-    tracemalloc.start()
-    function(*args)
-    _, most = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return most
-
-
-def test_checkpointed_loops_need_less_memory():
-    def loss(checkpoint):
-        step = lambda c, x: (np.sin(c) * 1.01 + x, np.sum(c * c))
-        return lambda c: np.sum(ft.scan(step, c, np.arange(144.0), checkpoint=checkpoint)[1])
-
-    state = np.ones(2000)
-    gradients = {mode: ft.grad(loss(mode)) for mode in (None, *MODES)}
-    second = {mode: lambda c, f=gradient: ft.grad(lambda c: np.sum(f(c) ** 2))(c) for mode, gradient in gradients.items()}
-    assert peak(gradients[None], state) > 144 * state.nbytes
-    assert peak(gradients["sqrt"], state) < 50 * state.nbytes
-    assert peak(second[None], state) > 2 * 144 * state.nbytes
-    assert peak(second["sqrt"], state) < 200 * state.nbytes
-
-
-@pytest.mark.parametrize("checkpoint", MODES)
-def test_steps_that_run_again_have_no_effects_again(checkpoint, capsys):
-    def function(a):
-        return ft.scan(lambda c, _: (np.sin(c * a), ft.debug.print("{:.2f}", c)), 1.0, length=4, checkpoint=checkpoint)[0]
-
-    function(2.0)
-    expected = capsys.readouterr().out
-    assert len(expected.split()) == 4
-    for transformed in (ft.grad(function), ft.hessian(function)):
-        transformed(2.0)
-        assert capsys.readouterr().out == expected
-
-
-def test_steps_that_cannot_run_again():
-    def function(a, checkpoint):
-        noise = lambda n: ft.pure_callback(lambda n: np.asarray(0.5 * n), ft.ArrayType((), float), n)
-        return ft.scan(lambda c, n: (c * a + noise(n), None), 1.0, np.arange(4), checkpoint=checkpoint)[0]
-
-    expected = ft.grad(function)(2.0, None)
-    assert ft.grad(function)(2.0, "sqrt") == expected
-    with pytest.raises(ft.errors.UnsupportedError, match=r"checkpoint= runs steps again(.|\n)*made at test_scan.py(.|\n)*Remedy"):
-        ft.grad(function)(2.0, "recursive")
-
-
-@pytest.mark.parametrize("checkpoint, states", [("sqrt", 2 * 45), ("recursive", 11), (30, 30)])
-def test_compiled_checkpointed_loops_plan_for_few_states(checkpoint, states, compiled):
-    steps, size = 2000, 1000
-
-    def final(x, weights):
-        step = lambda c, _: (c + 0.1 * np.sin(c), None)
-        return np.sum(weights * ft.scan(step, x, None, length=steps, checkpoint=checkpoint)[0])
-
-    analysis = ft.jit(ft.grad(final)).lower(np.ones(size), np.ones(size)).compile().memory_analysis()
-    assert analysis.arguments == 2 * 8 * size  # no more than these are captured
-    assert analysis.workspace + analysis.between < (states + 10) * 8 * size
-
-
-def test_checkpoints_that_are_none():
-    for checkpoint in ("all", 0, True, 2.0):
-        with pytest.raises(ValueError, match="scan of lambda: checkpoint is(.|\n)*Remedy"):
-            ft.scan(lambda c, x: (c, x), 0.0, X, checkpoint=checkpoint)
-
-
 def test_map():
     function = lambda x: {"a": np.sum(x) ** 2, "b": (np.sin(x), 1)}
     expected = unrolled(lambda c, x: (c, function(x)), 0, X)[1]
     for size in (None, 1, 2, 5, 9):
-        assert_trees(ft.map(function, X, batch_size=size), expected)
-        assert_trees(ft.jacobian(lambda x: ft.map(function, x, size)["b"][0])(X), ft.jacobian(np.sin)(X))
+        close(ft.map(function, X, batch_size=size), expected)
+        close(ft.jacobian(lambda x: ft.map(function, x, size)["b"][0])(X), ft.jacobian(np.sin)(X))
     assert ft.map(function, X[:0])["a"].shape == ft.map(function, X[:0], 2)["a"].shape == (0,)
     tree_of_two = ft.map(lambda x: x[0] + x[1]["y"], (X, {"y": X[:, 0]}), batch_size=3)
     np.testing.assert_allclose(tree_of_two, X + X[:, :1])

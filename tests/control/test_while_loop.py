@@ -4,17 +4,16 @@ import itertools
 import signal
 import threading
 import time
-import tracemalloc
-from functools import reduce
+from functools import partial
 
 import numpy as np
 import pytest
 
 import functrans as ft
-from functrans.control import loops
-from functrans.testing import check_grads
+from functrans.testing import assert_close, check_grads
 
 rng = np.random.default_rng(0)
+close = partial(assert_close, rtol=1e-10, atol=1e-10)
 W = 0.5 * rng.standard_normal((3, 3))
 H = rng.standard_normal(3)
 Z = rng.standard_normal(3) + 1j * rng.standard_normal(3)
@@ -25,13 +24,6 @@ def python_while(cond, body, carry, **_):
     """What `ft.while_loop` gives, by Python's."""
     while cond(carry):
         carry = body(carry)
-    return carry
-
-
-def python_fori(lower, upper, body, carry, **_):
-    """What `ft.fori_loop` gives, by Python's."""
-    for i in range(lower, upper):
-        carry = body(i, carry)
     return carry
 
 
@@ -104,13 +96,6 @@ def over(name, loop):
     return lambda *args: function(loop, *args)
 
 
-def assert_trees_close(actual, expected, tolerance=1e-10):
-    assert ft.tree.structure(actual) == ft.tree.structure(expected)
-    for one, other in zip(ft.tree.leaves(actual), ft.tree.leaves(expected)):
-        np.testing.assert_allclose(one, other, tolerance, tolerance)
-        assert np.shape(one) == np.shape(other)
-
-
 def scalar(function):
     """The sum of the squares of all results."""
     return lambda *args: sum(np.sum(np.abs(leaf) ** 2) for leaf in ft.tree.leaves(function(*args)))
@@ -120,11 +105,11 @@ def scalar(function):
 def test_values_and_gradients(name):
     _, args = LOOPS[name]
     loop, python = over(name, ft.while_loop), over(name, python_while)
-    assert_trees_close(loop(*args), python(*args))
+    close(loop(*args), python(*args))
     places = tuple(range(len(args)))
-    assert_trees_close(ft.grad(scalar(loop), places)(*args), ft.grad(scalar(python), places)(*args))
+    close(ft.grad(scalar(loop), places)(*args), ft.grad(scalar(python), places)(*args))
     tangents = tuple(np.cos(x) for x in args)
-    assert_trees_close(ft.jvp(loop, args, tangents), ft.jvp(python, args, tangents))
+    close(ft.jvp(loop, args, tangents), ft.jvp(python, args, tangents))
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -264,73 +249,6 @@ def test_psum_in_a_loop_of_each_item_raises():
         ft.vmap(function, axis_name="i")(np.ones(2))
 
 
-@pytest.mark.parametrize("checkpoint", [1, 2, 3, 100, "sqrt", "recursive"])
-def test_checkpoint(checkpoint):
-    def function(x, steps=11, **options):
-        return ft.while_loop(counted(steps), lambda c: (np.sin(c[0]) * x + c[0], c[1] + 1), (x * x, 0), **options)[0]
-
-    bounded = lambda x: function(x, checkpoint=checkpoint)
-    assert ft.grad(bounded)(0.3) == ft.grad(function)(0.3)
-    assert ft.grad(ft.grad(bounded))(0.3) == ft.grad(ft.grad(function))(0.3)
-    assert ft.grad(lambda x: function(x, steps=0, checkpoint=checkpoint))(0.3) == 0.6
-    batch = np.array([0.1, 0.3])
-    np.testing.assert_array_equal(ft.vmap(ft.grad(bounded))(batch), ft.vmap(ft.grad(function))(batch))
-
-
-def test_checkpoint_bounds_how_often_the_body_runs():
-    def steps_run(checkpoint):
-        runs = 0
-
-        def forward(x):
-            nonlocal runs
-            runs += 1
-            return np.sin(x), x
-
-        sine = ft.custom_vjp(np.sin)
-        sine.defvjp(forward, lambda x, ct: (ct * np.cos(x),))
-
-        def step(c):
-            nonlocal runs
-            return sine(c[0]), c[1] + 1
-
-        with ft.debug.nans():  # runs every operation in Python
-            ft.grad(lambda x: ft.while_loop(counted(50), step, (x, 0), checkpoint=checkpoint)[0])(0.3)
-        return runs
-
-    assert steps_run(None) <= steps_run("sqrt") <= steps_run("recursive") <= steps_run(2)
-
-
-@pytest.mark.usefixtures("interpreted")
-def test_checkpoint_bounds_memory():
-    x = np.linspace(0.0, 1.0, 100_000)
-
-    def peak(checkpoint):
-        step = lambda c: (np.sin(c[0]) * x, c[1] + 1)
-        function = lambda x: np.sum(ft.while_loop(counted(40), step, (x, 0), checkpoint=checkpoint)[0])
-        tracemalloc.start()
-        ft.grad(function)(x)
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return most / x.nbytes
-
-    assert peak(None) > 40
-    assert peak(3) < peak("recursive") < peak("sqrt") < 20
-
-
-def test_reverse_mode_does_not_repeat_what_must_not_be():
-    drawn = lambda x: ft.pure_callback(np.sin, ft.ArrayType((), float), x)
-    function = lambda x: ft.while_loop(counted(2), lambda c: (c[0] * ft.stop_gradient(drawn(c[0])), c[1] + 1), (x, 0))[0]
-    assert function(0.5) == 0.5 * np.sin(0.5) * np.sin(0.5 * np.sin(0.5))
-    with pytest.raises(ft.errors.UnsupportedError, match="(?s)reverse mode runs the loop again.*Remedy"):
-        ft.grad(function)(0.5)
-
-
-@pytest.mark.parametrize("wrong", [0, "often", 1.5])
-def test_no_checkpoint(wrong):
-    with pytest.raises(ValueError, match=r"(?s)while_loop: checkpoint is .*Remedy"):
-        ft.while_loop(lambda x: x < 3, lambda x: x + 1, 0, checkpoint=wrong)
-
-
 def test_max_steps():
     double = lambda x, most: ft.while_loop(lambda x: x < 100.0, lambda x: 2 * x, x, max_steps=most)
     assert double(1.0, 7) == 128.0
@@ -344,48 +262,6 @@ def test_max_steps():
         ft.vmap(lambda x: double(x, 6))(np.array([50.0, 1.0]))
     with pytest.raises(ValueError, match="max_steps is -1"):
         double(1.0, -1)
-
-
-def newton(a, order=3):
-    """The root of ``x**order - a`` by Newton's method."""
-    far = lambda x: np.abs(x**order - a) > 1e-13 * a
-    return ft.while_loop(far, lambda x: x - (x**order - a) / (order * x ** (order - 1)), a, max_steps=100)
-
-
-def test_newtons_method_against_implicit_differentiation():
-    a = 5.0
-    root = newton(a)
-    np.testing.assert_allclose(ft.grad(newton)(a), 1 / (3 * root**2), 1e-9)
-    np.testing.assert_allclose(ft.grad(ft.grad(newton))(a), -2 / (9 * root**5), 1e-9)
-    np.testing.assert_allclose(ft.grad(ft.grad(ft.grad(newton)))(a), 10 / (27 * root**8), 1e-8)
-    values = np.array([0.5, 5.0, 2000.0])
-    np.testing.assert_allclose(ft.vmap(ft.grad(newton))(values), 1 / (3 * np.cbrt(values) ** 2), 1e-9)
-
-
-def test_a_linear_loop_is_transposed_without_its_input():
-    power = lambda x: ft.while_loop(counted(3), lambda c: (W @ c[0], c[1] + 1), (x, 0))[0]
-    transposed = ft.linear_transpose(power, H)(BATCH[0])[0]
-    np.testing.assert_allclose(transposed, np.linalg.matrix_power(W, 3).T @ BATCH[0], 1e-12)
-    with pytest.raises(ft.errors.DifferentiationError, match="not linear"):
-        ft.linear_transpose(lambda x: ft.while_loop(counted(3), lambda c: (np.sin(c[0]), c[1] + 1), (x, 0))[0], H)
-
-
-def test_linearize_runs_the_loop_once(capsys):
-    def function(x):
-        def body(c):
-            ft.debug.print("{}", c[1])
-            return np.sin(c[0]) * x, c[1] + 1
-
-        return ft.while_loop(counted(2), body, (x, 0))[0]
-
-    value, derivative = ft.linearize(function, 0.7)
-    assert capsys.readouterr().out.split() == ["0", "1"]
-    expected = python_while(counted(2), lambda c: (np.sin(c[0]) * 0.7, c[1] + 1), (0.7, 0))[0]
-    np.testing.assert_allclose(value, expected, 1e-14)
-    np.testing.assert_allclose(derivative(2.0), 2 * ft.grad(function)(0.7), 1e-12)
-    capsys.readouterr()
-    derivative(1.0)
-    assert capsys.readouterr().out == ""
 
 
 def test_effects_happen_once_and_in_order(capsys):
@@ -532,85 +408,3 @@ def test_ctrl_c():
     with pytest.raises(KeyboardInterrupt):
         ft.while_loop(lambda x: x < 1.0, lambda x: x * 0.5, 0.5)
     assert time.monotonic() - start < 5.0
-
-
-BOUNDS = {"Python": int, "NumPy": np.int64, "narrow": np.int32, "array": np.array}
-
-
-@pytest.mark.parametrize("kind", BOUNDS)
-@pytest.mark.parametrize("bounds", [(0, 4), (2, 5), (3, 3), (5, 2), (-2, 1)])
-def test_fori_loop(kind, bounds):
-    step = lambda i, c: {"x": np.sin(c["x"]) * i + c["y"], "y": c["y"] * (i + 0.5)}
-    function = lambda loop, bounds: lambda x: loop(*bounds, step, {"x": x, "y": x[0]})
-    looped, unrolled = function(ft.fori_loop, tuple(map(BOUNDS[kind], bounds))), function(python_fori, bounds)
-    assert_trees_close(looped(H), unrolled(H))
-    assert_trees_close(ft.grad(scalar(looped))(H), ft.grad(scalar(unrolled))(H))
-    assert_trees_close(ft.hessian(scalar(looped))(H), ft.hessian(scalar(unrolled))(H))
-    assert_trees_close(ft.vmap(looped)(BATCH), ft.vmap(unrolled)(BATCH))
-
-
-def test_bounds_of_a_batch():
-    power = lambda x, n: ft.fori_loop(0, n, lambda i, y: y * x, 1.0)
-    numbers = np.array([3, 0, 2])
-    values = np.array([2.0, 5.0, 3.0])
-    assert ft.vmap(power)(values, numbers).tolist() == [8.0, 1.0, 9.0]
-    assert ft.vmap(ft.grad(power))(values, numbers).tolist() == [12.0, 0.0, 6.0]
-    assert ft.vmap(power, (None, 0))(2.0, numbers).tolist() == [8.0, 1.0, 4.0]
-
-
-def test_traced_bounds_are_not_frozen():
-    power = ft.jit(lambda x, n: ft.fori_loop(0, n, lambda i, y: y * x, 1.0))
-    assert [float(power(2.0, n)) for n in (0, 1, 5)] == [1.0, 2.0, 32.0]
-    assert power.compilations <= 1
-    gradient = ft.jit(ft.grad(lambda x, n: ft.fori_loop(0, n, lambda i, y: y * x, 1.0)))
-    assert [float(gradient(2.0, n)) for n in (0, 1, 5)] == [0.0, 1.0, 80.0]
-
-
-@pytest.mark.parametrize("upper", [3, np.int32(3), np.int64(3)])
-def test_the_counter_is_a_python_number_where_the_bounds_are(upper):
-    """So that float32 stays what it is, as in a loop over a range."""
-    step = lambda i, x: x * i if isinstance(upper, int) else x + np.float32(1)
-    function = lambda x: ft.fori_loop(1, upper, step, x)
-    x = np.float32(2)
-    assert function(x).dtype == np.float32
-    assert ft.grad(function)(x).dtype == ft.vmap(function)(np.ones(2, np.float32)).dtype == np.float32
-    assert function(x) == 4.0
-
-
-@pytest.mark.parametrize("kind", BOUNDS)
-@pytest.mark.parametrize("checkpoint", ["sqrt", "recursive", 1, 3])
-def test_fori_loop_that_keeps_few_states(kind, checkpoint):
-    def looped(w, **options):
-        lower, upper = map(BOUNDS[kind], (2, 9))
-        return ft.fori_loop(lower, upper, lambda i, c: np.sin(w * c) + 0.1 * i, H, **options)
-
-    few = lambda w: np.sum(looped(w, checkpoint=checkpoint))
-    all_of_them = lambda w: np.sum(looped(w))
-    for derivative in (ft.grad, lambda f: ft.grad(ft.grad(f)), lambda f: ft.jit(ft.grad(f))):
-        np.testing.assert_allclose(derivative(few)(1.1), derivative(all_of_them)(1.1), 1e-10)
-    if kind == "Python":
-        assert ft.inspect.residuals(few, 1.1).nbytes < ft.inspect.residuals(all_of_them, 1.1).nbytes
-    with pytest.raises(ValueError, match=r"fori_loop: checkpoint is 'all'(.|\n)*Remedy"):
-        looped(1.1, checkpoint="all")
-
-
-def test_fori_loop_refuses_an_unroll_that_is_no_number_of_steps():
-    with pytest.raises(ValueError, match=r"fori_loop: unroll is -2(.|\n)*Remedy"):
-        ft.fori_loop(0, 3, lambda i, c: c, 1.0, unroll=-2)
-
-
-@pytest.mark.parametrize("bounds", [(np.uint8(250), 300), (-1, np.uint8(3))])
-def test_bounds_that_do_not_fit_each_other(bounds):
-    with pytest.raises(OverflowError, match=r"fori_loop: (upper is 300|lower is -1), which the other bound's uint8(.|\n)*astype"):
-        ft.fori_loop(*bounds, lambda i, c: c + 1, 0)
-    assert ft.fori_loop(np.uint8(250), 255, lambda i, c: c + 1, 0) == 5
-
-
-def test_long_counted_loops_keep_few_numbers(monkeypatch):
-    monkeypatch.setattr(loops, "LONGEST", 4)
-    for lower, upper in ((0, 4), (3, 8), (-5, 60)):
-        looped = lambda x, a=lower, b=upper: ft.fori_loop(a, b, lambda i, c: np.sin(c) + i * x, x)
-        plain = reduce(lambda c, i: np.sin(c) + i * H[0], range(lower, upper), H[0])
-        np.testing.assert_allclose(looped(H[0]), plain, rtol=1e-12)
-        check_grads(looped, (H[0],), order=2)
-        assert ft.fori_loop(lower, upper, lambda i, c: c + i * np.float32(1), np.float32(0)).dtype == np.float32
