@@ -35,16 +35,16 @@ def states(
     yield carries
     while run(cond, [*own, *carries])[0]:
         if steps == max_steps:
-            raise too_many_steps(max_steps)
+            raise too_many_steps(body.name, max_steps)
         carries = run(body, [*consts, *carries])
         steps += 1
         yield carries
 
 
-def too_many_steps(max_steps: int) -> StepLimitError:
+def too_many_steps(body: str, max_steps: int) -> StepLimitError:
     """The error of a loop that would go on."""
     return StepLimitError(
-        f"while_loop: the condition still holds after max_steps={max_steps} steps"
+        f"while_loop of {body}: the condition still holds after max_steps={max_steps} steps"
         f"\n  Remedy: let the loop end earlier, or allow it more steps.{at_user_line()}"
     )
 

@@ -100,7 +100,7 @@ def forward(operands: list[Any], active: int, **params: Any) -> Any:
     loop = loop_of(**params)
     if not (loop.cond.repeatable and loop.body.repeatable):
         raise UnsupportedError(
-            "while_loop: reverse mode runs the loop again, and an operation in it may give something else then"
+            f"while_loop or fori_loop of {loop.body.name}: reverse mode runs the loop again, and an operation in it may give something else then"
             f"\n  Remedy: draw the numbers outside, or use ft.scan or ft.fori_loop with a fixed number of steps.{at_user_line()}"
         )
     given = [bool(active >> place & 1) and is_differentiable(dtype_of(value)) for place, value in enumerate(operands)]
@@ -132,7 +132,7 @@ def way_back(
     pruned = pruned_loop(loop, [ct is not None for ct in cts], active[: loop.body_consts])
     left = tuple(chosen(active, pruned.inputs))
     read = chosen(chosen(values, pruned.inputs), reverse_of(pruned.loop, left).read)
-    check_known(read)
+    check_known(loop.body, read)
     types = [variable.array_type for variable in pruned.loop.body.inputs[pruned.loop.body_consts :]]
     full = with_zeros(chosen(cts, pruned.carries), types, left[pruned.loop.body_consts :])
     found = while_pullback(
@@ -263,7 +263,7 @@ class Joint:
         count, carries = self.point.loop.body_consts, len(self.point.loop.body.outputs)
         pruned = pruned_loop(self.loop, (*(False,) * carries, *(True,) * sum(self.active[count:])))
         operands = chosen(self.operands, pruned.inputs)
-        check_known(operands)
+        check_known(self.point.loop.body, operands)
         own = chosen(self.point.own, pruned.cond_consts)
         results = while_loop(*own, *operands, **{**without(params, "masked"), **pruned.loop.params})
         return spread(results, pruned.carries)[carries:]
@@ -274,11 +274,11 @@ def without(params: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in params.items() if key != name}
 
 
-def check_known(values: Sequence[Any]) -> None:
+def check_known(body: Program, values: Sequence[Any]) -> None:
     """Raise if a derivative reads what a first one does not."""
     if any(value is None for value in values):
         raise UnsupportedError(
-            "while_loop: a higher derivative reads values that the first one does not: the rules of a custom_vjp or custom_jvp "
+            f"while_loop or fori_loop of {body.name}: a higher derivative reads values that the first one does not: the rules of a custom_vjp or custom_jvp "
             f"in the body do not fit together\n  Remedy: let defvjp and defjvp give the same derivative.{at_user_line()}"
         )
 

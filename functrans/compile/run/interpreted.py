@@ -77,17 +77,17 @@ def of_while(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any]
     first = params["cond_consts"]
     conditions, consts = operands[:first], operands[first : first + params["body_consts"]]
     carry = list(operands[first + params["body_consts"] :])
-    for _ in rounds(lambda: of_body(cond, [*conditions, *carry])[0], params["max_steps"]):
+    for _ in rounds(body, lambda: of_body(cond, [*conditions, *carry])[0], params["max_steps"]):
         carry = of_body(body, [*consts, *carry])
     return carry
 
 
-def rounds(goes_on: Callable[[], Any], most: int | None) -> Iterator[int]:
-    """The numbers of the rounds of a loop, while it goes on."""
+def rounds(body: Body, goes_on: Callable[[], Any], most: int | None) -> Iterator[int]:
+    """The numbers of the rounds of a loop of a body, while it goes on."""
     number = 0
     while goes_on():
         if number == most:
-            raise too_many_steps(most)
+            raise too_many_steps(body.program.name, most)
         yield number
         number += 1
 
@@ -99,7 +99,7 @@ def of_tape(equation: Equation, bodies: Sequence[Body], operands: Sequence[Any])
     conditions, consts = operands[:first], operands[first : first + params["consts"]]
     carry, cts = (operands[first + params["consts"] :][part] for part in (slice(params["carry"]), slice(params["carry"], None)))
     tape = []
-    for _ in rounds(lambda: of_body(cond, [*conditions, *carry])[0], params["max_steps"]):
+    for _ in rounds(sweep, lambda: of_body(cond, [*conditions, *carry])[0], params["max_steps"]):
         tape.append(carry)
         carry = of_body(sweep, [*consts, *carry])
     count = len(equation.outputs) - len(cts)
