@@ -13,8 +13,9 @@ import numpy as np
 
 from functrans import tree
 from functrans.control.checkpoint import checkpoint_call
+from functrans.core.calling import function_title
 from functrans.core.program import Program, Variable
-from functrans.core.staging import StagedTracer, function_title, stage
+from functrans.core.staging import StagedTracer, stage
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, is_differentiable, type_of
 from functrans.errors import DifferentiationError, at_user_line, describe_origin

@@ -22,12 +22,13 @@ from functrans.compile.rewrite.simplify import simplify
 from functrans.config import logger, settings
 from functrans.control.bodies import closed
 from functrans.control.call import call
+from functrans.core.calling import called, check_function, function_title, operands_of
 from functrans.core.program import Program, without_dead_code
-from functrans.core.staging import function_title, stage
+from functrans.core.staging import stage
 from functrans.core.trace import Evaluation, TracedValue, current, scopes
 from functrans.core.tracer import operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of
-from functrans.errors import at_user_line
+from functrans.errors import UnsupportedError, at_user_line
 from functrans.transforms.arguments import Transformed
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def jit(
         >>> step(w, np.ones(3)) is w, w
         (True, array([0.5, 0.5, 0.5]))
     """
+    check_function("jit", function)
     static = chosen(function, "static", static_argnums, static_argnames)
     donated = chosen(function, "donate", donate_argnums, donate_argnames)
     if static & donated:
@@ -159,10 +161,16 @@ class Jitted(Transformed):
     ) -> tuple[Hashable, list[Any], tuple[tuple[Any, ...], dict[str, Any]], Static]:
         """The key of arguments, their leaves, the dynamic arguments and the static ones."""
         static: Static = ({}, {})
+        given = args, keywords
         if self.static or self.is_method:
             args, keywords, static = self.split_static(args, keywords)
         leaves, structure = tree.flatten((args, keywords))
-        key = structure, tuple([type_key(leaf) for leaf in leaves]), static_key(self.function, self, static)
+        try:
+            types = tuple([type_key(leaf) for leaf in leaves])
+        except UnsupportedError:
+            operands_of("jit", self.function, *given, leaves, "name it in static_argnames if it is a setting, or close over it")
+            raise
+        key = structure, types, static_key(self.function, self, static)
         return key, leaves, (args, keywords), static
 
     def split_static(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Static]:
@@ -193,7 +201,7 @@ class Jitted(Transformed):
             complete = list(values)
             for place, value in places.items():
                 complete.insert(place, value)
-            return self.function(*complete, **more, **named)
+            return called("jit", self.function, complete, {**more, **named})
 
         run.__name__ = function_title(self.function)
         return without_dead_code(stage(run, args, keywords, transform="jit"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from functrans.core.staging import function_title
+from functrans.core.calling import function_title
 from functrans.errors import at_user_line
 
 __all__ = ["Chosen", "chosen"]

@@ -34,9 +34,9 @@ from functrans.control.bodies import (
 from functrans.control.evaluation import perform, run
 from functrans.control.items import item_by_item
 from functrans.control.known import known
+from functrans.core.calling import function_title
 from functrans.core.primitive import Control, Elementwise, Reduction, Structural
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, without_dead_code
-from functrans.core.staging import function_title
 from functrans.core.tracer import Tracer, operand
 from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, result_dtype, shape_of, type_of
 from functrans.errors import StructureError, at_user_line

@@ -37,9 +37,9 @@ from functrans.control.bodies import (
 )
 from functrans.control.known import known
 from functrans.control.policies import Offload
+from functrans.core.calling import called, function_title
 from functrans.core.primitive import Control
 from functrans.core.program import Equation, Program, Variable, without_dead_code
-from functrans.core.staging import function_title
 from functrans.core.trace import root, running
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, dtype_of, is_differentiable
@@ -261,7 +261,8 @@ def checkpoint(
 
         def call(*given: Any, **keywords: Any) -> Any:
             remaining = iter(given)
-            return function(*(fixed[place] if place in fixed else next(remaining) for place in range(len(args))), **keywords)
+            complete = [fixed[place] if place in fixed else next(remaining) for place in range(len(args))]
+            return called("checkpoint", function, complete, keywords)
 
         call.__name__ = function_title(function)
         leaves = [operand(leaf, "checkpoint") for leaf in tree.leaves((given, keywords))]

@@ -18,10 +18,10 @@ import numpy as np
 
 from functrans import tree
 from functrans.control.bodies import Body, batched_body, chosen, derived, restaged, staged_body, strong, strong_type
+from functrans.core.calling import function_title
 from functrans.core.matching import auxiliary_pair, leaves_like
 from functrans.core.primitive import Control
 from functrans.core.program import Atom, Equation, Program, without_dead_code
-from functrans.core.staging import function_title
 from functrans.core.trace import Evaluation, current, root, running
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, dtype_of, is_differentiable, type_of

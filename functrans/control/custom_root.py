@@ -27,10 +27,10 @@ from functrans.control.custom_linear_solve import (
     split,
     types_of,
 )
+from functrans.core.calling import function_title
 from functrans.core.matching import leaves_like
 from functrans.core.primitive import Control
 from functrans.core.program import Atom, Equation, Program, Variable
-from functrans.core.staging import function_title
 from functrans.core.trace import Evaluation, current
 from functrans.core.types import ArrayType, type_of
 from functrans.transforms.batch import all_batched

@@ -18,8 +18,8 @@ from functrans.control.known import known
 from functrans.control.scan import run as run_scan
 from functrans.control.scan import steps_at_once
 from functrans.control.schedules import Checkpoint, checked_checkpoint
+from functrans.core.calling import called, function_title
 from functrans.core.program import Program
-from functrans.core.staging import function_title
 from functrans.core.tracer import operand
 from functrans.core.types import describe, dtype_of, result_dtype, shape_of, type_of
 from functrans.errors import StructureError, at_user_line
@@ -89,7 +89,7 @@ def run_loop(
     types = list(map(type_of, leaves))
 
     def body(carry: Any) -> Any:
-        return checked_carry(name, f"the body {function_title(body_fun)}", body_fun(carry), init, types)
+        return checked_carry(name, f"the body {function_title(body_fun)}", called(name, body_fun, [carry]), init, types)
 
     body.__name__ = function_title(body_fun)
     carry = tree.unflatten(structure, types)
@@ -175,7 +175,7 @@ def fori_loop(
         return state[0] < upper
 
     def step(state: Any) -> Any:
-        return state[0] + 1, body_fun(*state)
+        return state[0] + 1, called("fori_loop", body_fun, state)
 
     step.__name__ = function_title(body_fun)
     return run_loop("fori_loop", goes_on, step, (lower, init), None, checkpoint)[1]
@@ -204,7 +204,7 @@ def counted_loop(
     types = list(map(type_of, leaves))
 
     def body(carry: Any, i: Any) -> Any:
-        return checked_carry("fori_loop", f"the body {function_title(body_fun)}", body_fun(i, carry), init, types)
+        return checked_carry("fori_loop", f"the body {function_title(body_fun)}", called("fori_loop", body_fun, [i, carry]), init, types)
 
     body.__name__ = function_title(body_fun)
     arguments = tree.unflatten(structure, types), type_of(lower)

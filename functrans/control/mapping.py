@@ -9,7 +9,7 @@ import numpy as np
 
 from functrans import tree
 from functrans.control.scan import scan
-from functrans.core.staging import function_title
+from functrans.core.calling import function_title
 from functrans.core.tracer import operand
 from functrans.core.types import shape_of
 from functrans.errors import at_user_line

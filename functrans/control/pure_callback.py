@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from functrans import tree
+from functrans.core.calling import function_title
 from functrans.core.primitive import General
-from functrans.core.staging import function_title
 from functrans.core.trace import root, running
 from functrans.core.tracer import operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, is_differentiable, shape_of, type_of

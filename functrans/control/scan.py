@@ -16,8 +16,8 @@ from functrans.control.scan_bodies import parts
 from functrans.control.scan_loop import scan_loop
 from functrans.control.schedules import Checkpoint, checked_checkpoint
 from functrans.control.segments import divided
+from functrans.core.calling import called, function_title
 from functrans.core.program import Program
-from functrans.core.staging import function_title
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, describe, dtype_of, shape_of, type_of
 from functrans.errors import StructureError, at_user_line
@@ -83,7 +83,7 @@ def scan(
     y_structures: list[Any] = []
 
     def step(carry: Any, x: Any) -> Any:
-        new, y = checked_pair(title, f(carry, x))
+        new, y = checked_pair(title, called("scan", f, [carry, x]))
         y_structures[:] = [tree.structure(y)]
         leaves = checked_carry(f"scan of {title}", "the body", new, init, types)
         return leaves, [strong(operand(leaf)) for leaf in tree.leaves(y)]

@@ -16,6 +16,7 @@ import numpy as np
 
 from functrans import tree
 from functrans.config import settings
+from functrans.core.calling import called, function_title, returned
 from functrans.core.mutation import ARGUMENT
 from functrans.core.primitive import PRIMITIVES, Control, Primitive
 from functrans.core.program import Atom, Equation, Literal, Program, Variable, check, has_effect, silent_params
@@ -24,7 +25,7 @@ from functrans.core.tracer import Tracer, not_concrete, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, type_of, uniform_element
 from functrans.errors import GlobalRandomError, describe_origin, user_origin
 
-__all__ = ["StagedTracer", "StagingTrace", "function_title", "stage"]
+__all__ = ["StagedTracer", "StagingTrace", "stage"]
 
 
 class StagedTracer(Tracer):
@@ -198,12 +199,6 @@ def _contents(value: Any) -> Any:
     return contents
 
 
-def function_title(function: Callable[..., Any]) -> str:
-    """A function's name as a program's: ``loss``, ``lambda``."""
-    name = getattr(function, "__name__", type(function).__name__)
-    return name.strip("<>")
-
-
 def stage(
     function: Callable[..., Any],
     args: tuple[Any, ...],
@@ -216,14 +211,14 @@ def stage(
     keywords = keywords or {}
     leaves, input_structure = tree.flatten((args, keywords))
     trace = StagingTrace(transform, current.get(), hoists=hoists)
-    tracers = [trace.argument(leaf if isinstance(leaf, ArrayType) else type_of(operand(leaf))) for leaf in leaves]
+    tracers = [trace.argument(leaf if isinstance(leaf, ArrayType) else type_of(operand(leaf, transform))) for leaf in leaves]
     state = _random_state()
     token = trace.begin()
     try:
         staged_args, staged_keywords = tree.unflatten(input_structure, tracers)
-        results, output_structure = tree.flatten(function(*staged_args, **staged_keywords))
+        results, output_structure = tree.flatten(called(transform, function, staged_args, staged_keywords))
         program = trace.program(
-            function_title(function), tracers, list(map(operand, results)), input_structure, output_structure
+            function_title(function), tracers, returned(transform, function, results), input_structure, output_structure
         )
     finally:
         trace.end(token)

@@ -134,7 +134,7 @@ REMEDIES = {
     IndexError: "indices along an axis of length n run from -n to n - 1",
     ValueError: "make the shapes fit: axes must be equal, or of length 1 to be broadcast",
     TypeError: "convert the operands with .astype to dtypes the operation takes",
-    np.linalg.LinAlgError: "the matrix has no such result: look at its eigenvalues or np.linalg.cond before",
+    np.linalg.LinAlgError: "pass a square matrix, and look at its eigenvalues or np.linalg.cond before if it may be none with such a result",
 }
 NUMPY_ERRORS = tuple(REMEDIES)
 

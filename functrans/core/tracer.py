@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -168,6 +168,19 @@ class Tracer(TracedValue):
             f"cannot pickle or copy a value traced by {self.owner.transform}, of type {self.array_type}"
             f"\n  Remedy: return it from the function and pickle the result.{at_user_line()}"
         )
+
+    if not TYPE_CHECKING:  # else every name would be one
+
+        def __getattr__(self, name):
+            """Say that a name is unknown, or that it is one of NumPy's arrays that is not supported."""
+            if name.startswith("_") or hasattr(type(self), name):  # the latter is a slot that is not set
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            if hasattr(np.ndarray, name):
+                raise AttributeError(
+                    f"{self.owner.transform}: ndarray.{name} is not supported on a traced {self.array_type}"
+                    f"\n  Remedy: write it with functions that are (docs/coverage.md), or call it with ft.pure_callback."
+                )
+            raise AttributeError(f"{self.owner.transform}: a traced {self.array_type} has no attribute {name!r}, and no array has")
 
     def __copy__(self) -> Any:
         return current.get().as_tracer(self)

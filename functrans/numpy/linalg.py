@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from functrans.core.tracer import ALTERNATIVES
-from functrans.core.types import dtype_of, result_dtype, shape_of
-from functrans.errors import at_user_line
+from functrans.core.types import describe, dtype_of, result_dtype, shape_of
+from functrans.errors import UnsupportedError, at_user_line
 from functrans.numpy.decompositions import svdvals
 from functrans.numpy.reduction import floating, max, min, sum
 from functrans.numpy.registry import implements, normalize_axes, normalize_axis
@@ -30,9 +30,12 @@ from functrans.ops import linalg as ops
 def solve(a: Any, b: Any) -> Any:
     a, b = floating(a), floating(b)
     vector = len(shape_of(b)) == 1
+    if len(shape_of(a)) < 2 or shape_of(a)[-1] != shape_of(b)[-1 if vector else -2]:
+        raise ValueError(
+            f"np.linalg.solve: {describe(a)} and {describe(b)} do not match"
+            f"\n  Remedy: pass matrices [...,n,n] and a right side [n] or [...,n,k].{at_user_line()}"
+        )
     b = b[:, None] if vector else b
-    if shape_of(a)[-1] != shape_of(b)[-2]:
-        raise ValueError(f"np.linalg.solve: shapes {shape_of(a)} and {shape_of(b)} do not match{at_user_line()}")
     lead = np.broadcast_shapes(shape_of(a)[:-2], shape_of(b)[:-2])
     dtype = result_dtype(dtype_of(a), dtype_of(b))
     a, b = (astype(broadcast_values(x, (*lead, *shape_of(x)[-2:])), dtype, copy=False) for x in (a, b))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
+from functrans.core.trace import current
 from functrans.core.tracer import ARRAY_FUNCTIONS, HOOKS, install_method
+from functrans.errors import at_user_line
 
 __all__ = ["NO_VALUE", "delivered", "implements", "normalize_axes", "normalize_axis"]
 
@@ -31,9 +34,13 @@ def implements(*functions: Any, methods: tuple[str, ...] = ()) -> Callable[[Func
 
 def normalize_axis(axis: Any, ndim: int, name: str) -> int:
     """A non-negative axis, or NumPy's AxisError."""
-    index = axis.__index__()
+    index = operator.index(axis)
     if not -ndim <= index < ndim:
-        raise np.exceptions.AxisError(index, ndim, name)
+        allowed = f"use one from {-ndim} to {ndim - 1}" if ndim else "leave it out: a scalar has no axes"
+        raise np.exceptions.AxisError(
+            f"{current.get().transform}: np.{name}: axis {index} is out of bounds for array of dimension {ndim}"
+            f"\n  Remedy: {allowed}.{at_user_line()}"
+        )
     return index % ndim if ndim else 0
 
 
@@ -43,7 +50,7 @@ def normalize_axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
         return tuple(range(ndim))
     axes = tuple(normalize_axis(item, ndim, name) for item in (axis if isinstance(axis, (tuple, list)) else (axis,)))
     if len(set(axes)) < len(axes):
-        raise ValueError(f"np.{name}: duplicate value in axis {axis}")
+        raise ValueError(f"np.{name}: duplicate value in axis {axis}{at_user_line()}")
     return tuple(sorted(axes))
 
 

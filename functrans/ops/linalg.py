@@ -27,7 +27,7 @@ def swap(x: Any) -> Any:
 def square_type(a: ArrayType) -> ArrayType:
     """The type of a matrix function's result; raises as NumPy does."""
     if len(a.shape) < 2 or a.shape[-1] != a.shape[-2]:
-        raise np.linalg.LinAlgError(f"the last two dimensions of {a} must be square")
+        raise np.linalg.LinAlgError("the last two axes must be of one length")
     return ArrayType(a.shape, inexact(a.dtype))
 
 

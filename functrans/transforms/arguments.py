@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
 
-from functrans.core.staging import function_title
+from functrans.core.calling import check_function, function_title
 from functrans.errors import at_user_line
 
 __all__ = ["Transformed", "check_argnums", "is_global", "split_arguments", "wraps"]
@@ -56,7 +56,8 @@ def is_global(value: Any) -> bool:
 
 
 def wraps(transform: Callable[..., Any], function: Callable[..., Any], *options: Any) -> Callable[..., Transformed]:
-    """A decorator of what ``transform(function, *options)`` returns."""
+    """A decorator of what ``transform(function, *options)`` returns; raises unless `function` is one."""
+    check_function(transform.__name__, function)
     return lambda call: Transformed(function, call, (transform, function, *options))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.calling import called, function_title, operands_of
 from functrans.core.mutation import ARGUMENT
 from functrans.core.primitive import (
     Composite,
@@ -27,7 +28,6 @@ from functrans.core.primitive import (
     Reduction,
     Structural,
 )
-from functrans.core.staging import function_title
 from functrans.core.trace import Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, not_concrete, operand
 from functrans.core.types import ArrayType, describe, shape_of, type_of
@@ -328,19 +328,19 @@ def vmap(
                 f"\n  Remedy: give one entry per positional argument.{at_user_line()}"
             )
         leaves, structure = tree.flatten((args, keywords))
-        places = _prefix(title, "in_axes", (tuple(axes), {name: 0 for name in keywords}), (args, keywords))
-        leaves = [operand(leaf, "vmap") for leaf in leaves]
+        places = _axes(title, "in_axes", in_axes, (tuple(axes), {name: 0 for name in keywords}), (args, keywords))
+        leaves = operands_of("vmap", function, args, keywords, leaves, "close over it, as functools.partial does")
         moved = [_in_front(title, leaf, place) for leaf, place in zip(leaves, places)]
         size = _batch_size(title, leaves, moved, places, axis_size)
         batched = [place is not None for place in places]
 
         def call(tracers: list[Any]) -> Any:
             batch_args, batch_keywords = tree.unflatten(structure, tracers)
-            return function(*batch_args, **batch_keywords)
+            return called("vmap", function, batch_args, batch_keywords)
 
         trace, result = traced_batch(moved, batched, size, axis_name, call)
         out_leaves, out_structure = tree.flatten(result)
-        out_places = _prefix(title, "out_axes", out_axes, result)
+        out_places = _axes(title, "out_axes", out_axes, out_axes, result)
         return tree.unflatten(
             out_structure, [_released(title, trace, leaf, place) for leaf, place in zip(out_leaves, out_places)]
         )
@@ -376,14 +376,23 @@ def released_batch(trace: BatchTrace, value: Any) -> tuple[Any, bool]:
     return value, False
 
 
-def _prefix(title: str, name: str, prefix: Any, whole: Any) -> list[Any]:
-    """One axis for each leaf of `whole`."""
+def _axes(title: str, name: str, given: Any, prefix: Any, whole: Any) -> list[Any]:
+    """One axis, or None, for each leaf of `whole`."""
+    what = "argument" if name == "in_axes" else "result"
     try:
-        return tree.broadcast_prefix(prefix, whole, is_leaf=lambda item: item is None)
+        axes = tree.broadcast_prefix(prefix, whole, is_leaf=lambda item: item is None)
     except ValueError as error:
+        structure = tree.structure(whole[0] if name == "in_axes" else whole)
         raise StructureError(
-            f"vmap of {title}: {name}={prefix!r} does not fit a tree of structure {tree.structure(whole)}{at_user_line()}"
+            f"vmap of {title}: {name}={given!r} does not fit {what}s of structure {structure}"
+            f"\n  Remedy: give an int or None for each {what}, or a tree of them like the {what}.{at_user_line()}"
         ) from error
+    if not all(axis is None or hasattr(axis, "__index__") for axis in axes):
+        raise TypeError(
+            f"vmap of {title}: {name} must be made of ints and None, got {given!r}"
+            f"\n  Remedy: give the number of an axis for each {what} that has a batch axis.{at_user_line()}"
+        )
+    return axes
 
 
 def _in_front(title: str, leaf: Any, axis: Any) -> Any:
@@ -426,5 +435,11 @@ def _released(title: str, trace: BatchTrace, leaf: Any, place: Any) -> Any:
             np.array(np.broadcast_to(value, (trace.size, *shape_of(value))))
             if not isinstance(value, Tracer)
             else (broadcast_to(value, shape=(trace.size, *shape_of(value))))
+        )
+    rank = len(shape_of(value))
+    if not -rank <= place < rank:
+        raise StructureError(
+            f"vmap of {title}: out_axes={place} is no place for the batch axis of a result that is {describe(value)} with it in front"
+            f"\n  Remedy: give one from {-rank} to {rank - 1}.{at_user_line()}"
         )
     return value if place == 0 else np.moveaxis(value, 0, place)

@@ -8,20 +8,22 @@ reverse mode transposes the forward one.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from functrans import tree
+from functrans.core.calling import called, check_function, function_title
 from functrans.core.matching import leaves_like
 from functrans.core.primitive import General
 from functrans.core.program import Program
-from functrans.core.staging import function_title, stage
+from functrans.core.staging import stage
 from functrans.core.trace import TracedValue, leaked, root, running
 from functrans.core.tracer import operand
-from functrans.core.types import ArrayType, dtype_of, is_differentiable, shape_of, type_of
-from functrans.errors import DifferentiationError, TracerLeakError, UnsupportedError, at_user_line
+from functrans.core.types import ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
+from functrans.errors import DifferentiationError, StructureError, TracerLeakError, UnsupportedError, at_user_line
 from functrans.transforms.arguments import Transformed, is_global
 from functrans.transforms.batch import vmap
 from functrans.transforms.linear import linear_transpose
@@ -33,6 +35,7 @@ class CustomRule(Transformed):
     """A function and the rules given for it; see `custom_vjp` and `custom_jvp`."""
 
     def __init__(self, transform: str, function: Callable[..., Any], nondiff_argnums: Sequence[int] = ()) -> None:
+        check_function(transform, function)
         functools.update_wrapper(self, function)
         self.transform = transform
         self.function = function
@@ -51,16 +54,36 @@ class CustomRule(Transformed):
         self.push = push
         return push
 
+    def by_position(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
+        """The arguments that rules take, in the order of the function's signature."""
+        try:
+            bound = inspect.signature(self.function).bind(*args, **keywords)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{self.transform} of {self.title}: {error}{at_user_line()}") from error
+        if bound.kwargs:
+            raise TypeError(
+                f"{self.transform} of {self.title}: {', '.join(bound.kwargs)} can be passed by name only, and rules take arguments by "
+                f"position\n  Remedy: declare them without the * before.{at_user_line()}"
+            )
+        return bound.args
+
     def __repr__(self) -> str:
         return f"<{self.transform} of {self.title}>"
 
     def __reduce__(self) -> Any:
         return self.__qualname__ if is_global(self) else (object.__new__, (CustomRule,), self.__dict__)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if keywords:
+            args = self.by_position(args, keywords)
         if self.push is None and self.backward is None:
             raise UnsupportedError(
                 f"{self.transform} of {self.title}: no rule was given\n  Remedy: call defvjp or defjvp first.{at_user_line()}"
+            )
+        if any(not 0 <= place < len(args) for place in self.nondiff_argnums):
+            raise ValueError(
+                f"{self.transform} of {self.title}: nondiff_argnums={self.nondiff_argnums} name arguments that are not there: the call "
+                f"has {len(args)}\n  Remedy: count positions from 0, and pass these arguments.{at_user_line()}"
             )
         places = [place for place in range(len(args)) if place not in self.nondiff_argnums]
         static = tuple((place, args[place]) for place in self.nondiff_argnums)
@@ -105,7 +128,17 @@ class Call:
 
     def run(self, function: Callable[..., Any], leaves: Sequence[Any]) -> tuple[Any, ...]:
         """The flat outputs of `function`, which must depend on traced values through its arguments only."""
-        return self.flat(function(*self.arguments(leaves)))
+        return self.flat(called(self.rule.transform, function, self.arguments(leaves)))
+
+    def pair(self, name: str, parts: str, rule: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Any]:
+        """What a rule returns, if that is a pair."""
+        result = called(self.rule.transform, rule, args)
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            raise StructureError(
+                f"{self.rule.transform} of {self.rule.title}: its {name} rule must return a pair ({parts}), got {describe(result)}"
+                f"\n  Remedy: return both.{at_user_line()}"
+            )
+        return result[0], result[1]
 
     def returned(self, name: str, got: Any, model: str, structure: Any, types: Sequence[ArrayType]) -> list[Any]:
         """The leaves of what a rule returned, if they match in structure and shape."""
@@ -154,7 +187,7 @@ def push_call(primals: Any, tangents: Any, out: Any, active: int, call: Call) ->
         primal_args = tree.unflatten(call.structure, primals)
         tangent_args = tree.unflatten(call.structure, full)
         statics = [value for _, value in sorted(call.static)]
-        _, tangent = rule.push(*statics, primal_args, tangent_args)
+        _, tangent = call.pair("jvp", "output, tangent", rule.push, [*statics, primal_args, tangent_args])
         return call.returned("jvp", tangent, "the output", call.output_structure, out_types)
 
     def pull(*cts: Any) -> Any:
@@ -196,8 +229,8 @@ def pull_leaves(call: Call, operands: Sequence[Any], cts: Sequence[Any]) -> list
     assert rule.forward is not None and rule.backward is not None
     statics = [value for _, value in sorted(call.static)]
     try:
-        _, residuals = rule.forward(*call.arguments(operands))
-        result = rule.backward(*statics, residuals, tree.unflatten(call.output_structure, cts))
+        _, residuals = call.pair("forward", "output, residuals", rule.forward, call.arguments(operands))
+        result = called(rule.transform, rule.backward, [*statics, residuals, tree.unflatten(call.output_structure, cts)])
     except TracerLeakError as error:
         raise captured(call, error) from error
     if not isinstance(result, tuple) and call.structure.num_children == 1:

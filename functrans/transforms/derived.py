@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.calling import called, check_function, function_title
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, shape_of, type_of
 from functrans.transforms.arguments import check_argnums, split_arguments, wraps
 from functrans.transforms.batch import vmap
-from functrans.transforms.forward import jvp
-from functrans.transforms.reverse import grad, vjp
+from functrans.transforms.forward import pushforward
+from functrans.transforms.reverse import gradient_of, pulled
 
 __all__ = ["hessian", "hvp", "jacfwd", "jacobian", "jacrev"]
 
@@ -51,22 +52,34 @@ def jacfwd(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_a
 
     @wraps(jacfwd, function, argnums, has_aux)
     def jacobian_function(*args: Any, **keywords: Any) -> Any:
-        chosen, rebuild = split_arguments("jacfwd", function, argnums, args)
-        leaves, structure = tree.flatten(chosen)
-        types = [type_of(operand(leaf)) for leaf in leaves]
-
-        def push(*tangents: Any) -> Any:
-            result = jvp(
-                lambda tree_: function(*rebuild(tree_), **keywords), (chosen,), (tree.unflatten(structure, tangents),), has_aux
-            )
-            return result[1:] if has_aux else result[1]
-
-        pushed = vmap(push, out_axes=(-1, None) if has_aux else -1)(*basis(types))
-        columns, aux = pushed if has_aux else (pushed, None)
-        jacobian_ = tree.map(lambda leaf: tree.unflatten(structure, _split_last(leaf, types)), columns)
-        return (jacobian_, aux) if has_aux else jacobian_
+        return by_columns("jacfwd", function, argnums, has_aux, args, keywords)
 
     return jacobian_function
+
+
+def by_columns(
+    transform: str, function: Callable[..., Any], argnums: Any, has_aux: bool, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    """The Jacobian in forward mode, in the name of `transform`."""
+    chosen, rebuild = split_arguments(transform, function, argnums, args)
+    leaves, structure = tree.flatten(chosen)
+    types = [type_of(operand(leaf, transform)) for leaf in leaves]
+    call = named(function, lambda tree_: called(transform, function, rebuild(tree_), keywords))
+
+    def push(*tangents: Any) -> Any:
+        result = pushforward(transform, call, (chosen,), (tree.unflatten(structure, tangents),), has_aux)
+        return result[1:] if has_aux else result[1]
+
+    pushed = vmap(push, out_axes=(-1, None) if has_aux else -1)(*basis(types))
+    columns, aux = pushed if has_aux else (pushed, None)
+    jacobian_ = tree.map(lambda leaf: tree.unflatten(structure, _split_last(leaf, types)), columns)
+    return (jacobian_, aux) if has_aux else jacobian_
+
+
+def named(function: Callable[..., Any], call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call` by the name of `function`."""
+    call.__name__ = function_title(function)
+    return call
 
 
 def _split_last(array: Any, types: Sequence[ArrayType]) -> list[Any]:
@@ -94,18 +107,26 @@ def jacrev(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_a
 
     @wraps(jacrev, function, argnums, has_aux)
     def jacobian_function(*args: Any, **keywords: Any) -> Any:
-        chosen, rebuild = split_arguments("jacrev", function, argnums, args)
-        output, pullback, *aux = vjp(lambda tree_: function(*rebuild(tree_), **keywords), chosen, has_aux=has_aux)
-        leaves, structure = tree.flatten(output)
-        types = [type_of(operand(leaf)) for leaf in leaves]
-        rows = vmap(lambda *cts: pullback(tree.unflatten(structure, cts))[0])(*basis(types))
-        row_leaves, row_structure = tree.flatten(rows)
-        parts = [_split_first(leaf, types) for leaf in row_leaves]
-        jacobians = [tree.unflatten(row_structure, [part[i] for part in parts]) for i in range(len(types))]
-        jacobian_ = tree.unflatten(structure, jacobians)
-        return (jacobian_, aux[0]) if has_aux else jacobian_
+        return by_rows("jacrev", function, argnums, has_aux, args, keywords)
 
     return jacobian_function
+
+
+def by_rows(
+    transform: str, function: Callable[..., Any], argnums: Any, has_aux: bool, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    """The Jacobian in reverse mode, in the name of `transform`."""
+    chosen, rebuild = split_arguments(transform, function, argnums, args)
+    call = named(function, lambda tree_: called(transform, function, rebuild(tree_), keywords))
+    output, pullback, *aux = pulled(transform, call, (chosen,), has_aux)
+    leaves, structure = tree.flatten(output)
+    types = [type_of(operand(leaf)) for leaf in leaves]
+    rows = vmap(lambda *cts: pullback(tree.unflatten(structure, cts))[0])(*basis(types))
+    row_leaves, row_structure = tree.flatten(rows)
+    parts = [_split_first(leaf, types) for leaf in row_leaves]
+    jacobians = [tree.unflatten(row_structure, [part[i] for part in parts]) for i in range(len(types))]
+    jacobian_ = tree.unflatten(structure, jacobians)
+    return (jacobian_, aux[0]) if has_aux else jacobian_
 
 
 def _split_first(array: Any, types: Sequence[ArrayType]) -> list[Any]:
@@ -126,7 +147,13 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has
         >>> ft.jacobian(lambda x: 3 * x)(np.ones(2)).tolist()
         [[3.0, 0.0], [0.0, 3.0]]
     """
-    return jacrev(function, argnums, has_aux)
+    check_argnums("jacobian", argnums)
+
+    @wraps(jacobian, function, argnums, has_aux)
+    def jacobian_function(*args: Any, **keywords: Any) -> Any:
+        return by_rows("jacobian", function, argnums, has_aux, args, keywords)
+
+    return jacobian_function
 
 
 def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -144,7 +171,20 @@ def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
         >>> ft.hessian(lambda x: np.prod(x))(np.array([2.0, 3.0])).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
-    return jacfwd(grad(function, argnums), argnums)
+    check_argnums("hessian", argnums)
+    slope = slope_of("hessian", function, argnums)
+
+    @wraps(hessian, function, argnums)
+    def hessian_function(*args: Any, **keywords: Any) -> Any:
+        return by_columns("hessian", slope, argnums, False, args, keywords)
+
+    return hessian_function
+
+
+def slope_of(transform: str, function: Callable[..., Any], argnums: Any) -> Callable[..., Any]:
+    """What `grad` returns, in the name of `transform`."""
+    check_function(transform, function)
+    return named(function, lambda *args, **keywords: gradient_of(transform, function, argnums, False, args, keywords)[1])
 
 
 def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
@@ -167,4 +207,4 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     Source: Pearlmutter, Fast exact multiplication by the Hessian (1994).
     """
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    return jvp(grad(function, argnums), primals, tangents)[1]
+    return pushforward("hvp", slope_of("hvp", function, argnums), primals, tangents)[1]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.calling import called, function_title
 from functrans.core.matching import auxiliary_pair, leaves_like
 from functrans.core.mutation import ARGUMENT
 from functrans.core.primitive import (
@@ -28,7 +29,6 @@ from functrans.core.primitive import (
     Structural,
 )
 from functrans.core.program import programs_in
-from functrans.core.staging import function_title
 from functrans.core.trace import Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, drops_derivative, operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
@@ -37,7 +37,7 @@ from functrans.numpy.structure import broadcast_values
 from functrans.ops.contraction import contract
 from functrans.transforms.tape import keep_axes, project, scale, zeros
 
-__all__ = ["in_dtype", "jvp", "pushed", "released_pair"]
+__all__ = ["in_dtype", "jvp", "pushed", "pushforward", "released_pair"]
 
 
 class ForwardTracer(Tracer):
@@ -261,7 +261,14 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
     Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.1.
     """
-    title = f"jvp of {function_title(function)}"
+    return pushforward("jvp", function, primals, tangents, has_aux)
+
+
+def pushforward(
+    transform: str, function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
+) -> Any:
+    """What `jvp` returns, computed in the name of `transform`."""
+    title = f"{transform} of {function_title(function)}"
     for name, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (tuple, list)):
             raise StructureError(
@@ -269,12 +276,12 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
                 f"\n  Remedy: write (x,) for one argument.{at_user_line()}"
             )
     leaves, structure = tree.flatten(tuple(primals))
-    leaves = [_checked_primal(title, leaf) for leaf in leaves]
+    leaves = [_checked_primal(transform, title, leaf, path) for leaf, path in zip(leaves, tree.paths(tuple(primals)))]
     remedy = "pass a tangent for each argument, of its structure and shapes"
     types = [type_of(leaf) for leaf in leaves]
     tangent_leaves = leaves_like(title, "the tuple of tangents", tuple(tangents), "that of the primals", structure, types, remedy)
     pairs = [(leaf, in_dtype(tangent, dtype_of(leaf))) for leaf, tangent in zip(leaves, tangent_leaves)]
-    trace, result = pushed(pairs, lambda tracers: function(*tree.unflatten(structure, tracers)))
+    trace, result = pushed(pairs, lambda tracers: called(transform, function, tree.unflatten(structure, tracers)), name=transform)
     aux: Any = None
     if has_aux:
         result, aux = auxiliary_pair(title, result)
@@ -290,10 +297,10 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
 
 def pushed(
-    pairs: Sequence[tuple[Any, Any]], call: Callable[[list[Any]], Any], selected: bool = False
+    pairs: Sequence[tuple[Any, Any]], call: Callable[[list[Any]], Any], selected: bool = False, name: str = "jvp"
 ) -> tuple[ForwardTrace, Any]:
     """Trace ``call(tracers)`` for tracers of pairs of a value and its tangent, which may be None, or come from a selection."""
-    trace = ForwardTrace("jvp", current.get())
+    trace = ForwardTrace(name, current.get())
     tracers = [trace.argument(value, tangent, selected) for value, tangent in pairs]
     token = trace.begin()
     try:
@@ -302,13 +309,13 @@ def pushed(
         trace.end(token)
 
 
-def _checked_primal(title: str, leaf: Any) -> Any:
+def _checked_primal(transform: str, title: str, leaf: Any, path: str) -> Any:
     """`leaf`, if it can be differentiated with respect to."""
-    leaf = operand(leaf, "jvp")
+    leaf = operand(leaf, transform)
     if is_differentiable(dtype_of(leaf)):
         return leaf
     raise DifferentiationError(
-        f"{title}: an argument is {describe(leaf)}, and only floating and complex arrays have derivatives"
+        f"{title}: an argument{path and f' leaf {path}'} is {describe(leaf)}, and only floating and complex arrays have derivatives"
         f"\n  Remedy: pass a float, or close over the argument.{at_user_line()}"
     )
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.calling import function_title
 from functrans.core.matching import leaves_like
 from functrans.core.program import Program, Variable, without_dead_code
-from functrans.core.staging import StagingTrace, function_title, stage
+from functrans.core.staging import StagingTrace, stage
 from functrans.core.trace import current
 from functrans.core.tracer import operand
 from functrans.core.types import ArrayType, type_of

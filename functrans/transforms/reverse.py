@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from functrans import tree
+from functrans.core.calling import called, function_title, returned
 from functrans.core.matching import auxiliary_pair, leaves_like
-from functrans.core.staging import function_title
 from functrans.core.trace import TracedValue
 from functrans.core.tracer import operand
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe, dtype_of, is_differentiable, shape_of, type_of
@@ -21,7 +21,7 @@ from functrans.errors import DifferentiationError, at_user_line
 from functrans.transforms.arguments import check_argnums, split_arguments, wraps
 from functrans.transforms.tape import ReverseTrace, backward, fit, record, release
 
-__all__ = ["grad", "value_and_grad", "vjp"]
+__all__ = ["grad", "gradient_of", "pulled", "value_and_grad", "vjp"]
 
 
 def released_auxiliary(trace: ReverseTrace, aux: Any) -> Any:
@@ -70,24 +70,30 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
 
     Source: Griewank and Walther, Evaluating Derivatives (2008), section 3.2.
     """
+    return pulled("vjp", function, primals, has_aux)
+
+
+def pulled(transform: str, function: Callable[..., Any], primals: tuple[Any, ...], has_aux: bool) -> Any:
+    """What `vjp` returns, computed in the name of `transform`."""
     leaves, structure = tree.flatten(primals)
-    leaves = [_checked_primal("vjp", function, primals, position, leaf) for position, leaf in enumerate(leaves)]
-    trace, result = record("vjp", function, leaves, lambda tracers: function(*tree.unflatten(structure, tracers)))
+    leaves = [_checked_primal(transform, function, primals, position, leaf) for position, leaf in enumerate(leaves)]
+    call = lambda tracers: called(transform, function, tree.unflatten(structure, tracers))
+    trace, result = record(transform, function, leaves, call)
     aux: Any = None
     if has_aux:
-        result, aux = auxiliary_pair(f"vjp of {function_title(function)}", result)
+        result, aux = auxiliary_pair(f"{transform} of {function_title(function)}", result)
     out_leaves, out_structure = tree.flatten(result)
     released = [release(trace, leaf) for leaf in out_leaves]
     tape = trace.tape
     types = [type_of(value) for value, _ in released]
     places = [node for _, node in released]
 
-    def pullback(cotangent: Any) -> Any:
-        ct_leaves = _match_cotangents(function, cotangent, out_structure, types)
+    def pullback(*cotangents: Any) -> Any:
+        ct_leaves = _match_cotangents(function, cotangents, out_structure, types)
         seeds = [(node, ct) for node, ct in zip(places, ct_leaves) if node >= 0]
         with np.errstate(all="ignore"):
-            cotangents = backward(tape, seeds, len(leaves), keep=True)
-        return tree.unflatten(structure, delivered(leaves, cotangents, ct_leaves))
+            found = backward(tape, seeds, len(leaves), keep=True)
+        return tree.unflatten(structure, delivered(leaves, found, ct_leaves))
 
     output = tree.unflatten(out_structure, [value for value, _ in released])
     if has_aux:
@@ -95,8 +101,16 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     return output, pullback
 
 
-def _match_cotangents(function: Callable[..., Any], cotangent: Any, structure: Any, types: list[ArrayType]) -> list[Any]:
-    """The leaves of a cotangent, each of its output's shape and dtype."""
+def _match_cotangents(
+    function: Callable[..., Any], cotangents: tuple[Any, ...], structure: Any, types: list[ArrayType]
+) -> list[Any]:
+    """The leaves of the cotangent, if there is one, each of its output's shape and dtype."""
+    if len(cotangents) != 1:
+        raise TypeError(
+            f"vjp of {function_title(function)}: the pullback takes one cotangent, a tree like the output, got {len(cotangents)}"
+            f"\n  Remedy: put those of several outputs into a tuple, list or dict like the output.{at_user_line()}"
+        )
+    (cotangent,) = cotangents
     title, remedy = f"vjp of {function_title(function)}", "call the pullback with a cotangent of the output's structure and shapes"
     leaves = leaves_like(title, "the cotangent", cotangent, "the output", structure, types, remedy)
     return [fit(np.asarray(leaf)[()] if type(leaf) in PYTHON_SCALARS else leaf, type_) for leaf, type_ in zip(leaves, types)]
@@ -145,7 +159,7 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
 
     @wraps(value_and_grad, function, argnums, has_aux)
     def value_and_gradient(*args: Any, **keywords: Any) -> Any:
-        return _gradient("value_and_grad", function, argnums, has_aux, args, keywords)
+        return gradient_of("value_and_grad", function, argnums, has_aux, args, keywords)
 
     return value_and_gradient
 
@@ -170,13 +184,13 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux
 
     @wraps(grad, function, argnums, has_aux)
     def gradient(*args: Any, **keywords: Any) -> Any:
-        value, result = _gradient("grad", function, argnums, has_aux, args, keywords)
+        value, result = gradient_of("grad", function, argnums, has_aux, args, keywords)
         return (result, value[1]) if has_aux else result
 
     return gradient
 
 
-def _gradient(
+def gradient_of(
     transform: str, function: Callable[..., Any], argnums: Any, has_aux: bool, args: tuple[Any, ...], keywords: dict[str, Any]
 ) -> tuple[Any, Any]:
     """What `value_and_grad` returns, computed in the name of `transform`.
@@ -187,9 +201,8 @@ def _gradient(
     chosen, rebuild = split_arguments(transform, function, argnums, args)
     leaves, structure = tree.flatten(chosen)
     leaves = [_checked_primal(transform, function, chosen, position, leaf) for position, leaf in enumerate(leaves)]
-    trace, result = record(
-        transform, function, leaves, lambda tracers: function(*rebuild(tree.unflatten(structure, tracers)), **keywords)
-    )
+    call = lambda tracers: called(transform, function, rebuild(tree.unflatten(structure, tracers)), keywords)
+    trace, result = record(transform, function, leaves, call)
     aux: Any = None
     if has_aux:
         result, aux = auxiliary_pair(f"{transform} of {function_title(function)}", result)
@@ -211,10 +224,11 @@ def _scalar(transform: str, function: Callable[..., Any], result: Any) -> Any:
     title = function_title(function)
     if tree.structure(result) != tree.LEAF:
         raise DifferentiationError(
-            f"{transform} of {title}: the output must be a scalar, got {type(result).__name__}"
-            f"\n  Remedy: return one number; with auxiliary results use has_aux=True.{at_user_line()}"
+            f"{transform} of {title}: the output must be a scalar, got {describe(result)}"
+            f"\n  Remedy: {'end the function with return' if result is None else 'return one number'}; with auxiliary results use "
+            f"has_aux=True.{at_user_line()}"
         )
-    value = operand(result)
+    (value,) = returned(transform, function, [result])
     if shape_of(value) != ():
         raise DifferentiationError(
             f"{transform} of {title}: the output must be a scalar, got {describe(value)}"
