@@ -341,6 +341,16 @@ def performed_at(origin: Origin | None, role: str = "") -> Callable[..., Any]:
     return FunctionType(moved, {})
 
 
+def locate(error: Exception, what: str) -> None:
+    """Add to NumPy's or Python's `error` what was called, and the user's line, unless user code raised it or it says so already."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    is_own = last is not None and _internal[last.tb_frame.f_code.co_filename]
+    if is_own and type(error) in (IndexError, TypeError, ValueError) and "\n  at " not in str(error):
+        error.args = (f"{what}: {error}{at_user_line()}",)
+
+
 def at_user_line() -> str:
     """The end of a message: the user's line that led here."""
     return f"\n  at {describe_origin(user_origin())}"

@@ -45,7 +45,7 @@ def checked_carry(loop: str, body: str, new: Any, init: Any, types: Sequence[Arr
         if own != type_:
             raise StructureError(
                 f"{loop}: the carry{path} begins as {kind(type_)}, and {body} returns {kind(own)} for it"
-                "\n  Remedy: begin with a value of the type it comes to have, or convert what the body returns with "
+                "\n  Remedy: begin with a value of the shape and dtype it comes to have, or convert what the body returns with "
                 f".astype.{at_user_line()}"
             )
     return fitted

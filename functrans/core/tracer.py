@@ -18,7 +18,7 @@ import numpy as np
 from functrans.core.primitive import UFUNCS, Elementwise, Primitive
 from functrans.core.trace import TracedValue, current
 from functrans.core.types import PYTHON_SCALARS, ArrayType, describe
-from functrans.errors import ConcretizationError, UnsupportedError, at_user_line
+from functrans.errors import ConcretizationError, UnsupportedError, at_user_line, locate
 
 __all__ = [
     "ALTERNATIVES",
@@ -205,7 +205,11 @@ class Tracer(TracedValue):
         implementation = ARRAY_FUNCTIONS.get(function)
         if implementation is None:
             raise unsupported(function, args)
-        return implementation(*args, **keywords)
+        try:
+            return implementation(*args, **keywords)
+        except (IndexError, TypeError, ValueError) as error:
+            locate(error, f"{current.get().transform}: {function_name(function)}")
+            raise
 
 
 def is_weak(value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from functrans.core.tracer import UFUNCS, install_method, operand
-from functrans.core.types import dtype_of, shape_of
+from functrans.core.types import describe, dtype_of, shape_of
 from functrans.errors import UnsupportedError, at_user_line
 from functrans.numpy.registry import delivered, implements
 from functrans.numpy.structure import conjugate, diagonal, expand_dims, moveaxis, ravel, reshape
@@ -17,7 +17,10 @@ from functrans.ops.contraction import contract
 
 
 def mismatch(name: str, a: Any, b: Any) -> ValueError:
-    return ValueError(f"np.{name}: shapes {shape_of(a)} and {shape_of(b)} are not aligned{at_user_line()}")
+    return ValueError(
+        f"np.{name}: {describe(a)} and {describe(b)} are not aligned"
+        f"\n  Remedy: transpose one of them, so that the axes to be summed over are of one length.{at_user_line()}"
+    )
 
 
 # By the ranks of the operands: products of vectors and matrices.

@@ -10,7 +10,7 @@ import numpy as np
 
 from functrans.core.mutation import assign, cast_into, view
 from functrans.core.tracer import HOOKS, Tracer, install_method, operand
-from functrans.core.types import dtype_of, shape_of
+from functrans.core.types import describe, dtype_of, shape_of
 from functrans.errors import ConcretizationError, UnsupportedError, at_user_line
 from functrans.numpy.structure import astype, broadcast_values
 from functrans.ops import arithmetic
@@ -72,7 +72,8 @@ def index_arrays(entry: Any) -> tuple[Any, ...]:
         if isinstance(entry, (list, tuple)) and not len(entry):
             return (np.zeros(0, np.intp),)
         raise IndexError(
-            f"only integers, slices, ellipsis, None and integer or boolean arrays are valid indices, got {dtype_of(array)}{at_user_line()}"
+            f"only integers, slices, ellipsis, None and integer or boolean arrays are valid indices, got {describe(array)}"
+            f"\n  Remedy: convert it with int() or .astype(int).{at_user_line()}"
         )
     if isinstance(array, np.generic):
         return (int(array),)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from functrans.core.tracer import HOOKS, Tracer, operand, strengthen
-from functrans.core.types import dtype_of, shape_of, type_of
+from functrans.core.types import describe, dtype_of, shape_of, type_of
 from functrans.errors import UnsupportedError, at_user_line
 from functrans.numpy.registry import delivered, implements, normalize_axes, normalize_axis
 from functrans.numpy.structure import (
@@ -47,7 +47,8 @@ def concatenate(arrays: Any, /, axis: int | None = 0, out: Any = None, *, dtype:
         shape = shape_of(a)
         if len(shape) != ndim or any(n != m for i, (n, m) in enumerate(zip(shape, expected)) if i != axis):
             raise ValueError(
-                f"np.concatenate: shapes {', '.join(str(shape_of(a)) for a in arrays)} differ outside axis {axis}{at_user_line()}"
+                f"np.concatenate: {', '.join(map(describe, arrays))} differ outside axis {axis}"
+                f"\n  Remedy: make the other axes fit, with np.reshape or x[None].{at_user_line()}"
             )
     dtype = common_dtype(arrays) if dtype is None else np.dtype(dtype)
     result = ops.concatenate(*(a if dtype_of(a) == dtype else astype(a, dtype) for a in arrays), axis=axis)

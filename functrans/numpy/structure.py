@@ -70,7 +70,10 @@ def complete_shape(a: Any, shape: Any) -> tuple[int, ...]:
         if rest and size % rest == 0:
             shape = tuple(size // rest if n == -1 else n for n in shape)
     if math.prod(shape) != size or min(shape, default=0) < 0:
-        raise ValueError(f"cannot reshape array of size {size} into shape {shape}{at_user_line()}")
+        raise ValueError(
+            f"cannot reshape array of size {size} into shape {shape}"
+            f"\n  Remedy: give lengths whose product is {size}, one of which may be -1.{at_user_line()}"
+        )
     return shape
 
 
@@ -382,7 +385,9 @@ def refuse_method(name: str, remedy: str) -> None:
     """Let the attribute `name` of tracers raise."""
 
     def refused(self: Any) -> Any:
-        raise UnsupportedError(f"ndarray.{name} is not supported on traced values\n  Remedy: {remedy}.{at_user_line()}")
+        raise UnsupportedError(
+            f"{self.owner.transform}: ndarray.{name} is not supported on a traced {self.array_type}\n  Remedy: {remedy}.{at_user_line()}"
+        )
 
     install_method(name, property(refused))  # type: ignore[arg-type]
 
