@@ -10,10 +10,11 @@ from llvmlite import ir
 
 from functrans.compile.arguments import Layouts, first_byte
 from functrans.compile.emit.complex_parts import in_parts
-from functrans.compile.emit.control import Surroundings, emit_control
+from functrans.compile.emit.control import emit_control
 from functrans.compile.emit.llvm import emit_kernel
 from functrans.compile.emit.python_text import body_text
 from functrans.compile.emit.resources import divisible, may_fail, scratch_size
+from functrans.compile.emit.rounds import Surroundings
 from functrans.compile.loops import Kernel, check
 from functrans.compile.machine.blas import Product, product_function
 from functrans.compile.machine.lapack import MatrixFunction, matrix_function_code, matrix_function_extent
