@@ -11,7 +11,7 @@ from functrans import tree
 from functrans.core.calling import called, function_title
 from functrans.core.matching import leaves_like
 from functrans.core.tracer import operand
-from functrans.core.types import describe, shape_of, type_of
+from functrans.core.types import describe, shape_of
 from functrans.errors import StructureError, at_user_line
 
 __all__ = ["associative_scan"]
@@ -62,8 +62,7 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
     def combine(a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
         back = [[np.moveaxis(leaf, 0, axis) for leaf in side] for side in (a, b)]
         result = called("associative_scan", fn, [tree.unflatten(structure, side) for side in back])
-        types = list(map(type_of, back[0]))
-        found = leaves_like(title, "what the function returns", result, "each of its arguments", structure, types, REMEDY, exactly=True)
+        found = leaves_like(title, "what the function returns", result, "each of its arguments", structure, back[0], REMEDY, exactly=True)
         return [np.moveaxis(leaf, axis, 0) for leaf in found]
 
     found = prefixes(combine, lined_up, length)

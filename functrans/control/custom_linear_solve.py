@@ -302,7 +302,7 @@ def custom_linear_solve(
     if not isinstance(current.get(), Evaluation):
         return staged_solve(title, matvec, leaves, structure, solve, transpose_solve, symmetric, has_aux)
     x, aux = parted(title, solve(matvec, tree.unflatten(structure, leaves)), has_aux)
-    x = tree.unflatten(structure, leaves_like(title, "the solution", x, "b", structure, list(map(type_of, leaves))))
+    x = tree.unflatten(structure, leaves_like(title, "the solution", x, "b", structure, leaves))
     return (x, aux) if has_aux else x
 
 

@@ -203,7 +203,7 @@ def custom_root(
     title = f"custom_root of {function_title(f)}"
     result = undifferentiated(solve, f, tree.unflatten(structure, guess))
     x, aux = parted(title, result, has_aux)
-    leaves = leaves_like(title, "the root", x, "the initial guess", structure, list(map(type_of, guess)))
+    leaves = leaves_like(title, "the root", x, "the initial guess", structure, guess)
     if not isinstance(current.get(), Evaluation):
         leaves = with_derivative(title, f, [floating(leaf, "custom_root") for leaf in leaves], structure, tangent_solve)
     x = tree.unflatten(structure, leaves)

@@ -101,15 +101,16 @@ def checked(
     transform: str, function: Callable[..., Any], leaves: Sequence[Any], what: Callable[[Any], str], remedy: str
 ) -> list[Any]:
     """Leaves as operands; says `what` is none."""
+    leaf: Any = None
     values = []
-    for leaf in leaves:
-        try:
+    try:
+        for leaf in leaves:
             values.append(operand(leaf, transform))
-        except UnsupportedError as error:
-            if isinstance(leaf, np.ndarray):  # whose dtype the error names
-                raise
-            raise UnsupportedError(
-                f"{transform} of {function_title(function)}: {what(leaf)} is of type {type(leaf).__name__}, and no array, number or "
-                f"registered pytree\n  Remedy: {remedy}.{at_user_line()}"
-            ) from error
+    except UnsupportedError as error:
+        if isinstance(leaf, np.ndarray):  # whose dtype the error names
+            raise
+        raise UnsupportedError(
+            f"{transform} of {function_title(function)}: {what(leaf)} is of type {type(leaf).__name__}, and no array, number or "
+            f"registered pytree\n  Remedy: {remedy}.{at_user_line()}"
+        ) from error
     return values

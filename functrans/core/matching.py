@@ -19,7 +19,7 @@ def leaves_like(
     got: Any,
     model: str,
     structure: Any,
-    types: Sequence[ArrayType],
+    likes: Sequence[Any],
     remedy: str | None = None,
     exactly: bool = False,
 ) -> list[Any]:
@@ -29,27 +29,28 @@ def leaves_like(
         title: the transform and the function, for messages: ``vjp of f``.
         what: was got, for messages: ``the cotangent``.
         model: what it is to be like, for messages: ``the output``.
+        likes: for each leaf its type, or a value that has it.
         remedy: for messages; ``return a tree like`` the model if None.
-        exactly: whether the leaves must have the dtypes of the types, too.
+        exactly: whether the leaves must have these dtypes, too.
 
     Raises:
         StructureError: it is no such tree.
     """
     leaves, own = tree.flatten(got)
-    remedy = remedy or f"return a tree like {model}, of arrays of the same {'types' if exactly else 'shapes'}"
     if own != structure:
-        raise StructureError(
-            f"{title}: {what} has structure {own}, and {model} has {structure}\n  Remedy: {remedy}.{at_user_line()}"
-        )
-    leaves = [operand(leaf) for leaf in leaves]
-    for place, (leaf, type_) in enumerate(zip(leaves, types)):
-        if shape_of(leaf) != type_.shape or exactly and type_of(leaf) != type_:
-            path = tree.paths(got)[place]
-            at, there = (f" at {path}", " there") if path else ("", "")
-            raise StructureError(
-                f"{title}: {what}{at} is {describe(leaf)}, and {model} is {type_}{there}\n  Remedy: {remedy}.{at_user_line()}"
-            )
-    return leaves
+        wrong = f"{what} has structure {own}, and {model} has {structure}"
+    else:
+        leaves = [operand(leaf) for leaf in leaves]
+        for place, (leaf, like) in enumerate(zip(leaves, likes)):
+            if shape_of(leaf) != shape_of(like) or exactly and type_of(leaf) != type_of(like):
+                path = tree.paths(got)[place]
+                at, there = (f" at {path}", " there") if path else ("", "")
+                wrong = f"{what}{at} is {describe(leaf)}, and {model} is {like if isinstance(like, ArrayType) else describe(like)}{there}"
+                break
+        else:
+            return leaves
+    remedy = remedy or f"return a tree like {model}, of arrays of the same {'types' if exactly else 'shapes'}"
+    raise StructureError(f"{title}: {wrong}\n  Remedy: {remedy}.{at_user_line()}")
 
 
 def auxiliary_pair(title: str, result: Any, names: str = "output, auxiliary") -> tuple[Any, Any]:

@@ -387,11 +387,12 @@ def _axes(title: str, name: str, given: Any, prefix: Any, whole: Any) -> list[An
             f"vmap of {title}: {name}={given!r} does not fit {what}s of structure {structure}"
             f"\n  Remedy: give an int or None for each {what}, or a tree of them like the {what}.{at_user_line()}"
         ) from error
-    if not all(axis is None or hasattr(axis, "__index__") for axis in axes):
-        raise TypeError(
-            f"vmap of {title}: {name} must be made of ints and None, got {given!r}"
-            f"\n  Remedy: give the number of an axis for each {what} that has a batch axis.{at_user_line()}"
-        )
+    for axis in axes:
+        if axis is not None and not hasattr(axis, "__index__"):
+            raise TypeError(
+                f"vmap of {title}: {name} must be made of ints and None, got {given!r}"
+                f"\n  Remedy: give the number of an axis for each {what} that has a batch axis.{at_user_line()}"
+            )
     return axes
 
 

@@ -140,11 +140,11 @@ class Call:
             )
         return result[0], result[1]
 
-    def returned(self, name: str, got: Any, model: str, structure: Any, types: Sequence[ArrayType]) -> list[Any]:
+    def returned(self, name: str, got: Any, model: str, structure: Any, likes: Sequence[Any]) -> list[Any]:
         """The leaves of what a rule returned, if they match in structure and shape."""
         what = "tangent per output" if name == "jvp" else "cotangent per argument, in a tuple"
         title = f"{self.rule.transform} of {self.rule.title}"
-        return leaves_like(title, f"what its {name} rule returned", got, model, structure, types, f"return one {what}")
+        return leaves_like(title, f"what its {name} rule returned", got, model, structure, likes, f"return one {what}")
 
     def program(self, types: Sequence[ArrayType]) -> Program:
         """The function as a program of arguments of these types."""
@@ -235,7 +235,7 @@ def pull_leaves(call: Call, operands: Sequence[Any], cts: Sequence[Any]) -> list
         raise captured(call, error) from error
     if not isinstance(result, tuple) and call.structure.num_children == 1:
         result = (result,)
-    return call.returned("vjp", result, "the tuple of arguments", call.structure, [type_of(value) for value in operands])
+    return call.returned("vjp", result, "the tuple of arguments", call.structure, operands)
 
 
 def batch_call(operands: Any, batched: Any, size: int, call: Call) -> Any:

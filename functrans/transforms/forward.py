@@ -269,17 +269,15 @@ def pushforward(
 ) -> Any:
     """What `jvp` returns, computed in the name of `transform`."""
     title = f"{transform} of {function_title(function)}"
-    for name, given in (("primals", primals), ("tangents", tangents)):
-        if not isinstance(given, (tuple, list)):
-            raise StructureError(
-                f"{title}: {name} must be a tuple or a list, with one entry for each argument, got {describe(given)}"
-                f"\n  Remedy: write (x,) for one argument.{at_user_line()}"
-            )
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise StructureError(
+            f"{title}: primals and tangents must be tuples or lists, with one entry for each argument, got {describe(primals)} and "
+            f"{describe(tangents)}\n  Remedy: write (x,) for one argument.{at_user_line()}"
+        )
     leaves, structure = tree.flatten(tuple(primals))
-    leaves = [_checked_primal(transform, title, leaf, path) for leaf, path in zip(leaves, tree.paths(tuple(primals)))]
+    leaves = [_checked_primal(transform, title, primals, place, leaf) for place, leaf in enumerate(leaves)]
     remedy = "pass a tangent for each argument, of its structure and shapes"
-    types = [type_of(leaf) for leaf in leaves]
-    tangent_leaves = leaves_like(title, "the tuple of tangents", tuple(tangents), "that of the primals", structure, types, remedy)
+    tangent_leaves = leaves_like(title, "the tuple of tangents", tuple(tangents), "that of the primals", structure, leaves, remedy)
     pairs = [(leaf, in_dtype(tangent, dtype_of(leaf))) for leaf, tangent in zip(leaves, tangent_leaves)]
     trace, result = pushed(pairs, lambda tracers: called(transform, function, tree.unflatten(structure, tracers)), name=transform)
     aux: Any = None
@@ -309,11 +307,12 @@ def pushed(
         trace.end(token)
 
 
-def _checked_primal(transform: str, title: str, leaf: Any, path: str) -> Any:
+def _checked_primal(transform: str, title: str, primals: Sequence[Any], place: int, leaf: Any) -> Any:
     """`leaf`, if it can be differentiated with respect to."""
     leaf = operand(leaf, transform)
     if is_differentiable(dtype_of(leaf)):
         return leaf
+    path = tree.paths(tuple(primals))[place]
     raise DifferentiationError(
         f"{title}: an argument{path and f' leaf {path}'} is {describe(leaf)}, and only floating and complex arrays have derivatives"
         f"\n  Remedy: pass a float, or close over the argument.{at_user_line()}"

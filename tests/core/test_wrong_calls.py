@@ -65,7 +65,7 @@ CALLS = {
     # Derivatives.
     "hessian of a vector": (lambda: ft.hessian(lambda x: x**2)(V), DifferentiationError, ["hessian of lambda", "scalar", "float64[3]"]),
     "jacobian of integers": (lambda: ft.jacobian(np.sin)(np.arange(3)), DifferentiationError, ["jacobian of sin", "int64[3]"]),
-    "hvp of arrays": (lambda: ft.hvp(np.sum, V, V), StructureError, ["hvp of sum", "primals must be a tuple", "(x,)"]),
+    "hvp of arrays": (lambda: ft.hvp(np.sum, V, V), StructureError, ["hvp of sum", "primals and tangents must be tuples", "(x,)"]),
     "hvp along another shape": (lambda: ft.hvp(np.sum, (V,), (X,)), StructureError, ["hvp of sum", "float64[2,3]", "float64[3]"]),
     "jvp of integers": (lambda: ft.jvp(loss, (V, np.arange(3)), (V, V)), DifferentiationError, ["jvp of loss", "[1]", "int64[3]"]),
     "forward rule": (lambda: ft.grad(forward_alone)(1.0), StructureError, ["custom_vjp of", "pair (output, residuals)", "float64[]"]),
