@@ -9,7 +9,7 @@ import numpy as np
 
 from functrans.core.tracer import ALTERNATIVES
 from functrans.core.types import describe, dtype_of, result_dtype, shape_of
-from functrans.errors import UnsupportedError, at_user_line
+from functrans.errors import at_user_line
 from functrans.numpy.decompositions import svdvals
 from functrans.numpy.reduction import floating, max, min, sum
 from functrans.numpy.registry import implements, normalize_axes, normalize_axis

@@ -12,11 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from functrans import tree
-from functrans.compile.jit import jit
-from functrans.core.tracer import Tracer
-from functrans.torch.autograd.graph import named
-from functrans.torch.autograd.modes import no_grad, state
 from functrans.control.bodies import staged_body
+from functrans.core.tracer import Tracer
+from functrans.torch.autograd.modes import no_grad, state
 from functrans.torch.ops.called import called
 from functrans.torch.tensor import Tensor, made, memory
 from functrans.transforms.linear import make_program

@@ -70,7 +70,7 @@ def test_right_hand_sides():
 
 
 ERRORS = {
-    "expm": (linalg.expm, TALL, np.linalg.LinAlgError, "must be square"),
+    "expm": (linalg.expm, TALL, np.linalg.LinAlgError, "must be of one length"),
     "lu": (lambda a: linalg.lu_factor(a)[0], TALL[0], np.linalg.LinAlgError, "at least two-dimensional"),
     "singular": (lambda a: linalg.lu(a * 0)[2], SQUARE, np.linalg.LinAlgError, "Singular"),
 }

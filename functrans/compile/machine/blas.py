@@ -23,14 +23,13 @@ from llvmlite import binding, ir
 
 from functrans.compile.arguments import Layouts, strides_of
 from functrans.compile.machine.extensions import extension_module
+from functrans.compile.machine.words import INT, WORD
 from functrans.config import processors
 from functrans.core.program import Atom, Equation, Literal
 from functrans.ops.contraction import split
 
 __all__ = ["SEVERAL", "Product", "by_reference", "make_known", "matrix_product", "one_thread_each", "product_function", "repeated", "symbol"]
 
-INT = ir.IntType(32)
-WORD = ir.IntType(64)
 BYTE = ir.IntType(8)
 # Multiplications and additions below which handing a product to other threads costs more than it saves.
 WORTH_DIVIDING = 500_000

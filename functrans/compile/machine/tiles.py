@@ -20,12 +20,11 @@ from llvmlite import ir
 from functrans.compile.machine.blas import SEVERAL, Product, repeated
 from functrans.compile.machine.codegen import Library, build, vector_registers
 from functrans.compile.machine.registers import Register, call_intrinsic, splat
+from functrans.compile.machine.words import BYTES, WORD
 from functrans.config import processors
 
 __all__ = ["ROUTINES", "Tiling", "routine_code", "tiled_product"]
 
-WORD = ir.IntType(64)
-BYTE = ir.IntType(8)
 BIT = ir.IntType(1)
 # How much of the summed axis is taken at a time, at the most: two vectors of so many rows fit the first-level cache.
 DEPTH = 320
@@ -165,7 +164,7 @@ def tiled_product(module: ir.Module, tiling: Tiling) -> ir.Function:
     element = Register(product.dtype).element
     pointer = element.as_pointer()
     routine = module.globals.get(tiling.routine) or ir.Function(module, routine_type(element), tiling.routine)
-    function = new_function(module, name, [pointer] * 3 + [BYTE.as_pointer()] + [WORD] * 2)
+    function = new_function(module, name, [pointer] * 3 + [BYTES] + [WORD] * 2)
     b = ir.IRBuilder(function.append_basic_block())
     x, y, out, scratch, start, stop = function.args
     ranges = {"batch": (0, product.batch), "strips": (0, tiling.strips), "panels": (0, tiling.panels)}
