@@ -28,6 +28,9 @@ from functrans.torch.autograd.modes import (
 from functrans.torch.compilation import compile
 from functrans.torch.dtypes import BY_NAME as _BY_NAME
 from functrans.torch.dtypes import device, dtype, finfo, get_default_dtype, iinfo, set_default_dtype
+from functrans.torch.formats import FORMATS as _FORMATS
+from functrans.torch.formats import LAYOUTS as _LAYOUTS
+from functrans.torch.formats import layout, memory_format
 from functrans.torch.ops import activations as _activations  # noqa: F401  (the tables enter themselves)
 from functrans.torch.ops import creation as _creation  # noqa: F401
 from functrans.torch.ops import elementwise as _elementwise  # noqa: F401
@@ -40,11 +43,14 @@ from functrans.torch.ops import products as _products  # noqa: F401
 from functrans.torch.ops import reductions as _reductions  # noqa: F401
 from functrans.torch.ops import shapes as _shapes  # noqa: F401
 from functrans.torch.ops import sorting as _sorting  # noqa: F401
+from functrans.torch.ops import strided as _strided  # noqa: F401
 from functrans.torch.ops.table import FUNCTIONS as _FUNCTIONS
 from functrans.torch.ops.table import IN_PLACE as _IN_PLACE
 from functrans.torch.printing import set_printoptions
 from functrans.torch.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from functrans.torch.serialization import load, save
+from functrans.torch.storage import layout as _layout  # noqa: F401
+from functrans.torch.storage.outputs import install_out as _install_out
 from functrans.torch.storage.writes import install_in_place as _install_in_place
 from functrans.torch.tensor import Size, Tensor
 from functrans.torch.unsupported import install_unsupported as _install_unsupported
@@ -53,11 +59,12 @@ _install_in_place()
 globals().update({name: function for name, function in _FUNCTIONS.items() if not name.startswith("_")})
 globals().update({name: getattr(Tensor, name) for name in _IN_PLACE if not name.startswith("_")})
 globals().update(_BY_NAME)
+_install_out(globals(), [name for name in _FUNCTIONS if not name.startswith("_")])
+_install_out(vars(linalg), [name for name in linalg.__all__ if name.islower()], "linalg.")
 vmap = func.vmap
 _install_unsupported(globals())
 
-strided = "torch.strided"
-contiguous_format, preserve_format, channels_last = "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
+globals().update({**_FORMATS, **_LAYOUTS})
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 
 __all__ = [  # noqa: PLE0604
@@ -78,9 +85,11 @@ __all__ = [  # noqa: PLE0604
     "initial_seed",
     "is_grad_enabled",
     "is_inference_mode_enabled",
+    "layout",
     "linalg",
     "load",
     "manual_seed",
+    "memory_format",
     "nn",
     "no_grad",
     "optim",

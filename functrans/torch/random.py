@@ -14,7 +14,7 @@ import numpy as np
 from functrans.errors import GlobalRandomError, at_user_line
 from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import default, numpy_dtype
-from functrans.torch.ops.creation import finished, shape_argument
+from functrans.torch.ops.creation import creation, finished, shape_argument
 from functrans.torch.ops.table import function
 from functrans.torch.storage.writes import assign
 from functrans.torch.tensor import Tensor, made
@@ -117,20 +117,20 @@ def kind_of(dtype: Any) -> np.dtype[Any]:
     return default.numpy if dtype is None else numpy_dtype(dtype)
 
 
-@function(method=False)
+@creation
 def rand(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform numbers from 0 to 1."""
     return finished(numbers(generator).random(shape_argument(size)).astype(kind_of(dtype)), requires_grad, device)
 
 
-@function(method=False)
+@creation
 def randn(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
     shape = shape_argument(size)
     return finished(np.asarray(numbers(generator).standard_normal(shape)).astype(kind_of(dtype)), requires_grad, device)
 
 
-@function(method=False)
+@creation
 def randint(
     low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -143,7 +143,7 @@ def randint(
     return finished(np.asarray(numbers(generator).integers(low, high, shape_argument((size,)))).astype(kind), requires_grad, device)
 
 
-@function(method=False)
+@creation
 def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = None) -> Tensor:
     """The numbers below `n` in random order."""
     return made(numbers(generator).permutation(n).astype(np.int64 if dtype is None else numpy_dtype(dtype)))
@@ -178,20 +178,19 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
 
 
 def _like(name: str, make: Any) -> None:
-    def call(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **kwargs: Any) -> Tensor:
-        of = input.dtype if dtype is None else dtype
-        return make(*args, *(() if name == "randint_like" else input._array.shape), dtype=of, requires_grad=requires_grad, **kwargs)
+    """A function that makes a tensor of the shape and dtype of another."""
 
-    function(name, method=False)(call)
+    def call(input: Tensor, *args: Any, dtype: Any = None, **options: Any) -> Tensor:
+        shape = input._array.shape
+        return make(*args, shape, dtype=input.dtype if dtype is None else dtype, **options)
+
+    call.__name__ = name
+    creation(call)
 
 
 _like("rand_like", rand)
 _like("randn_like", randn)
-function("randint_like", method=False)(
-    lambda input, low, high=None, dtype=None: randint(
-        *((0, low) if high is None else (low, high)), tuple(input._array.shape), dtype=dtype or input.dtype
-    )
-)
+_like("randint_like", lambda low, *rest, **options: randint(*((low, *rest) if len(rest) == 2 else (0, low, *rest)), **options))
 
 
 def drawn(name: str, draw: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,48 @@ import numpy as np
 from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import accumulator
 from functrans.torch.autograd.modes import state
-from functrans.torch.dtypes import DTYPES, Device, complex_of, default, numpy_dtype
-from functrans.torch.ops.table import function
+from functrans.torch.dtypes import DTYPES, Device, complex_of, default, numpy_dtype, title
+from functrans.torch.formats import checked_format, checked_layout
+from functrans.torch.ops.table import function, install
+from functrans.torch.storage.outputs import into
 from functrans.torch.tensor import Tensor, current_edge, made
 
-__all__ = ["finished", "shape_argument", "tensor"]
+__all__ = ["creation", "finished", "shape_argument", "tensor"]
 
 
-def finished(array: Any, requires_grad: bool = False, device: Any = None, like_dtype: Any = None) -> Tensor:
+def creation(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A decorator: enter a function that makes tensors, with the options they all have."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(
+        *args: Any, out: Any = None, layout: Any = None, memory_format: Any = None, pin_memory: bool = False, **options: Any
+    ) -> Tensor:
+        checked_layout(layout, name)
+        checked_format(memory_format, name)
+        if pin_memory:
+            raise NotImplementedError(f"{name}: pin_memory is not supported\n  Remedy: leave it away: tensors live on the cpu.{at_user_line()}")
+        return function(*args, **options) if out is None else made_into(function, args, options, out)
+
+    install(name, call, method=False)
+    return call
+
+
+def made_into(function: Callable[..., Tensor], args: Sequence[Any], options: dict[str, Any], out: Tensor) -> Tensor:
+    """What a function makes, in `out`, whose dtype it has."""
+    name, of = function.__name__, options.get("dtype")
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}{at_user_line()}")
+    if of is not None and numpy_dtype(of) != out._array.dtype:
+        raise RuntimeError(f"dtype {title(of)} does not match dtype of out parameter ({title(out.dtype)}){at_user_line()}")
+    required = options.pop("requires_grad", False)
+    into(function(*args, **{**options, "dtype": out.dtype}), out, name, False)
+    if required:
+        out.requires_grad = True  # type: ignore[attr-defined]
+    return out
+
+
+def finished(array: Any, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A new leaf."""
     if device is not None:
         Device(device)
@@ -159,27 +194,25 @@ def _filled(value: Any, size: Sequence[Any], of: Any, device: Any, requires_grad
     return finished(array, requires_grad, device)
 
 
-@function(method=False)
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None, out: Any = None) -> Tensor:
+@creation
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of a shape."""
     return _filled(0, size, dtype, device, requires_grad)
 
 
-@function(method=False)
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None, out: Any = None) -> Tensor:
+@creation
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of a shape."""
     return _filled(1, size, dtype, device, requires_grad)
 
 
-@function(method=False)
-def empty(
-    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None, layout: Any = None
-) -> Tensor:
+@creation
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of a shape, of no particular values: zeros."""
     return _filled(0, size, dtype, device, requires_grad)
 
 
-@function(method=False)
+@creation
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one value."""
     if isinstance(fill_value, Tensor):
@@ -196,31 +229,31 @@ def _like(tensor: Tensor, value: Any, of: Any, requires_grad: bool) -> Tensor:
     return finished(np.full(tensor._array.shape, value, kind), requires_grad)
 
 
-@function(method=False)
-def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+@creation
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the shape and dtype of a tensor."""
     return _like(input, 0, dtype, requires_grad)
 
 
-@function(method=False)
-def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+@creation
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of the shape and dtype of a tensor."""
     return _like(input, 1, dtype, requires_grad)
 
 
-@function(method=False)
-def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+@creation
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of the shape and dtype of another: zeros."""
     return _like(input, 0, dtype, requires_grad)
 
 
-@function(method=False)
+@creation
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one value, of the shape and dtype of another."""
     return _like(input, fill_value, dtype, requires_grad)
 
 
-@function(method=False)
+@creation
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Numbers from `start` up to `end`, which is left out."""
     if end is None:
@@ -236,7 +269,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     return finished((start + step * np.arange(count)).astype(kind), requires_grad, device)
 
 
-@function(method=False)
+@creation
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`steps` numbers from `start` to `end`, evenly spaced."""
     if steps < 0:
@@ -246,7 +279,7 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     return finished(np.linspace(start, end, steps).astype(kind), requires_grad, device)
 
 
-@function(method=False)
+@creation
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -255,19 +288,19 @@ def logspace(
     return finished(np.logspace(start, end, steps, base=base).astype(kind), requires_grad, device)
 
 
-@function(method=False)
+@creation
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix."""
     return finished(np.eye(n, m, dtype=default.numpy if dtype is None else numpy_dtype(dtype)), requires_grad, device)
 
 
-@function(method=False)
+@creation
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
     """The places of a lower triangle, as two rows."""
     return made(np.stack(np.tril_indices(row, offset, col)).astype(np.int64 if dtype is None else numpy_dtype(dtype)))
 
 
-@function(method=False)
+@creation
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
     """The places of an upper triangle, as two rows."""
     return made(np.stack(np.triu_indices(row, offset, col)).astype(np.int64 if dtype is None else numpy_dtype(dtype)))

@@ -16,6 +16,7 @@ from functrans.torch.autograd import engine
 from functrans.torch.autograd.graph import PrimitiveNode, accumulator, named
 from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.dtypes import DTYPES, Device, numpy_dtype
+from functrans.torch.formats import checked_format
 from functrans.torch.ops.apply import converted, perform
 from functrans.torch.ops.table import FUNCTIONS, define, function
 from functrans.torch.storage.writes import check_writable
@@ -36,6 +37,7 @@ def method(function: Callable[..., Any]) -> Callable[..., Any]:
 @function()
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy, with a history."""
+    checked_format(memory_format, "clone")
     result = perform(structure.copy, (input,), {}, CLONE, "clone")
     if type(result._array) is np.ndarray:
         result._array = result._array.copy()
@@ -118,8 +120,11 @@ Tensor.data, Tensor.grad = _data, _grad  # type: ignore[attr-defined]
 
 
 @method
-def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **ignored: Any) -> Tensor:
+def to(
+    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False, memory_format: Any = None
+) -> Tensor:
     """The tensor in another dtype; itself where nothing changes and no copy is asked for."""
+    checked_format(memory_format, "to")
     for each in args:
         if isinstance(each, Tensor):
             dtype = each.dtype
@@ -127,6 +132,8 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
             device = each
         elif each is not None and not isinstance(each, bool):
             dtype = each
+    flags = [each for each in args if isinstance(each, bool)]  # non_blocking and copy
+    copy = copy or len(flags) > 1 and flags[1]
     if device is not None:
         Device(device)
     if dtype is None or numpy_dtype(dtype) == self._array.dtype:
@@ -135,8 +142,8 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bo
 
 
 def _shorthand(name: str, wanted: str) -> None:
-    def shorthand(self: Tensor) -> Tensor:
-        return to(self, dtype=DTYPES[np.dtype(wanted)])
+    def shorthand(self: Tensor, memory_format: Any = None) -> Tensor:
+        return to(self, dtype=DTYPES[np.dtype(wanted)], memory_format=memory_format)
 
     shorthand.__name__ = name
     setattr(Tensor, name, shorthand)
@@ -156,8 +163,9 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @method
-def cpu(self: Tensor) -> Tensor:
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """Itself."""
+    checked_format(memory_format, "cpu")
     return self
 
 
@@ -228,12 +236,14 @@ def storage_offset(self: Tensor) -> int:
 @method
 def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
     """Whether elements lie in memory in the order of the shape."""
+    checked_format(memory_format, "is_contiguous")
     return bool(memory(self).flags.c_contiguous)
 
 
 @method
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """Itself if contiguous, else a copy that is."""
+    checked_format(memory_format, "contiguous")
     if is_contiguous(self):
         return self
     result = perform(structure.copy, (self,), {}, CLONE, "contiguous")

@@ -11,10 +11,12 @@ from functrans.errors import at_user_line
 from functrans.ops import structure
 from functrans.ops.indexing import Slice, getitem
 from functrans.torch.autograd.graph import PrimitiveNode, named
+from functrans.torch.dtypes import dtype as DType
+from functrans.torch.dtypes import numpy_dtype, title
 from functrans.torch.ops.apply import perform
 from functrans.torch.ops.table import function
-from functrans.torch.storage.views import strided, view
-from functrans.torch.tensor import Tensor, axis_message, memory
+from functrans.torch.storage.views import view
+from functrans.torch.tensor import Tensor, axis_message, like, memory
 
 __all__ = ["axis_of", "axes_of", "joined_shape"]
 
@@ -78,10 +80,29 @@ def shaped(tensor: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
     return view(tensor, structure.reshape, {"shape": shape}, name)
 
 
-def view_method(self: Tensor, *shape: Any) -> Tensor:
-    """A view of another shape, or of another dtype."""
-    if len(shape) == 1 and not isinstance(shape[0], (int, tuple, list, Tensor)):
-        raise NotImplementedError(f"Tensor.view(dtype) is not supported; use Tensor.to(dtype) for a copy{at_user_line()}")
+def reinterpreted(tensor: Tensor, dtype: Any) -> Tensor:
+    """The bytes of a tensor as numbers of another dtype, in the same memory and without a history, as torch has it."""
+    array = memory(tensor)
+    if isinstance(array, Tracer):
+        raise NotImplementedError(
+            f"Tensor.view(dtype) of a traced tensor is not supported\n  Remedy: use Tensor.to(dtype) for a copy.{at_user_line()}"
+        )
+    old, new = array.dtype.itemsize, dtype.itemsize
+    words = f"to view {title(array.dtype)} as {title(dtype)} (different element sizes)"
+    if old != new:
+        if not array.ndim:
+            raise RuntimeError(f"self.dim() cannot be 0 {words}{at_user_line()}")
+        if array.strides[-1] != old:
+            raise RuntimeError(f"self.stride(-1) must be 1 {words}, but got {array.strides[-1] // old}{at_user_line()}")
+        if array.shape[-1] * old % new:
+            raise RuntimeError(f"self.size(-1) must be divisible by {new // old} {words}, but got {array.shape[-1]}{at_user_line()}")
+    return like(tensor, array.view(dtype))
+
+
+def view_method(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """A view of another shape, or of the same bytes as numbers of another dtype."""
+    if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
+        return reinterpreted(self, numpy_dtype(shape[0] if dtype is None else dtype))
     array = memory(self)
     wanted = complete(joined_shape(shape), array.size, array.shape)
     if not is_viewable(array, wanted):
@@ -363,13 +384,3 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 
 Tensor.unfold = unfold  # type: ignore[attr-defined]
-
-
-@function()
-def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
-    """A view of the memory with any shape and steps."""
-    if not memory(input).flags.c_contiguous or input._view is not None and input._array.size != input._view.base._array.size:
-        raise NotImplementedError(
-            f"as_strided of part of a tensor, or of one that is not contiguous, is not supported\n  Remedy: call it on the tensor that owns the memory.{at_user_line()}"
-        )
-    return strided(input, tuple(size), tuple(stride), storage_offset or 0)

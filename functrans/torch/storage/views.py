@@ -1,7 +1,8 @@
 """Views: tensors that share the memory of another one, and how their history follows writes into it.
 
 A view knows the tensor that owns the memory, its base, and the steps that lead from the base to it, linear primitives
-of functrans. When the memory was written into, the history of a view is found anew from that of the base.
+of functrans. When the memory was written into, the history of a view is found anew from that of the base. A base that
+changes its own shape remembers the steps back, which its older views then begin with.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from functrans.torch.tensor import Tensor, current_edge, like, memory
 from functrans.transforms.tape import PULLBACKS
 
 __all__ = ["Step", "View", "look", "replay", "view"]
+
+
+NOTHING: dict[str, Any] = {}
 
 
 class Step(NamedTuple):
@@ -52,7 +56,7 @@ class View:
 
     Attributes:
         base: the tensor that owns the memory.
-        steps: from the base to the view.
+        steps: from the base to the view; None if the base was resized since, so that there are none.
         version: that of the memory when the view's edge was found.
         origin: ``"no_grad"``, ``"multiple"`` or ``""``: whether it was made without recording, or with others by one call.
         name: of the node that made it.
@@ -60,7 +64,7 @@ class View:
 
     __slots__ = ("base", "name", "origin", "steps", "version")
 
-    def __init__(self, base: Tensor, steps: tuple[Step, ...], version: int, origin: str, name: str) -> None:
+    def __init__(self, base: Tensor, steps: tuple[Step, ...] | None, version: int, origin: str, name: str) -> None:
         self.base = base
         self.steps = steps
         self.version = version
@@ -72,7 +76,12 @@ class View:
         version = len(tensor._changes)
         if version != self.version:
             edge = current_edge(self.base)
+            for since, back in (self.base._extras or NOTHING).get("shapes", ()):
+                if since > self.version:
+                    self.steps = None if back is None or self.steps is None else (*back, *self.steps)
             if edge is not None and (tensor._edge is None or tensor._edge[0] is not edge[0]) and self.origin != "no_grad":
+                if self.steps is None:
+                    raise NotImplementedError(f"a view of a tensor that was resized since has no history; take the view again{at_user_line()}")
                 tensor._edge = AsStrided((edge,), self.steps), 0
             self.version = version
         return tensor._edge
@@ -140,25 +149,6 @@ def attached(result: Tensor, tensor: Tensor, step: Step, name: str, multiple: bo
         origin = "multiple"
     result._view = View(base, steps, len(tensor._changes), origin, name)
     return result
-
-
-def strided(tensor: Tensor, size: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Tensor:
-    """A view of any shape and steps, in elements, of the memory of a contiguous tensor."""
-    flat = view(tensor, structure.reshape, {"shape": (tensor._array.size,)}, "ViewBackward0")
-    places = np.full(size, offset)
-    for axis, (length, step) in enumerate(zip(size, stride)):
-        places += np.arange(length).reshape(-1, *(1,) * (len(size) - axis - 1)) * step
-    if places.size and not 0 <= places.min() <= places.max() < tensor._array.size:
-        raise RuntimeError(
-            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset} are out of bounds for storage of "
-            f"{tensor._array.size} elements{at_user_line()}"
-        )
-    step_ = Step(getitem, {"index": (ARRAY,)}, type_of(flat._array), (places,), (size, stride, offset))
-    result = like(tensor, step_.look(flat._array))
-    edge = current_edge(flat)
-    if edge is not None and state.grad:
-        result._edge = AsStrided((edge,), (step_,)), 0
-    return attached(result, flat, step_, "AsStridedBackward0", False)
 
 
 def view(tensor: Tensor, primitive: Any, params: dict[str, Any], name: str, multiple: bool = False) -> Tensor:

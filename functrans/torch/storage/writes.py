@@ -53,7 +53,11 @@ def untouched(shape: tuple[int, ...], steps: Sequence[Step]) -> Any:
     part: Any = mask
     for step in steps:
         part = step.look(part)
-    part[...] = False
+    if np.may_share_memory(part, mask):
+        part[...] = False
+        return mask
+    # A step is no view of a mask whose elements lie otherwise than those of the base.
+    mask.reshape(-1)[replay(np.arange(mask.size).reshape(shape), steps)] = False
     return mask
 
 
@@ -81,6 +85,11 @@ def check_writable(target: Tensor, recorded: bool) -> None:
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             f"Please clone() the tensor before performing the operation.{at_user_line()}"
         )
+    check_history(target, recorded)
+
+
+def check_history(target: Tensor, recorded: bool) -> None:
+    """Raise if torch does not let the history of `target` change."""
     view, edge = target._view, current_edge(target)
     base = None if view is None else current_edge(view.base)
     if not recorded and (base is None or not state.grad):
@@ -93,6 +102,10 @@ def check_writable(target: Tensor, recorded: bool) -> None:
                 f"{at_user_line()}"
             )
         return
+    if view.steps is None:
+        raise NotImplementedError(
+            f"a view of a tensor that was resized since cannot be written into\n  Remedy: take the view again.{at_user_line()}"
+        )
     if view.origin == "no_grad":
         raise RuntimeError(
             "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
