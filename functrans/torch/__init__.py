@@ -37,18 +37,26 @@ from functrans.torch.ops import elementwise as _elementwise  # noqa: F401
 from functrans.torch.ops import further as _further  # noqa: F401
 from functrans.torch.ops import indexing as _indexing  # noqa: F401
 from functrans.torch.ops import joining as _joining  # noqa: F401
+from functrans.torch.ops import copies as _copies  # noqa: F401
 from functrans.torch.ops import linalg
 from functrans.torch.ops import methods as _methods  # noqa: F401
 from functrans.torch.ops import products as _products  # noqa: F401
 from functrans.torch.ops import reductions as _reductions  # noqa: F401
 from functrans.torch.ops import shapes as _shapes  # noqa: F401
 from functrans.torch.ops import sorting as _sorting  # noqa: F401
+from functrans.torch.ops import solvers as _solvers  # noqa: F401
+from functrans.torch.ops import special
+from functrans.torch.ops import statistics as _statistics  # noqa: F401
 from functrans.torch.ops import strided as _strided  # noqa: F401
+from functrans.torch.ops import windows as _windows  # noqa: F401
 from functrans.torch.ops.table import FUNCTIONS as _FUNCTIONS
 from functrans.torch.ops.table import IN_PLACE as _IN_PLACE
+from functrans.torch.ops.typed import TYPES as _TYPES
 from functrans.torch.printing import set_printoptions
 from functrans.torch.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from functrans.torch.serialization import load, save
+from functrans.torch.settings import *  # noqa: F403
+from functrans.torch.settings import __all__ as _SETTINGS
 from functrans.torch.storage import layout as _layout  # noqa: F401
 from functrans.torch.storage.outputs import install_out as _install_out
 from functrans.torch.storage.writes import install_in_place as _install_in_place
@@ -61,10 +69,11 @@ globals().update({name: getattr(Tensor, name) for name in _IN_PLACE if not name.
 globals().update(_BY_NAME)
 _install_out(globals(), [name for name in _FUNCTIONS if not name.startswith("_")])
 _install_out(vars(linalg), [name for name in linalg.__all__ if name.islower()], "linalg.")
+_install_out(vars(special), special.__all__, "special.")
 vmap = func.vmap
 _install_unsupported(globals())
 
-globals().update({**_FORMATS, **_LAYOUTS})
+globals().update({**_FORMATS, **_LAYOUTS, **_TYPES})
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 
 __all__ = [  # noqa: PLE0604
@@ -100,7 +109,9 @@ __all__ = [  # noqa: PLE0604
     "set_grad_enabled",
     "set_printoptions",
     "set_rng_state",
+    "special",
     "utils",
+    *_SETTINGS,
 ]
 
 

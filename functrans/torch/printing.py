@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -43,33 +44,31 @@ def set_printoptions(
 
 
 class Numbers:
-    """Real numbers of one tensor, printed in one width."""
+    """Real numbers of one tensor, printed in one width: that of those that are finite and not 0."""
 
     def __init__(self, values: Any) -> None:
-        self.kind = values.dtype.kind
-        self.whole = self.scientific = False
-        if self.kind == "f":
-            finite = values[np.isfinite(values) & (values != 0)].astype(np.float64)
-            if finite.size:
-                sizes = np.abs(finite)
-                least, greatest = sizes.min(), sizes.max()
-                self.whole = bool(np.all(finite == np.ceil(finite)))
-                wide = greatest / least > 1000 or greatest > 1e8
-                self.scientific = wide or not self.whole and least < 1e-4
-            else:
-                self.whole = bool(values.size)
+        self.floating = values.dtype.kind == "f"
+        self.whole, self.scientific, self.width = True, False, 1
+        if self.floating:
+            values = values[np.isfinite(values) & (values != 0)].astype(np.float64)
+            if not values.size:
+                return
+            sizes = np.abs(values)
+            least, greatest = sizes.min(), sizes.max()
+            self.whole = bool(np.all(values == np.ceil(values)))
+            self.scientific = bool(greatest / least > 1000 or greatest > 1e8 or least < 1e-4)
             if options.scientific is not None:
                 self.scientific = options.scientific
-        self.width = max((len(self.bare(value)) for value in values.reshape(-1)), default=1)
+        self.width = max((len(self.bare(value)) for value in values.reshape(-1).tolist()), default=1)
 
     def bare(self, value: Any) -> str:
         """A number, without padding."""
-        if self.kind != "f":
+        if not self.floating:
             return str(value)
         if self.scientific:
             return f"{value:.{options.precision}e}"
         if self.whole:
-            return f"{value:.0f}" + ("." if np.isfinite(value) else "")
+            return f"{value:.0f}" + ("." if math.isfinite(value) else "")
         return f"{value:.{options.precision}f}"
 
     def __call__(self, value: Any) -> str:
@@ -81,7 +80,7 @@ class ComplexNumbers:
 
     def __init__(self, values: Any) -> None:
         self.real, self.imag = Numbers(values.real), Numbers(values.imag)
-        self.width = self.real.width + self.imag.width + 2
+        self.width = self.real.width + self.imag.width + 1
 
     def __call__(self, value: Any) -> str:
         imag = self.imag.bare(value.imag)
@@ -92,6 +91,8 @@ class ComplexNumbers:
 def rows(array: Any, summary: bool) -> Any:
     """The items of the first axis, None where the middle is left out."""
     edge = options.edgeitems
+    if summary and not edge:
+        return [None]
     if summary and len(array) > 2 * edge:
         return [*array[:edge], None, *array[-edge:]]
     return list(array)
@@ -107,11 +108,11 @@ def shown(array: Any) -> Any:
 def nested(array: Any, indent: int, summary: bool, number: Any) -> str:
     """An array as nested brackets."""
     if array.ndim == 0:
-        return number(array[()])
+        return number(array.item())
     items = rows(array, summary)
     if array.ndim == 1:
         per_line = max(1, (options.linewidth - indent) // (number.width + 2))
-        words = [" ..." if item is None else number(item) for item in items]
+        words = [(" ..." if options.edgeitems else "...") if item is None else number(item.item()) for item in items]
         lines = [words[start : start + per_line] for start in range(0, len(words), per_line)]
         return "[" + (",\n" + " " * (indent + 1)).join(", ".join(line) for line in lines) + "]"
     parts = ["..." if item is None else nested(item, indent + 1, summary, number) for item in items]
@@ -126,6 +127,8 @@ def suffixes(tensor: Tensor, array: Any) -> list[str]:
         if array.ndim != 1:
             words.append(f"size={tuple(array.shape)}")
         usual = array.dtype == default.numpy
+    elif not options.edgeitems:
+        words.append(f"size={tuple(array.shape)}")
     if not usual:
         words.append(f"dtype={DTYPES[array.dtype]}")
     edge = current_edge(tensor)
@@ -142,19 +145,21 @@ def text(tensor: Tensor) -> str:
     if isinstance(array, Tracer):
         return f"tensor({array!r})"
     array = np.asarray(array)
+    cls = type(tensor)
+    prefix = "tensor(" if cls.__module__.startswith("functrans.") else f"{cls.__name__}("
     summary = array.size > options.threshold
     if not array.size:
         body = "[]"
     else:
         values = shown(array) if summary else array
         number = ComplexNumbers(values) if array.dtype.kind == "c" else Numbers(values)
-        body = nested(array, len("tensor("), summary, number)
-    result = "tensor(" + body
+        body = nested(array, len(prefix), summary, number)
+    result = prefix + body
     length = len(result) - result.rfind("\n") + 1
     for word in suffixes(tensor, array):
         if length + len(word) + 2 > options.linewidth:
-            result += ",\n" + " " * len("tensor(") + word
-            length = len("tensor(") + len(word)
+            result += ",\n" + " " * len(prefix) + word
+            length = len(prefix) + len(word)
         else:
             result += ", " + word
             length += len(word) + 2

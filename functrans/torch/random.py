@@ -168,6 +168,19 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -
     return made((numbers(generator).random(input._array.shape) < chance).astype(input._array.dtype))
 
 
+@function(method=False)
+def poisson(input: Tensor, generator: Any = None) -> Tensor:
+    """Numbers of events that happen at the rates that elements say."""
+    return made(np.asarray(numbers(generator).poisson(input._array)).astype(input._array.dtype))
+
+
+@function(method=False)
+def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
+    """Numbers of successes of so many trials, each with a probability."""
+    drawn = numbers(generator).binomial(count._array.astype(np.int64), prob._array)
+    return made(np.asarray(drawn).astype(count._array.dtype))
+
+
 @function()
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
     """Places drawn with the probabilities, up to a factor, of each row."""

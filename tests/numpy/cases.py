@@ -255,7 +255,10 @@ add([np.invert], T)
 add([special.erf, special.erfc, special.expit, special.ndtr, special.log_ndtr], A)
 add([special.psi, special.gammaln], P)
 add(special.logit, spread(2, 3, low=0.1, high=0.9))
-add(special.xlogy, P, Q)
+add([special.xlogy, special.xlog1py], P, Q)
+add([special.erfcx, special.i0, special.i1, special.i0e, special.i1e, special.j0, special.j1], A)
+add([special.entr, special.y0, special.y1, special.k0, special.k1, special.k0e, special.k1e], P)
+add([special.erfinv, special.erfcinv, special.ndtri], spread(2, 3, low=0.1, high=0.9))
 
 # Ufuncs of two operands.
 for x, y in ((A, V), (A, 2.5), (2.5, A), (S, S), (F, 2.0), (F, V), (Z, V), (N, V), (N, 3), (SMALL, NV), (EMPTY, V)):

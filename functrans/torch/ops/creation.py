@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -270,6 +271,51 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
 
 
 @creation
+def range(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Numbers from `start` to `end`, which is among them; torch deprecates it."""
+    if end is None:
+        start, end = 0, start
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's range "
+        "builtin. Instead, use torch.arange, which produces values in [start, end).",
+        UserWarning,
+        stacklevel=3,
+    )
+    if step == 0:
+        raise RuntimeError(f"step must be nonzero{at_user_line()}")
+    if (end - start) * step < 0:
+        raise RuntimeError(f"upper bound and lower bound inconsistent with step sign{at_user_line()}")
+    kind = default.numpy if dtype is None else numpy_dtype(dtype)
+    count = math.floor((end - start) / step) + 1
+    return finished((start + step * np.arange(count)).astype(kind), requires_grad, device)
+
+
+@creation
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of a shape whose elements, zeros, lie so many elements apart along each axis."""
+    size, stride = tuple(size), tuple(stride)
+    if len(size) != len(stride):
+        raise RuntimeError(f"dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)}){at_user_line()}")
+    whole = np.zeros(1 + sum((n - 1) * step for n, step in zip(size, stride)) if math.prod(size) else 0, default.numpy if dtype is None else numpy_dtype(dtype))
+    array = np.lib.stride_tricks.as_strided(whole, size, [step * whole.itemsize for step in stride])
+    return finished(array, requires_grad, device)
+
+
+@creation
+def empty_permuted(size: Any, physical_layout: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of a shape whose axes lie in memory in another order, the outermost first."""
+    kind = default.numpy if dtype is None else numpy_dtype(dtype)
+    array = np.zeros([size[axis] for axis in physical_layout], kind).transpose(np.argsort(physical_layout))
+    return finished(array, requires_grad, device)
+
+
+@function(method=False)
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A tensor that shares the memory of an object with a buffer."""
+    return finished(np.frombuffer(buffer, numpy_dtype(dtype), count, offset), requires_grad)
+
+
+@creation
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """`steps` numbers from `start` to `end`, evenly spaced."""
     if steps < 0:
@@ -316,7 +362,9 @@ def _new(name: str, make: Any) -> None:
     setattr(Tensor, name, method)
 
 
-for _name, _make in {"new_zeros": zeros, "new_ones": ones, "new_empty": empty, "new_full": full, "new_tensor": tensor}.items():
+for _name, _make in {
+    "new_zeros": zeros, "new_ones": ones, "new_empty": empty, "new_full": full, "new_tensor": tensor, "new_empty_strided": empty_strided,
+}.items():  # fmt: skip
     _new(_name, _make)
 
 

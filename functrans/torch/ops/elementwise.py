@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.special
 
+from functrans.core.tracer import Tracer
 from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.ops import arithmetic, contraction, indexing, special, structure
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
 from functrans.torch.dtypes import get_default_dtype
 from functrans.torch.ops.apply import binary, perform, prepared, seen
-from functrans.torch.ops.table import define, function, named
+from functrans.torch.ops.table import define, function, named, returned
 from functrans.torch.storage.writes import UFUNCS, written
-from functrans.torch.tensor import Tensor, current_edge, made
+from functrans.torch.tensor import Tensor, made
 
 PRIMITIVE_NODES.update({
     arithmetic.masked_multiply: "MulBackward0", arithmetic.integer_power: "PowBackward0", arithmetic.square: "PowBackward0",
@@ -118,18 +118,21 @@ define("nan_to_num", lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(
 define("lerp", lambda x, end, weight: x + weight * (end - x), in_place=True)
 define("addcmul", lambda x, tensor1, tensor2, value=1: x + value * tensor1 * tensor2, in_place=True)
 define("addcdiv", lambda x, tensor1, tensor2, value=1: x + value * tensor1 / tensor2, in_place=True)
+define("frexp", lambda x: halved(x))
 define("isposinf", lambda x: np.isposinf(x))
 define("isneginf", lambda x: np.isneginf(x))
 define("isreal", lambda x: np.isreal(x))
 
 
-@function()
-def i0(input: Tensor) -> Tensor:
-    """The modified Bessel function of order 0, without a derivative."""
-    if current_edge(input) is not None:
-        raise NotImplementedError(f"the derivative of torch.i0 is not supported\n  Remedy: detach() its argument.{at_user_line()}")
-    return made(scipy.special.i0(input._array))
+Halved = returned("frexp", ["mantissa", "exponent"])
 
+
+def halved(x: Any) -> Any:
+    """A number from 0.5 to 1, and the power of 2 that it is to be multiplied by."""
+    if dtype_of(x).kind != "f":
+        raise RuntimeError(f"torch.frexp() only supports floating-point dtypes{at_user_line()}")
+    exponent = np.frexp(np.asarray(x.peek("frexp") if isinstance(x, Tracer) else x))[1]
+    return Halved(x * np.ldexp(dtype_of(x).type(0.5), 1 - exponent), exponent)
 
 
 _add = binary("add", arithmetic.add, named("AddBackward0", PrimitiveNode), False)

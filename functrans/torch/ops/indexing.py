@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from functrans.core.tracer import Tracer
+from functrans.core.types import dtype_of, shape_of
 from functrans.errors import at_user_line
-from functrans.numpy.indexing import At, normalize
+from functrans.numpy.indexing import At, extremes, normalize
 from functrans.ops.indexing import ARRAY, Slice, getitem, index_set
 from functrans.torch.autograd.graph import PrimitiveNode, named
 from functrans.torch.autograd.modes import state
@@ -213,27 +215,52 @@ def gathered(x: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
 define("gather", gathered)
 
 
-def scattered(combine: str) -> Any:
+REDUCTIONS = {"add": "add", "sum": "add", "multiply": "multiply", "prod": "multiply", "mean": "add", "amax": "max", "amin": "min"}
+
+
+def reduced_at(x: Any, places: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
+    """`x` with what is put at `places` combined with what is there, or if not `include_self` with each other only."""
+    kind = REDUCTIONS[reduce]
+    if not include_self:
+        neutral = {"add": 0, "multiply": 1, "max": extremes(dtype_of(x))[0], "min": extremes(dtype_of(x))[1]}[kind]
+        x = At(x)[places].set(dtype_of(x).type(neutral))
+    x = getattr(At(x)[places], kind)(src)
+    if reduce != "mean":
+        return x
+    count = np.full(shape_of(x), 1 if include_self else 0)
+    np.add.at(count, places, 1)
+    count = np.maximum(count, 1).astype(dtype_of(x))
+    return x // count if dtype_of(x).kind in "iu" else x / count
+
+
+def scattered(name: str, combine: str | None = None) -> Any:
     """`x` with values put, or combined with what is there, at places along an axis."""
 
-    def call(x: Any, dim: int, index: Any, src: Any = None, value: Any = None, *, reduce: str | None = None) -> Any:
+    def call(
+        x: Any, dim: int, index: Any, src: Any = None, reduce: str | None = combine, *, value: Any = None, include_self: bool = True
+    ) -> Any:
         src = value if src is None else src
         axis = axis_of(dim, x.ndim)
-        places = grid(in_range(long_index(index, "scatter"), x.shape[axis], axis), axis)
-        if hasattr(src, "shape") and src.shape != ():
-            src = src[tuple(slice(n) for n in index.shape)]
-        update = At(x)[places]
-        kind = {"add": "add", "multiply": "multiply", "prod": "multiply", "sum": "add", "amax": "max", "amin": "min"}
-        if reduce is not None and reduce not in kind:
-            raise NotImplementedError(f"scatter: reduce={reduce!r} is not supported; use 'add', 'multiply', 'amax' or 'amin'")
-        return getattr(update, combine if reduce is None else kind[reduce])(src)
+        whole, x, index = shape_of(x), np.atleast_1d(x), np.atleast_1d(index)
+        if hasattr(src, "shape") and (src.shape != () or not whole):
+            src = np.atleast_1d(src)[tuple(slice(n) for n in index.shape)]
+        if index.size and index.ndim != x.ndim:
+            raise RuntimeError(f"Index tensor must have the same number of dimensions as self tensor{at_user_line()}")
+        places = grid(in_range(long_index(index, name), x.shape[axis], axis), axis)
+        if reduce is None:
+            result = At(x)[places].set(src)
+        elif reduce not in REDUCTIONS:
+            raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}{at_user_line()}")
+        else:
+            result = reduced_at(x, places, src, reduce, include_self)
+        return result if whole else result.reshape(())
 
     return call
 
 
-define("scatter", scattered("set"), in_place=True)
-define("scatter_add", scattered("add"), in_place=True)
-define("scatter_reduce", lambda x, dim, index, src, reduce, *, include_self=True: scattered("add")(x, dim, index, src, reduce=reduce), in_place=True)
+define("scatter", scattered("scatter"), in_place=True)
+define("scatter_add", scattered("scatter_add", "sum"), in_place=True)
+define("scatter_reduce", scattered("scatter_reduce"), in_place=True)
 
 
 def along(x: Any, dim: int, index: Any) -> tuple[Any, ...]:
@@ -249,7 +276,40 @@ define("index_select", lambda x, dim, index: x[along(x, dim, index)])
 define("index_add", lambda x, dim, index, source, alpha=1: At(x)[along(x, dim, index)].add(source * alpha if alpha != 1 else source), in_place=True)
 define("index_copy", lambda x, dim, index, source: At(x)[along(x, dim, index)].set(source), in_place=True)
 define("index_fill", lambda x, dim, index, value: At(x)[along(x, dim, index)].set(value), in_place=True)
-define("take", lambda x, index: np.ravel(x)[index])
+
+
+def index_reduced(x: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
+    if reduce not in ("prod", "mean", "amax", "amin"):
+        raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.{at_user_line()}")
+    return reduced_at(x, along(x, dim, index), source, reduce, include_self)
+
+
+define("index_reduce", index_reduced, in_place=True)
+
+
+def anywhere(index: Any, size: int) -> Any:
+    """Places in the order of elements, which may be counted from the end."""
+    index = long_index(index, "take")
+    if index.size and not (-size <= index.min() and index.max() < size):
+        raise IndexError(f"index out of range: tried to access index {int(index.max())} of {size} elements{at_user_line()}")
+    return index
+
+
+define("take", lambda x, index: np.ravel(x)[anywhere(index, math.prod(shape_of(x)))])
+
+
+def put_anywhere(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+    if math.prod(shape_of(source)) != index.size:
+        raise RuntimeError(
+            f"put_(): Expected source and index to have the same number of elements, but got source.numel() = "
+            f"{math.prod(shape_of(source))}, index.numel() = {index.size}{at_user_line()}"
+        )
+    flat = At(np.ravel(x))[np.ravel(anywhere(index, math.prod(shape_of(x))))]
+    values = np.ravel(source)
+    return np.reshape(flat.add(values) if accumulate else flat.set(values), shape_of(x))
+
+
+define("put", put_anywhere, in_place=True)
 define("take_along_dim", lambda x, indices, dim=None: np.take_along_axis(x, indices, dim))
 
 
@@ -290,6 +350,15 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 
 
 function("argwhere")(nonzero)
+
+
+@function()
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """The first `size` places of elements that are not 0, filled up."""
+    places = np.argwhere(input._array)[:size]
+    result = np.full((size, places.shape[1]), fill_value)
+    result[: len(places)] = places
+    return made(result)
 
 
 @function()

@@ -213,8 +213,12 @@ extremum("min", _min_all, _min_along, "minimum")
 
 
 def median_place(raw: Any, axis: int) -> Any:
-    """Where the lower median is."""
-    return np.take(np.argsort(raw, axis=axis, kind="stable"), (raw.shape[axis] - 1) // 2, axis=axis)
+    """Where the lower median is; the first nan where there is one."""
+    places = np.take(np.argsort(raw, axis=axis, kind="stable"), (raw.shape[axis] - 1) // 2, axis=axis)
+    if dtype_of(raw).kind != "f":
+        return places
+    missing = np.isnan(raw)
+    return np.where(np.any(missing, axis=axis), np.argmax(missing, axis=axis), places)
 
 
 def mode_place(raw: Any, axis: int) -> Any:

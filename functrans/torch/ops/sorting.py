@@ -73,13 +73,6 @@ def kth(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
 define("kthvalue", kth)
 
 
-def quantiles(x: Any, q: Any, dim: int | None = None, keepdim: bool = False) -> Any:
-    return np.quantile(x, q, axis=dim, keepdims=keepdim)
-
-
-define("quantile", quantiles, node="LerpBackward0")
-
-
 @function()
 def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
     """The different elements, in order."""

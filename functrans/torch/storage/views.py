@@ -16,7 +16,7 @@ from functrans.core.tracer import Tracer
 from functrans.core.types import ArrayType, type_of
 from functrans.errors import at_user_line
 from functrans.ops import structure
-from functrans.ops.indexing import ARRAY, getitem, numpy_index
+from functrans.ops.indexing import getitem, numpy_index
 from functrans.torch.autograd.graph import Node, PrimitiveNode, named
 from functrans.torch.autograd.modes import state
 from functrans.torch.ops.apply import special

@@ -1,0 +1,104 @@
+"""Views copied, and what asks about a tensor: names that torch has beside those of the tables before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from functrans.errors import at_user_line
+from functrans.torch.formats import LAYOUTS
+from functrans.torch.ops.methods import clone
+from functrans.torch.ops.table import FUNCTIONS, function, install
+from functrans.torch.tensor import Tensor, memory
+
+__all__ = ["copied"]
+
+
+def copied(name: str) -> None:
+    """The function of a view whose results have memory of their own."""
+    view_of = FUNCTIONS[name] if name in FUNCTIONS else getattr(Tensor, name)
+
+    def call(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        out = view_of(input, *args, **kwargs)
+        return tuple(clone(part) for part in out) if isinstance(out, tuple) else clone(out)
+
+    call.__name__ = call.__qualname__ = f"{name}_copy"
+    call.__doc__ = f"As ``{name}``, a copy."
+    install(f"{name}_copy", call, method=False)
+
+
+for _name in """
+as_strided detach diagonal expand narrow permute select split split_with_sizes squeeze t transpose unbind unfold unsqueeze
+view view_as_complex view_as_real
+""".split():  # fmt: skip
+    copied(_name)
+function("alias_copy", method=False)(lambda input: clone(input))
+function("slice_copy", method=False)(
+    lambda input, dim=0, start=None, end=None, step=1: clone(input[(*(slice(None),) * (dim % input.ndim), slice(start, end, step))])
+)
+Tensor.narrow_copy = FUNCTIONS["narrow_copy"]  # type: ignore[attr-defined]
+# Without views there is nothing that their results could not be written into.
+for _name in ("chunk", "split", "split_with_sizes"):
+    install(f"unsafe_{_name}", FUNCTIONS[_name])
+
+
+def said(names: str, answer: Callable[[Tensor], Any], method: bool = True, public: bool = True) -> None:
+    """Functions that answer a question about a tensor."""
+    for name in names.split():
+        install(name, answer, method=method, public=public)
+
+
+said("is_conj is_neg", lambda input: False)
+said("is_signed", Tensor.is_signed)
+said("get_device", Tensor.get_device)
+said("is_distributed", lambda input: False)
+said("is_pinned is_shared", lambda input, *device: False, public=False)
+said("dense_dim", lambda input: input.ndim, public=False)
+said("sparse_dim", lambda input: 0, public=False)
+said("const_data_ptr", lambda input: input.data_ptr(), public=False)  # type: ignore[attr-defined]
+
+
+@function(public=False)
+def is_set_to(input: Tensor, tensor: Tensor) -> bool:
+    """Whether both are the same memory in the same shape."""
+    x, y = memory(input), memory(tensor)
+    return bool(x.ctypes.data == y.ctypes.data and x.shape == y.shape and x.strides == y.strides)
+
+
+@function(public=False)
+def dim_order(input: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]:
+    """The axes, those whose elements lie farthest apart first."""
+    strides = memory(input).strides
+    return tuple(sorted(range(len(strides)), key=lambda axis: -strides[axis]))
+
+
+@function(public=False)
+def is_coalesced(input: Tensor) -> bool:
+    """Asked of sparse tensors, which there are none of."""
+    raise RuntimeError(f"is_coalesced expected sparse coordinate tensor layout but got Strided{at_user_line()}")
+
+
+@function(public=False)
+def module_load(input: Tensor, other: Tensor, assign: bool = False) -> Tensor:
+    """What `Module.load_state_dict` puts in the tensor's place."""
+    return other.detach() if assign else input.copy_(other).detach()  # type: ignore[attr-defined, no-any-return]
+
+
+def transposed_conjugate(self: Tensor) -> Tensor:
+    if self.ndim not in (0, 2):
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor.{at_user_line()}")
+    return self.conj().T if self.ndim else self.conj()  # type: ignore[attr-defined, no-any-return]
+
+
+def _mH(self: Tensor) -> Tensor:
+    if self.ndim < 2:
+        raise RuntimeError(f"tensor.mH is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.{at_user_line()}")
+    return self.conj().mT  # type: ignore[attr-defined, no-any-return]
+
+
+Tensor.H, Tensor.mH = property(transposed_conjugate), property(_mH)  # type: ignore[attr-defined]
+Tensor.is_cpu, Tensor.layout = True, LAYOUTS["strided"]  # type: ignore[attr-defined]
+for _name in "is_ipu is_mps is_sparse_csr is_xla is_xpu is_maia is_mtia is_vulkan".split():
+    setattr(Tensor, _name, False)
+Tensor.grad_dtype = property(lambda self: self.dtype)  # type: ignore[attr-defined]
+Tensor.name = None  # type: ignore[attr-defined]
