@@ -92,7 +92,7 @@ class UnsupportedError(FunctransError, TypeError):
 
     Fails::
 
-        ft.grad(lambda x: np.sum(np.fft.fft(x).real))(x)
+        ft.grad(lambda x: np.sum(np.roots(x).real))(x)
 
     The message names the function and, where there is one, an alternative.
     """

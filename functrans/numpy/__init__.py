@@ -23,6 +23,7 @@ from functrans.numpy import (  # noqa: F401  (they register themselves)
     creation,
     decompositions,
     elementwise,
+    fft,
     indexing,
     joining,
     linalg,

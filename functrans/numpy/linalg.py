@@ -154,6 +154,3 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
     a = floating(a)
     shape = shape_of(a)
     return reshape(inv(reshape(a, (math.prod(shape[:ind]), -1))), shape[ind:] + shape[:ind])
-
-
-ALTERNATIVES[np.fft.fft] = "multiply by the matrix np.fft.fft(np.eye(n))"

@@ -34,6 +34,7 @@ from functrans.torch.formats import layout, memory_format
 from functrans.torch.ops import activations as _activations  # noqa: F401  (the tables enter themselves)
 from functrans.torch.ops import creation as _creation  # noqa: F401
 from functrans.torch.ops import elementwise as _elementwise  # noqa: F401
+from functrans.torch.ops import fft
 from functrans.torch.ops import further as _further  # noqa: F401
 from functrans.torch.ops import indexing as _indexing  # noqa: F401
 from functrans.torch.ops import joining as _joining  # noqa: F401
@@ -63,6 +64,11 @@ from functrans.torch.storage.writes import install_in_place as _install_in_place
 from functrans.torch.tensor import Size, Tensor
 from functrans.torch.unsupported import install_unsupported as _install_unsupported
 
+# Functions of torch.nn.functional that torch has as well, with the same arguments.
+_OF_NN = """
+conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d bilinear pixel_shuffle pixel_unshuffle avg_pool1d
+adaptive_avg_pool1d adaptive_max_pool1d max_pool1d max_pool2d max_pool3d layer_norm group_norm rms_norm dropout alpha_dropout rrelu
+""".split()
 _install_in_place()
 globals().update({name: function for name, function in _FUNCTIONS.items() if not name.startswith("_")})
 globals().update({name: getattr(Tensor, name) for name in _IN_PLACE if not name.startswith("_")})
@@ -70,8 +76,10 @@ globals().update(_BY_NAME)
 _install_out(globals(), [name for name in _FUNCTIONS if not name.startswith("_")])
 _install_out(vars(linalg), [name for name in linalg.__all__ if name.islower()], "linalg.")
 _install_out(vars(special), special.__all__, "special.")
+_install_out(vars(fft), [name for name in fft.__all__ if "shift" not in name and "freq" not in name], "fft.")
 vmap = func.vmap
-_install_unsupported(globals())
+globals().update({name: getattr(nn.functional, name) for name in _OF_NN})
+_install_unsupported(globals(), vars(linalg))
 
 globals().update({**_FORMATS, **_LAYOUTS, **_TYPES})
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
@@ -85,6 +93,7 @@ __all__ = [  # noqa: PLE0604
     "device",
     "dtype",
     "enable_grad",
+    "fft",
     "finfo",
     "func",
     "get_default_dtype",

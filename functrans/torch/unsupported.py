@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 from functrans.errors import at_user_line
@@ -10,63 +11,144 @@ from functrans.torch.tensor import Tensor
 
 __all__ = ["install_unsupported"]
 
-FUNCTIONS = """
-affine_grid_generator alpha_dropout bartlett_window binomial blackman_window cond ctc_loss dequantize
-empty_permuted empty_quantized empty_strided erfinv fft fork frexp from_file frombuffer geqrf gradient grid_sampler hamming_window hann_window
-hardshrink histogram histogramdd igamma igammac index_reduce istft kaiser_window lobpcg lstsq matrix_rank mvlgamma
-nanmedian nanquantile nonzero_static ormqr pca_lowrank pdist poisson polygamma put quantize_per_tensor range
-rrelu segment_reduce set_default_device set_default_tensor_type solve sparse_coo_tensor sparse_csr_tensor stft svd_lowrank
-unravel_index use_deterministic_algorithms while_loop as_strided_scatter diagonal_scatter
-""".split()
-METHODS = """
-apply_ as_strided_ as_subclass bfloat16 chalf coalesce dequantize erfinv erfinv_ fill_diagonal_ frexp geqrf
-hardshrink histogram igamma igammac index_reduce index_reduce_ istft lstsq map_ map2_ mvlgamma nanmedian nanquantile
-ormqr pin_memory polygamma put put_ resize_ resize_as_ share_memory_ squeeze_ stft storage swapaxes_ swapdims_ t_ to_dense
-to_mkldnn to_sparse transpose_ unsqueeze_ untyped_storage
-""".split()
-ALTERNATIVES = {
-    "bfloat16": "x.half() or x.float()",
-    "cond": "an if of Python, or ft.cond",
-    "empty_strided": "torch.empty(...).as_strided(...)",
-    "fft": "multiplication by the matrix np.fft.fft(np.eye(n))",
-    "frombuffer": "torch.from_numpy(np.frombuffer(...))",
-    "lstsq": "torch.linalg.lstsq",
-    "matrix_rank": "torch.linalg.matrix_rank",
-    "nanquantile": "torch.quantile of the elements that are no nan",
-    "range": "torch.arange",
-    "resize_": "torch.zeros of the new shape, or reshape",
-    "set_default_tensor_type": "torch.set_default_dtype",
-    "share_memory_": "threads, which share memory",
+_SPARSE = "a dense tensor"
+_QUANTIZED = "tensors of floats"
+_JIT = "torch.compile"
+_DEVICE = "the cpu, where tensors live"
+
+# Names, and what to use instead.
+FUNCTIONS = {
+    """sparse_coo_tensor sparse_csr_tensor sparse_csc_tensor sparse_bsr_tensor sparse_bsc_tensor sparse_compressed_tensor hspmm smm sspaddmm
+    saddmm col_indices_copy crow_indices_copy indices_copy values_copy""": _SPARSE,
+    """dequantize empty_quantized fake_quantize_per_channel_affine fake_quantize_per_tensor_affine quantize_per_channel quantize_per_tensor
+    quantize_per_tensor_dynamic quantized_batch_norm quantized_max_pool1d quantized_max_pool2d""": _QUANTIZED,
+    """fork wait import_ir_module import_ir_module_from_buffer merge_type_from_type_comment parse_ir parse_schema parse_type_comment
+    unify_type_list init_num_threads""": _JIT,
+    "sym_float sym_int sym_ite sym_max sym_min sym_not sym_sum": "Python's numbers, max, min, not and sum",
+    "get_device_module": _DEVICE,
+    "thread_safe_generator": "torch.Generator",
+    "to_dlpack": "Tensor.__dlpack__, which from_dlpack of other libraries calls",
+    "from_file": "torch.from_numpy(np.memmap(...))",
+    "hash_tensor": "hash(tensor.numpy().tobytes())",
+    "affine_grid_generator grid_sampler": "an index of the input",
+    "conv_tbc": "transpose, then conv1d",
+    "channel_shuffle native_channel_shuffle": "reshape and transpose",
+    "ctc_loss": "torch.nn.functional.cross_entropy of aligned labels",
+    "cond": "an if of Python, or ft.cond on arrays",
+    "while_loop": "a while loop of Python, or ft.while_loop on arrays",
+    "eig symeig": "torch.linalg.eigh",
+    "geqrf": "torch.linalg.qr",
+    "ormqr": "a product with torch.linalg.householder_product",
+    "lu": "torch.linalg.lu_factor",
     "solve": "torch.linalg.solve",
-    "squeeze_": "x = x.squeeze()",
-    "swapaxes_": "x = x.swapaxes(...)",
-    "swapdims_": "x = x.swapdims(...)",
-    "t_": "x = x.t()",
-    "transpose_": "x = x.transpose(...)",
-    "unsqueeze_": "x = x.unsqueeze(...)",
-    "untyped_storage": "x.numpy()",
-    "storage": "x.numpy()",
-    "while_loop": "a while loop of Python, or ft.while_loop",
-}
+    "lstsq": "torch.linalg.lstsq",
+    "qr": "torch.linalg.qr",
+    "svd": "torch.linalg.svd",
+    "pinverse": "torch.linalg.pinv",
+    "matrix_rank": "torch.linalg.matrix_rank",
+    "triangular_solve": "torch.linalg.solve_triangular",
+    "lobpcg pca_lowrank svd_lowrank nuclear_norm": "torch.linalg.svd",
+    "stft istft": "torch.fft.rfft of Tensor.unfold",
+    "segment_reduce": "Tensor.index_reduce",
+    "rrelu rrelu_ alpha_dropout feature_dropout": "the function of torch.nn.functional, or torch.nn.functional.leaky_relu",
+}  # fmt: skip
+METHODS = {
+    """to_sparse to_sparse_coo to_sparse_csr to_sparse_csc to_sparse_bsr to_sparse_bsc coalesce sparse_mask sparse_resize_
+    sparse_resize_and_clear_ smm sspaddmm indices values col_indices crow_indices ccol_indices row_indices to_padded_tensor""": _SPARSE,
+    "to_dense": "the tensor itself",
+    "dequantize int_repr q_scale q_zero_point q_per_channel_axis q_per_channel_scales q_per_channel_zero_points qscheme": _QUANTIZED,
+    "ipu mtia xpu hpu pin_memory record_stream to_mkldnn": _DEVICE,
+    "share_memory_": "threads, which share memory",
+    "bfloat16": "x.half() or x.float()",
+    "chalf": "x.cfloat()",
+    "storage untyped_storage storage_type": "x.numpy(), and x.dtype",
+    "apply_ map_ map2_": "functions of whole tensors",
+    "index": "x[...]",
+    "as_subclass": "a tensor as an attribute of a class of your own",
+    "geqrf qr": "torch.linalg.qr",
+    "ormqr": "a product with torch.linalg.householder_product",
+    "lu": "torch.linalg.lu_factor",
+    "lstsq": "torch.linalg.lstsq",
+    "svd": "torch.linalg.svd",
+    "pinverse": "torch.linalg.pinv",
+    "triangular_solve": "torch.linalg.solve_triangular",
+    "stft istft": "torch.fft.rfft of Tensor.unfold",
+    "hash_tensor": "hash(x.numpy().tobytes())",
+}  # fmt: skip
+LINALG = {"ldl_factor ldl_factor_ex ldl_solve": "torch.linalg.lu_factor and lu_solve"}
 
 
-def unsupported(name: str, where: str) -> Callable[..., Any]:
+def unsupported(name: str, instead: str) -> Callable[..., Any]:
     """A function that stands for one that is not there."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        other = ALTERNATIVES.get(name.rstrip("_") if name not in ALTERNATIVES else name)
-        remedy = f"use {other}" if other else "write it with other functions, or give it a rule of your own as a torch.autograd.Function"
-        raise NotImplementedError(f"{where}.{name} is not supported by functrans.torch\n  Remedy: {remedy}.{at_user_line()}")
+        raise NotImplementedError(f"{name} is not supported by functrans.torch\n  Remedy: use {instead}.{at_user_line()}")
 
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"``{where}.{name}``, which is not supported."
+    call.__name__ = call.__qualname__ = name.rpartition(".")[2]
+    call.__doc__ = f"``{name}``, which is not supported."
     return call
 
 
-def install_unsupported(namespace: dict[str, Any]) -> None:
-    """Enter what is missing of torch's names into a namespace and into tensors."""
-    for name in FUNCTIONS:
-        namespace.setdefault(name, unsupported(name, "torch"))
-    for name in METHODS:
+def each_name(table: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The names of a table, each with what to use instead."""
+    for names, instead in table.items():
+        for name in names.split():
+            yield name, instead
+
+
+class AbsentModule(ModuleType):
+    """A namespace of torch's that is not there: it says that nothing is available, and anything else raises when it is called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        full = f"{self.__name__}.{name}".removeprefix("functrans.")
+        if name in ("is_available", "is_built", "is_initialized", "is_bf16_supported", "is_autocast_available"):
+            return lambda *args: False
+        if name == "device_count":
+            return lambda: 0
+        # Without a device torch ignores these, so that programs need not ask.
+        if name in ("manual_seed", "manual_seed_all", "empty_cache"):
+            return lambda *args: None
+        return unsupported(full, self.instead)
+
+
+def absent(name: str, instead: str, **parts: Any) -> AbsentModule:
+    """A namespace that is not there, and the parts that it has."""
+    module = AbsentModule(f"functrans.torch.{name}", f"``torch.{name}``, which is not supported.")
+    module.__dict__.update(parts, instead=instead)
+    return module
+
+
+def absent_modules() -> dict[str, AbsentModule]:
+    """The namespaces of torch that programs ask before they use them."""
+    devices = {name: absent(name, _DEVICE) for name in ("cuda", "mps", "xpu", "mtia", "accelerator")}
+    parts = {name: absent(f"backends.{name}", _DEVICE) for name in ("cuda", "cudnn", "mps", "mkl", "mkldnn", "openmp", "opt_einsum")}
+    return {
+        **devices,
+        "backends": absent("backends", _DEVICE, **parts),
+        "amp": absent("amp", "torch.float32 throughout"),
+        "distributed": absent("distributed", "threads, or processes of concurrent.futures"),
+        "distributions": absent("distributions", "torch.randn, torch.rand and formulas of densities"),
+        "jit": absent("jit", _JIT),
+        "export": absent("export", "ft.jit"),
+        "onnx": absent("onnx", "ft.jit"),
+        "sparse": absent("sparse", _SPARSE),
+        "quantization": absent("quantization", _QUANTIZED),
+        "multiprocessing": absent("multiprocessing", "concurrent.futures"),
+        "profiler": absent("profiler", "cProfile"),
+    }
+
+
+def install_unsupported(namespace: dict[str, Any], linalg: dict[str, Any]) -> None:
+    """Enter what is missing of torch's names into its namespace, into that of linear algebra, and into tensors."""
+    for name, instead in each_name(FUNCTIONS):
+        namespace.setdefault(name, unsupported(f"torch.{name}", instead))
+    for name, instead in each_name(LINALG):
+        linalg.setdefault(name, unsupported(f"torch.linalg.{name}", instead))
+    for name, instead in each_name(METHODS):
         if not hasattr(Tensor, name):
-            setattr(Tensor, name, unsupported(name, "Tensor"))
+            setattr(Tensor, name, unsupported(f"Tensor.{name}", instead))
+    for name, module in absent_modules().items():
+        namespace.setdefault(name, module)
+    namespace.setdefault("autocast", unsupported("torch.autocast", "torch.float32 throughout"))

@@ -1021,6 +1021,18 @@ add([np.fft.fftshift, np.fft.ifftshift], C)
 add([np.fft.fftshift, np.fft.ifftshift], LONG)
 add([np.fft.fftshift, np.fft.ifftshift], C, axes=(0, -1))
 add([np.fft.fftshift, np.fft.ifftshift], C, axes=1)
+for x in (A, Z, F, N, C):
+    add([np.fft.fft, np.fft.ifft, np.fft.irfft, np.fft.hfft], x)
+for x in (A, F, N, C):
+    add([np.fft.rfft, np.fft.ihfft], x)
+for norm in ("ortho", "forward", "backward"):
+    add([np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft], C, norm=norm)
+    add([np.fft.fftn, np.fft.ifftn, np.fft.rfftn, np.fft.irfftn], C, norm=norm)
+for n in (1, 2, 4, 7):
+    add([np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft], C, n=n, axis=1)
+add([np.fft.fft2, np.fft.ifft2, np.fft.rfft2, np.fft.irfft2], C)
+add([np.fft.fftn, np.fft.ifftn, np.fft.rfftn, np.fft.irfftn], C, s=(3, 5), axes=(0, 2))
+add([np.fft.fftn, np.fft.ifftn, np.fft.rfftn, np.fft.irfftn], C, axes=(2, 0))
 
 
 def with_out(shape: tuple[int, ...], dtype: Any = float) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from functrans.torch.tensor import Tensor, current_edge, made
 __all__ = ["creation", "finished", "shape_argument", "tensor"]
 
 
-def creation(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def creation(function: Callable[..., Tensor], public: bool = True) -> Callable[..., Tensor]:
     """A decorator: enter a function that makes tensors, with the options they all have."""
     name = function.__name__
 
@@ -36,7 +36,7 @@ def creation(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
             raise NotImplementedError(f"{name}: pin_memory is not supported\n  Remedy: leave it away: tensors live on the cpu.{at_user_line()}")
         return function(*args, **options) if out is None else made_into(function, args, options, out)
 
-    install(name, call, method=False)
+    install(name, call, method=False, public=public)
     return call
 
 

@@ -239,7 +239,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     return (_power if isinstance(exponent, Tensor) else _number_power)(input, exponent)
 
 
-function("float_power")(lambda input, exponent: pow(input.double() if isinstance(input, Tensor) else float(input), exponent))
+function("float_power", in_place=True)(lambda input, exponent: pow(input.double() if isinstance(input, Tensor) else float(input), exponent))
 
 
 @function(in_place=True)

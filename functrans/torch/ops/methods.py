@@ -363,7 +363,8 @@ def __reduce_ex__(self: Tensor, protocol: int) -> Any:
     return _rebuilt, (type(self), np.asarray(self._array), current_edge(self) is not None, dict(self.__dict__))
 
 
-define("conj", lambda x: np.conjugate(x), node="ConjBackward0", aliases=("conj_physical",))
+define("conj", lambda x: np.conjugate(x), node="ConjBackward0")
+define("conj_physical", lambda x: np.conjugate(x), in_place=True)
 function("resolve_conj", aliases=("resolve_neg",))(lambda input: input)
 define("real", lambda x: np.real(x), method=False)
 define("imag", lambda x: np.imag(x), method=False)

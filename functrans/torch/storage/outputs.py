@@ -47,6 +47,7 @@ tensordot topk tril triu trunc vdot where
 linalg.cholesky_ex linalg.cross linalg.det linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh linalg.inv linalg.inv_ex
 linalg.lu linalg.lu_factor linalg.lu_factor_ex linalg.matmul linalg.matrix_norm linalg.multi_dot linalg.norm linalg.qr
 linalg.slogdet linalg.solve linalg.solve_ex linalg.svd linalg.svdvals linalg.vecdot linalg.vector_norm
+special.round fft.fft fft.fft2 fft.fftn fft.ifft fft.ifft2 fft.ifftn fft.ihfft fft.ihfft2 fft.ihfftn fft.rfft fft.rfft2 fft.rfftn
 """.split())  # fmt: skip
 
 # What messages call C++'s types.
