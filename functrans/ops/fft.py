@@ -6,8 +6,6 @@ is its own transpose: the pullback is the transform of the cotangent.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from functrans.core.primitive import General

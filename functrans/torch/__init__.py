@@ -32,21 +32,19 @@ from functrans.torch.formats import FORMATS as _FORMATS
 from functrans.torch.formats import LAYOUTS as _LAYOUTS
 from functrans.torch.formats import layout, memory_format
 from functrans.torch.ops import activations as _activations  # noqa: F401  (the tables enter themselves)
+from functrans.torch.ops import copies as _copies  # noqa: F401
 from functrans.torch.ops import creation as _creation  # noqa: F401
 from functrans.torch.ops import elementwise as _elementwise  # noqa: F401
-from functrans.torch.ops import fft
+from functrans.torch.ops import fft, linalg, special
 from functrans.torch.ops import further as _further  # noqa: F401
 from functrans.torch.ops import indexing as _indexing  # noqa: F401
 from functrans.torch.ops import joining as _joining  # noqa: F401
-from functrans.torch.ops import copies as _copies  # noqa: F401
-from functrans.torch.ops import linalg
 from functrans.torch.ops import methods as _methods  # noqa: F401
 from functrans.torch.ops import products as _products  # noqa: F401
 from functrans.torch.ops import reductions as _reductions  # noqa: F401
 from functrans.torch.ops import shapes as _shapes  # noqa: F401
-from functrans.torch.ops import sorting as _sorting  # noqa: F401
 from functrans.torch.ops import solvers as _solvers  # noqa: F401
-from functrans.torch.ops import special
+from functrans.torch.ops import sorting as _sorting  # noqa: F401
 from functrans.torch.ops import statistics as _statistics  # noqa: F401
 from functrans.torch.ops import strided as _strided  # noqa: F401
 from functrans.torch.ops import windows as _windows  # noqa: F401

@@ -113,6 +113,57 @@ a.new_full((2,),7) a.new_tensor([1,2]) t.tensor([]) a.to(t.float32) a.float() i.
 a.detach() t.tensor(3,dtype=t.int8) a.byte()
 """.split()
 
+SPECIAL = """
+t.special.entr(p) t.special.erfcx(a) t.special.ndtr(a) t.special.ndtri(p/3) t.special.log_ndtr(a) t.special.xlog1py(a,p) t.special.xlog1py(a,2.0)
+t.special.i0(a) t.special.i0e(a) t.special.i1(a) t.special.i1e(a) t.special.i1(a*0) t.special.i1e(a*0) t.erfinv(u) t.special.psi(p) t.special.zeta(2.0,p)
+t.special.zeta(p.detach()+1,q) t.igamma(p.detach(),q) t.igammac(p.detach(),q) t.special.gammainc(p.detach(),q) t.polygamma(0,p) t.polygamma(1,p)
+t.polygamma(3,p) p.polygamma(2) t.mvlgamma(p+2,3) t.special.multigammaln(p+2,2) t.special.expit(a) t.special.gammaln(p) t.special.sinc(a)
+t.special.bessel_j0(a.detach()) t.special.bessel_j1(a.detach()) t.special.bessel_y0(p.detach()) t.special.bessel_y1(p.detach()) t.special.log1p(p)
+t.special.modified_bessel_i0(a.detach()) t.special.modified_bessel_i1(a.detach()) t.special.modified_bessel_k0(p.detach()) t.special.round(a)
+t.special.modified_bessel_k1(p.detach()) t.special.scaled_modified_bessel_k0(p.detach()) t.special.scaled_modified_bessel_k1(p.detach())
+t.special.spherical_bessel_j0(a.detach()) t.special.airy_ai(a.detach()) t.special.chebyshev_polynomial_t(u.detach(),i) t.special.softmax(a,1)
+t.special.chebyshev_polynomial_u(u.detach(),3) t.special.chebyshev_polynomial_v(u.detach(),4) t.special.chebyshev_polynomial_w(u.detach(),5)
+t.special.shifted_chebyshev_polynomial_t(p.detach()/4,4) t.special.shifted_chebyshev_polynomial_u(p.detach()/4,3) t.special.logit(p/4)
+t.special.shifted_chebyshev_polynomial_v(p.detach()/4,3) t.special.shifted_chebyshev_polynomial_w(p.detach()/4,3) t.special.logsumexp(a,1)
+t.special.hermite_polynomial_h(a.detach(),4) t.special.hermite_polynomial_he(a.detach(),j) t.special.laguerre_polynomial_l(a.detach(),4)
+t.special.legendre_polynomial_p(u.detach(),5) t.special.exp2(a) t.special.erf(i) t.special.i0(i) t.special.log_softmax(a,0) t.special.xlogy(a,q)
+""".split()
+
+SPECTRA = """
+t.fft.fft(a) t.fft.fft(z) t.fft.ifft(z,4) t.fft.fft(a,2,0) t.fft.fft(a,norm='ortho') t.fft.rfft(x) t.fft.rfft(x,3,1,'forward') t.fft.irfft(z)
+t.fft.irfft(z,3) t.fft.irfft(z,norm='ortho') t.fft.hfft(z) t.fft.hfft(z,5,norm='forward') t.fft.ihfft(a) t.fft.fft2(x) t.fft.ifft2(a) t.fft.rfft2(x)
+t.fft.irfft2(t.fft.rfft2(x)*2) t.fft.fftn(x) t.fft.fftn(x,(3,2)) t.fft.ifftn(x,dim=(0,2)) t.fft.rfftn(x) t.fft.irfftn(t.fft.rfftn(x)) t.fft.hfft2(x*(1+2j))
+t.fft.hfftn(x*(1+2j),dim=(0,1)) t.fft.ihfft2(a) t.fft.ihfftn(x) t.fft.fftshift(x) t.fft.ifftshift(x,1) t.fft.fftfreq(5,0.1) t.fft.rfftfreq(4) t.fft.fft(i)
+t.fft.fft(f) t.fft.fft(x,dim=1).abs() t.hann_window(5) t.hann_window(4,periodic=False) t.hamming_window(5) t.hamming_window(4,True,0.5,0.4)
+t.blackman_window(5,dtype=t.float64) t.bartlett_window(4) t.kaiser_window(5) t.kaiser_window(4,False,6.0) t.hann_window(1) t.hann_window(0)
+""".split()
+
+SOLVERS = """
+t.linalg.matrix_exp(s) t.linalg.matrix_exp(s*9) t.matrix_exp(t.stack([s,s.T/4])) t.linalg.lu(s) t.linalg.lu(m) t.linalg.lu(m.T) t.linalg.lu_factor(s)
+t.linalg.lu_factor(x) t.linalg.lu_solve(*t.linalg.lu_factor(s),m) t.linalg.lu_solve(*t.linalg.lu_factor(s),m.T,left=False) t.lu_unpack(*t.linalg.lu_factor(m))
+t.linalg.lu_solve(*t.linalg.lu_factor(s),m,adjoint=True) t.lu_solve(m,*t.linalg.lu_factor(s)) t.linalg.lu_factor_ex(s) t.linalg.cholesky_ex(s@s.T)
+t.linalg.inv_ex(s) t.linalg.solve_ex(s,m) t.linalg.solve_ex(s,v) t.cholesky_inverse(t.linalg.cholesky(s@s.T)) t.cholesky_solve(m,t.linalg.cholesky(s@s.T))
+t.cholesky_solve(m,t.linalg.cholesky(s@s.T,upper=True),True) t.linalg.householder_product(m.T,v) t.linalg.matrix_rank(s.detach()) t.linalg.vander(v)
+t.linalg.matrix_rank(t.outer(v,v).detach()) t.linalg.vander(a,N=4) t.linalg.matrix_rank(s.detach(),atol=1.0) t.linalg.matrix_rank((s+s.T).detach(),hermitian=True)
+t.linalg.cholesky_ex(-s@s.T).info t.linalg.inv_ex((s*0).detach()).info t.linalg.eigvals((s+s.T).detach()).real.sum()
+""".split()
+
+FURTHER = """
+t.hardshrink(a) t.hardshrink(a,1.0) t.frexp(p) t.gradient(a) t.gradient(a,dim=1,spacing=2.0) t.gradient(w,spacing=(t.arange(4.0,dtype=t.float64)**2,))
+t.gradient(w,edge_order=2) t.nanmedian(a/k) t.nanmedian(a/k,1) t.nanmedian(a) t.nanquantile(a,0.3) t.nanquantile(a.log(),0.3,1) t.quantile(a,0.4,1)
+t.quantile(a,0.4,interpolation='lower') t.quantile(a,0.4,1,True,interpolation='midpoint') t.quantile(a,t.tensor([0.1,0.5],dtype=t.float64),1)
+t.median(a.log(),1) t.histogram(a.detach(),4) t.histogram(p.detach(),bins=3,range=(0.0,3.0),density=True) t.histogramdd(a.detach(),[2,2,2]).hist
+t.histogram(a.detach(),t.tensor([-2.0,0.5,2.0],dtype=t.float64),weight=p.detach()) t.range(1,4,0.5) t.unravel_index(n,(2,3)) t.nonzero_static(i>2,size=3)
+t.nonzero_static(i>2,size=7,fill_value=-2) t.pdist(y[0]) t.pdist(y[0],1.0) t.empty_strided((2,3),(1,2)).T.contiguous()*0 t.put(a,n,v) t.put(a,n,v,True)
+a.index_reduce(1,n,b,'prod') a.index_reduce(1,n,b,'amax') a.index_reduce(1,n[:2],b[:,:2],'mean') a.index_reduce(1,g[0],b,'mean',include_self=False)
+i.index_reduce(1,g[0],j,'amin',include_self=False) a.scatter_reduce(1,g,b,'sum',include_self=False) a.scatter_reduce(1,g,b,'mean')
+a.scatter_reduce(1,g,b,'amin',include_self=False) a.scatter_reduce(1,g,b,'prod') t.diagonal_scatter(s,v) t.diagonal_scatter(s,v[:2],-1) t.take(a,-n)
+t.as_strided_scatter(a,v[:2],(2,),(2,),1) t.view_copy(a,(3,2)) t.unbind_copy(a) t.slice_copy(a,1,1,3) t.permute_copy(a,(1,0)) t.narrow_copy(a,1,0,2)
+x.as_strided((2,2),(1,2),3) x[:,1].as_strided((2,3),(1,1)) v.expand(2,3).as_strided((3,),(1,)) x.permute(2,0,1).as_strided((4,2),(1,3)) a.as_strided((4,3),(1,1))
+a.view(t.int64) f.view(t.int16) f.detach().view(t.int32) a.float_power(2.0) s.H z.reshape(1,3).mH t.conj_physical(z) a.is_signed() t.empty_permuted((2,3,4),(2,0,1)).shape
+t.FloatTensor([1,2]) t.LongTensor([[1,2]]) t.unsafe_split(w,2) t.frombuffer(bytearray(b'12345678'),dtype=t.int32) t.poisson(p.detach()*0) t.binomial(i.double()*0,p.detach()*0)
+""".split()
+
 IN_PLACE = """
 add_(b) sub_(b) mul_(b) div_(p) add_(1) mul_(2) pow_(2) exp_() sin_() tanh_() sigmoid_() relu_() abs_() neg_() square_() clamp_(-1,1) zero_()
 fill_(2.0) copy_(b) copy_(v) floor_() round_() sqrt_() log_() masked_fill_(k,1.0) index_add_(0,g[0][:2],b) index_fill_(1,n[:1],2.0)
@@ -120,7 +171,7 @@ scatter_(1,g,b) scatter_add_(1,g,b) addcmul_(b,p) addcdiv_(b,p) lerp_(b,0.5) tri
 index_put_((g[0],n),v) add_(b,alpha=3) remainder_(p) atan_() erf_() reciprocal_() clamp_min_(0) expm1_() log1p_() cos_()
 """.split()
 
-CASES = [*ELEMENTWISE, *REDUCTIONS, *SHAPES, *INDEXING, *PRODUCTS, *CREATION]
+CASES = [*ELEMENTWISE, *REDUCTIONS, *SHAPES, *INDEXING, *PRODUCTS, *CREATION, *SPECIAL, *SPECTRA, *SOLVERS, *FURTHER]
 
 
 def tensors(module, requires_grad, names=ARRAYS):
@@ -133,8 +184,9 @@ def tensors(module, requires_grad, names=ARRAYS):
     return made
 
 
-def parts(out):
-    return list(out) if isinstance(out, (tuple, list)) else [out]
+def parts(module, out):
+    out = list(out) if isinstance(out, (tuple, list)) else [out]
+    return [part if isinstance(part, module.Tensor) else module.tensor(part) for part in out]
 
 
 def numbers(tensor):
@@ -149,7 +201,7 @@ def observed(module, case, second=True):
     """What a case gives: values, gradients and second derivatives, as arrays."""
     own = tensors(module, True)
     leaves = dict(own)
-    out = parts(eval(case, {"t": module, **own}))
+    out = parts(module, eval(case, {"t": module, **own}))
     seen = {"values": [numbers(part) for part in out], "dtypes": [str(part.dtype) for part in out]}
     loss = total(module, out)
     if loss is None or case in VALUES_ONLY:
@@ -187,10 +239,13 @@ def agree(ours, theirs, what, case, tolerance):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=f"{case}: {what}")
 
 
-# PyTorch has no derivative, or for nextafter takes it for the identity; ours is 0.
-VALUES_ONLY = {"a//p", "t.heaviside(a,b)", "t.nextafter(a,b)", "t.vander(v)", "t.vander(v,increasing=True)"}
+# PyTorch has no derivative, for nextafter takes it for the identity, ours is 0, and for as_strided_scatter gives that of what
+# was overwritten.
+VALUES_ONLY = {
+    "a//p", "t.heaviside(a,b)", "t.nextafter(a,b)", "t.vander(v)", "t.vander(v,increasing=True)", "t.as_strided_scatter(a,v[:2],(2,),(2,),1)",
+}  # fmt: skip
 # PyTorch has no second derivative.
-FIRST_ONLY = {"t.cdist(a,b)", "t.cdist(a,b,1.0)"}
+FIRST_ONLY = {"t.cdist(a,b)", "t.cdist(a,b,1.0)", "t.pdist(y[0])", "t.pdist(y[0],1.0)"}
 
 
 @pytest.mark.parametrize("case", CASES)

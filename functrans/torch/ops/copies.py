@@ -7,16 +7,18 @@ from typing import Any
 
 from functrans.errors import at_user_line
 from functrans.torch.formats import LAYOUTS
+from functrans.torch.ops.further import split_with_sizes
 from functrans.torch.ops.methods import clone
+from functrans.torch.ops.shapes import chunk, split
+from functrans.torch.ops.strided import as_strided
 from functrans.torch.ops.table import FUNCTIONS, function, install
 from functrans.torch.tensor import Tensor, memory
 
 __all__ = ["copied"]
 
 
-def copied(name: str) -> None:
+def copied(name: str, view_of: Callable[..., Any]) -> None:
     """The function of a view whose results have memory of their own."""
-    view_of = FUNCTIONS[name] if name in FUNCTIONS else getattr(Tensor, name)
 
     def call(input: Tensor, *args: Any, **kwargs: Any) -> Any:
         out = view_of(input, *args, **kwargs)
@@ -28,18 +30,21 @@ def copied(name: str) -> None:
 
 
 for _name in """
-as_strided detach diagonal expand narrow permute select split split_with_sizes squeeze t transpose unbind unfold unsqueeze
-view view_as_complex view_as_real
-""".split():  # fmt: skip
-    copied(_name)
+detach diagonal expand narrow permute select split squeeze t transpose unbind unsqueeze view_as_complex view_as_real
+""".split():
+    copied(_name, FUNCTIONS[_name])
+copied("as_strided", as_strided)
+copied("split_with_sizes", split_with_sizes)
+copied("unfold", Tensor.unfold)  # type: ignore[attr-defined]
+copied("view", Tensor.view)  # type: ignore[attr-defined]
 function("alias_copy", method=False)(lambda input: clone(input))
 function("slice_copy", method=False)(
     lambda input, dim=0, start=None, end=None, step=1: clone(input[(*(slice(None),) * (dim % input.ndim), slice(start, end, step))])
 )
 Tensor.narrow_copy = FUNCTIONS["narrow_copy"]  # type: ignore[attr-defined]
 # Without views there is nothing that their results could not be written into.
-for _name in ("chunk", "split", "split_with_sizes"):
-    install(f"unsafe_{_name}", FUNCTIONS[_name])
+for _view_of in (chunk, split, split_with_sizes):
+    install(f"unsafe_{_view_of.__name__}", _view_of)
 
 
 def said(names: str, answer: Callable[[Tensor], Any], method: bool = True, public: bool = True) -> None:
