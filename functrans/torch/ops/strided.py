@@ -16,14 +16,15 @@ from functrans.core.types import dtype_of, shape_of, type_of
 from functrans.errors import at_user_line
 from functrans.numpy.indexing import At
 from functrans.ops import structure
+from functrans.ops.arithmetic import where
 from functrans.ops.indexing import ARRAY, getitem
-from functrans.torch.autograd.graph import Node, named
+from functrans.torch.autograd.graph import Node, PrimitiveNode, named
 from functrans.torch.autograd.modes import state
-from functrans.torch.ops.apply import special
+from functrans.torch.ops.apply import perform, special
 from functrans.torch.ops.shapes import axis_of
 from functrans.torch.ops.table import define, function
 from functrans.torch.storage.views import Step, View, view
-from functrans.torch.tensor import Tensor, current_edge, like, made, memory
+from functrans.torch.tensor import Tensor, current_edge, like, memory
 
 __all__ = ["as_strided", "places_of"]
 
@@ -45,6 +46,7 @@ class StridedNode(Node):
 
 
 NODE = named("AsStridedBackward0", StridedNode)
+FILL_DIAGONAL = named("FillDiagonalBackward0", PrimitiveNode)
 
 
 def places_of(size: Sequence[int], stride: Sequence[int], offset: int) -> Any:
@@ -190,4 +192,4 @@ def filled_diagonal(input: Tensor, fill_value: Any, wrap: bool = False) -> Tenso
     end = math.prod(shape) if wrap and len(shape) == 2 else min(shape) * step
     mask = np.zeros(math.prod(shape), np.bool_)
     mask[:end:step] = True
-    return input.masked_fill(made(mask.reshape(shape)), fill_value)  # type: ignore[attr-defined, no-any-return]
+    return perform(where, (mask.reshape(shape), input._array.dtype.type(fill_value), input), {}, FILL_DIAGONAL, "fill_diagonal")

@@ -80,6 +80,7 @@ def fitted(out: Tensor, value: Tensor, name: str, warn: bool, places: bool = Fal
                 stacklevel=5,
             )
         resize_(out, shape)
+        out._changes.pop()  # the write that follows is counted, the change of shape is not
     return value
 
 
