@@ -59,7 +59,7 @@ y.as_strided((2, 2), (1,))
 o = y.as_strided((3, 3), (0, 1)); o.detach().add_(1)
 z = t.zeros(3, 3); z.fill_diagonal_(2); z
 z = t.zeros(7, 3); z.fill_diagonal_(2, wrap=True); z
-y.fill_diagonal_(3); y, G(y * y)
+y.fill_diagonal_(3); y.detach(), G(y * y)
 t.zeros(2, 2, 2).fill_diagonal_(1)
 t.zeros(2, 3, 3).fill_diagonal_(1)
 t.zeros(2).fill_diagonal_(1)
@@ -140,7 +140,7 @@ def outcome(module, program):
             result = str(eval(last, space))
         except Exception as error:
             return next(k for k in type(error).__mro__ if k.__module__ == "builtins"), str(error).split("\n")[0][:40]
-    return result, [str(each.message)[:60] for each in caught]
+    return result, [str(each.message)[:60] for each in caught if "in beta" not in str(each.message)]
 
 
 @pytest.mark.parametrize("program", [*SHAPES, *STRIDES, *OUT, *FORMATS])

@@ -37,6 +37,11 @@ class StridedNode(Node):
 
     __slots__ = ("count", "places", "size", "source")
 
+    count: Any
+    places: Any
+    size: int
+    source: Any
+
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         (ct,) = cts
         whole = At(np.zeros(self.size, dtype_of(ct)))[self.places].add(ct)
