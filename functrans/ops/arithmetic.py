@@ -191,7 +191,13 @@ sinh = Elementwise("sinh", np.sinh, [lambda x: np.cosh(x)], samples=ONE)
 cosh = Elementwise("cosh", np.cosh, [lambda x: np.sinh(x)], samples=ONE)
 tanh = Elementwise("tanh", np.tanh, [lambda out: 1 - out * out], samples=ONE)
 arcsinh = Elementwise("arcsinh", np.arcsinh, [lambda x: 1 / np.sqrt(x * x + 1)], samples=ONE)
-arccosh = Elementwise("arccosh", np.arccosh, [lambda x: 1 / np.sqrt((x - 1) * (x + 1))], samples=ABOVE_ONE)
+arccosh = Elementwise(
+    "arccosh",
+    np.arccosh,
+    # The root of the product has another sign where the real part is negative.
+    [lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1) if dtype_of(x).kind == "c" else np.sqrt((x - 1) * (x + 1)))],
+    samples=ABOVE_ONE,
+)
 arctanh = Elementwise("arctanh", np.arctanh, [lambda x: 1 / (1 - x * x)], samples=UNIT)
 deg2rad = Elementwise("deg2rad", np.deg2rad, [np.pi / 180], samples=ONE)
 rad2deg = Elementwise("rad2deg", np.rad2deg, [180 / np.pi], samples=ONE)

@@ -238,11 +238,20 @@ class Tensor:
             raise ValueError("only one element tensors can be converted to Python scalars")
         return self._array.item()
 
+    def _real_scalar(self, kind: str) -> Any:
+        """The one element, which must be real."""
+        value = self._scalar()
+        if isinstance(value, complex):
+            if value.imag:
+                raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
+            return value.real
+        return value
+
     def __float__(self) -> float:
-        return float(self._scalar())
+        return float(self._real_scalar("double"))
 
     def __int__(self) -> int:
-        return int(self._scalar())
+        return int(self._real_scalar("int64_t"))
 
     def __complex__(self) -> complex:
         return complex(self._scalar())

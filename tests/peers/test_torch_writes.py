@@ -112,7 +112,7 @@ t.linalg.inv(t.eye(2), out=t.ones(2, 2, dtype=t.float64))
 n = t.no_grad(); n.__enter__(); o = t.ones(2, 3, requires_grad=True); t.add(x, a, out=o); n.__exit__(None, None, None); o
 t.clamp(a, 1, 2, out=a); a, a._version
 t.div(a, 2, rounding_mode='floor', out=t.empty(0)), t.pow(a, 2, out=t.empty(0)), t.std(a, 1, out=t.empty(0)), t.gather(a, 0, a.long() * 0, out=t.empty(0))
-t.view_as_real(a, out=a)
+t.transpose(a, 0, 1, out=a)
 """.strip().splitlines()
 
 FORMATS = """

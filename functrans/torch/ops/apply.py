@@ -55,7 +55,9 @@ def torch_error(error: Exception, name: str, values: Sequence[Any]) -> Exception
                     f"The size of tensor a ({x[-back]}) must match the size of tensor b ({y[-back]}) at non-singleton dimension "
                     f"{dim}\n  in {name} of shapes {list(x)} and {list(y)}{where}"
                 )
-    if isinstance(error, TypeError) and not hasattr(error, "__notes__"):
+    if isinstance(error, TypeError) and not any(word in str(error) for word in ("ufunc", "unsupported in linalg", "numpy boolean")):
+        return error
+    if isinstance(error, TypeError):
         kinds = ", ".join(f"'{DTYPES[dtype_of(value)].name.capitalize()}'" for value in values if hasattr(value, "dtype"))
         return NotImplementedError(f'"{name}" not implemented for {kinds or "these arguments"}: {error}{where}')
     return RuntimeError(f"{name}: {error}{where}")
@@ -390,7 +392,7 @@ def composition(name: str, array_function: Callable[..., Any], cls: Any) -> Call
         try:
             with np.errstate(all="ignore"):
                 out = array_function(*own_args, **own_kwargs)
-        except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+        except (ValueError, IndexError, TypeError, np.linalg.LinAlgError) as error:
             raise torch_error(error, name, own_args) from None
         return each(lambda part: made(owned(part, own_args)), out)
 
@@ -421,7 +423,7 @@ def traced(name: str, array_function: Callable[..., Any], cls: Any, operands: li
     try:
         with np.errstate(all="ignore"):
             out = array_function(*filled(args, tracers), **filled_keywords(kwargs, tracers))
-    except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+    except (ValueError, IndexError, TypeError, np.linalg.LinAlgError) as error:
         raise torch_error(error, name, values) from None
     finally:
         trace.end(token)

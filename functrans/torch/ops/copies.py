@@ -95,13 +95,21 @@ def transposed_conjugate(self: Tensor) -> Tensor:
     return self.conj().T if self.ndim else self.conj()  # type: ignore[attr-defined, no-any-return]
 
 
-def _mH(self: Tensor) -> Tensor:
-    if self.ndim < 2:
-        raise RuntimeError(f"tensor.mH is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.{at_user_line()}")
+@function()
+def adjoint(input: Tensor) -> Tensor:
+    """The conjugate transposes of matrices."""
+    return conjugate_transposes(input, "adjoint()")
+
+
+def conjugate_transposes(self: Tensor, name: str = "mH") -> Tensor:
+    if self.ndim == 1:
+        raise RuntimeError(f"tensor.{name} is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.{at_user_line()}")
+    if self._array.dtype.kind != "c":
+        return self.mT  # type: ignore[attr-defined, no-any-return]
     return self.conj().mT  # type: ignore[attr-defined, no-any-return]
 
 
-Tensor.H, Tensor.mH = property(transposed_conjugate), property(_mH)  # type: ignore[attr-defined]
+Tensor.H, Tensor.mH = property(transposed_conjugate), property(conjugate_transposes)  # type: ignore[attr-defined]
 Tensor.is_cpu, Tensor.layout = True, LAYOUTS["strided"]  # type: ignore[attr-defined]
 for _name in "is_ipu is_mps is_sparse_csr is_xla is_xpu is_maia is_mtia is_vulkan".split():
     setattr(Tensor, _name, False)

@@ -11,9 +11,9 @@ from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.ops import arithmetic, contraction, indexing, special, structure
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
-from functrans.torch.dtypes import get_default_dtype
-from functrans.torch.ops.apply import binary, perform, prepared, seen
-from functrans.torch.ops.table import define, function, named, returned
+from functrans.torch.dtypes import result_dtype
+from functrans.torch.ops.apply import binary, converted, perform, prepared, seen
+from functrans.torch.ops.table import checked_kind, define, function, named, returned
 from functrans.torch.storage.writes import UFUNCS, written
 from functrans.torch.tensor import Tensor, made
 
@@ -29,7 +29,7 @@ PRIMITIVE_NODES.update({
 define("mul", arithmetic.multiply, aliases=("multiply",))
 define("div", arithmetic.divide, floating=True, public=False, method=False)
 define("neg", arithmetic.negative, aliases=("negative",))
-define("abs", arithmetic.absolute, aliases=("absolute",))
+define("abs", arithmetic.absolute, aliases=("absolute",), kinds="ifc")
 define("sqrt", arithmetic.sqrt, floating=True)
 define("exp", arithmetic.exp, floating=True)
 define("exp2", arithmetic.exp2, floating=True, aliases=("special_exp2",))
@@ -53,26 +53,27 @@ define("atanh", arithmetic.arctanh, floating=True, aliases=("arctanh",))
 define("reciprocal", arithmetic.reciprocal, floating=True)
 define("deg2rad", arithmetic.deg2rad, floating=True, node="MulBackward0")
 define("rad2deg", arithmetic.rad2deg, floating=True, node="MulBackward0")
-define("erf", special.erf, floating=True)
-define("erfc", special.erfc, floating=True)
-define("sigmoid", special.expit, floating=True, aliases=("expit",))
-define("lgamma", special.gammaln, floating=True)
-define("digamma", special.digamma, floating=True)
+define("erf", special.erf, floating=True, kinds="bif")
+define("erfc", special.erfc, floating=True, kinds="bif")
+_sigmoid = define("sigmoid", special.expit, floating=True, public=False, method=False)
+_complex_sigmoid = define("sigmoid", lambda x: 1 / (1 + np.exp(-x)), public=False, method=False)
+define("lgamma", special.gammaln, floating=True, kinds="bif")
+define("digamma", special.digamma, floating=True, kinds="bif")
 define("atan2", arithmetic.arctan2, floating=True, aliases=("arctan2",))
-define("hypot", arithmetic.hypot)
-define("maximum", arithmetic.maximum, in_place=False)
-define("minimum", arithmetic.minimum, in_place=False)
-define("fmax", arithmetic.fmax, in_place=False)
-define("fmin", arithmetic.fmin, in_place=False)
-define("logaddexp", arithmetic.logaddexp, in_place=False)
-define("logaddexp2", arithmetic.logaddexp2, in_place=False)
-define("remainder", arithmetic.remainder)
-define("fmod", arithmetic.fmod)
+define("hypot", arithmetic.hypot, kinds="f")
+define("maximum", arithmetic.maximum, in_place=False, kinds="bif")
+define("minimum", arithmetic.minimum, in_place=False, kinds="bif")
+define("fmax", arithmetic.fmax, in_place=False, kinds="bif")
+define("fmin", arithmetic.fmin, in_place=False, kinds="bif")
+define("logaddexp", arithmetic.logaddexp, in_place=False, kinds="f")
+define("logaddexp2", arithmetic.logaddexp2, in_place=False, kinds="f")
+_remainder = define("remainder", arithmetic.remainder, public=False, method=False)
+_fmod = define("fmod", arithmetic.fmod, public=False, method=False)
 define("copysign", arithmetic.copysign, floating=True)
-define("xlogy", special.xlogy, floating=True)
+define("xlogy", special.xlogy, floating=True, kinds="bif")
 
 # Without a derivative, or with a derivative of 0.
-define("nextafter", lambda x, other: flat(arithmetic.nextafter(x, other), x), in_place=True)
+define("nextafter", lambda x, other: flat(arithmetic.nextafter(x, other), x), in_place=True, kinds="f", together=2)
 define("signbit", arithmetic.signbit)
 define("isfinite", arithmetic.isfinite)
 define("isinf", arithmetic.isinf)
@@ -91,10 +92,10 @@ define("gcd", arithmetic.gcd, in_place=True)
 define("lcm", arithmetic.lcm, in_place=True)
 define("eq", arithmetic.equal, in_place=True)
 define("ne", arithmetic.not_equal, in_place=True, aliases=("not_equal",))
-define("lt", arithmetic.less, in_place=True, aliases=("less",))
-define("le", arithmetic.less_equal, in_place=True, aliases=("less_equal",))
-define("gt", arithmetic.greater, in_place=True, aliases=("greater",))
-define("ge", arithmetic.greater_equal, in_place=True, aliases=("greater_equal",))
+define("lt", arithmetic.less, in_place=True, aliases=("less",), kinds="bif")
+define("le", arithmetic.less_equal, in_place=True, aliases=("less_equal",), kinds="bif")
+define("gt", arithmetic.greater, in_place=True, aliases=("greater",), kinds="bif")
+define("ge", arithmetic.greater_equal, in_place=True, aliases=("greater_equal",), kinds="bif")
 
 
 def flat(value: Any, x: Any) -> Any:
@@ -102,26 +103,42 @@ def flat(value: Any, x: Any) -> Any:
     return arithmetic.where(np.True_, value, x)
 
 
-define("sign", lambda x: flat(arithmetic.sign(x), x), in_place=True)
-define("sgn", lambda x: flat(arithmetic.sign(x), x), in_place=True)
-define("floor", lambda x: flat(arithmetic.floor(x), x), in_place=True)
-define("ceil", lambda x: flat(arithmetic.ceil(x), x), in_place=True)
-define("trunc", lambda x: flat(arithmetic.trunc(x), x), in_place=True, aliases=("fix",))
-define("frac", lambda x: x - arithmetic.trunc(x), in_place=True)
-define("heaviside", arithmetic.heaviside, in_place=True)
-define("square", lambda x: arithmetic.square(x), node="PowBackward0", in_place=True)
-define("rsqrt", lambda x: 1 / np.sqrt(x), in_place=True)
-define("logit", lambda x, eps=None: special.logit(x if eps is None else np.clip(x, eps, 1 - eps)), in_place=True)
-define("sinc", lambda x: np.sinc(x), in_place=True)
-define("positive", lambda x: +x)
+define("sign", lambda x: signs(x), in_place=True, kinds="bif")
+define("sgn", lambda x: signs(x), in_place=True)
+define("floor", lambda x: flat(arithmetic.floor(x), x), in_place=True, kinds="if")
+define("ceil", lambda x: flat(arithmetic.ceil(x), x), in_place=True, kinds="if")
+define("trunc", lambda x: flat(arithmetic.trunc(x), x), in_place=True, aliases=("fix",), kinds="if")
+define("frac", lambda x: x - arithmetic.trunc(x), in_place=True, kinds="f")
+define("heaviside", lambda x, values: step(x, values), in_place=True, kinds="bif", together=2, same=True)
+define("square", lambda x: arithmetic.square(x if dtype_of(x).kind != "b" else x.astype(np.int64)), node="PowBackward0", in_place=True)
+define("rsqrt", lambda x: 1 / np.sqrt(x), in_place=True, floating=True)
+define("logit", lambda x, eps=None: special.logit(x if eps is None else np.clip(x, eps, 1 - eps)), in_place=True, kinds="bif", floating=True)
+define("sinc", lambda x: np.sinc(x), in_place=True, floating=True)
+define("positive", lambda x: +x, kinds="ifc")
 define("nan_to_num", lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf), in_place=True)
-define("lerp", lambda x, end, weight: x + weight * (end - x), in_place=True)
-define("addcmul", lambda x, tensor1, tensor2, value=1: x + value * tensor1 * tensor2, in_place=True)
-define("addcdiv", lambda x, tensor1, tensor2, value=1: x + value * tensor1 / tensor2, in_place=True)
-define("frexp", lambda x: halved(x))
-define("isposinf", lambda x: np.isposinf(x))
-define("isneginf", lambda x: np.isneginf(x))
+define("lerp", lambda x, end, weight: x + weight * (end - x), in_place=True, kinds="fc", together=2, same=True)
+define("addcmul", lambda x, tensor1, tensor2, value=1: x + value * tensor1 * tensor2, in_place=True, together=3)
+define("addcdiv", lambda x, tensor1, tensor2, value=1: x + value * tensor1 / tensor2, in_place=True, kinds="fc", together=3)
+define("frexp", lambda x: halved(x), kinds="f")
+define("isposinf", lambda x: np.isposinf(x), kinds="bif")
+define("isneginf", lambda x: np.isneginf(x), kinds="bif")
 define("isreal", lambda x: np.isreal(x))
+
+
+@function(in_place=True, aliases=("expit",))
+def sigmoid(input: Tensor) -> Tensor:
+    """``1 / (1 + exp(-input))``."""
+    return (_complex_sigmoid if isinstance(input, Tensor) and input._array.dtype.kind == "c" else _sigmoid)(input)
+
+
+def signs(x: Any) -> Any:
+    """The sign; of booleans and complex numbers as well."""
+    return x if dtype_of(x).kind == "b" else flat(arithmetic.sign(x), x)
+
+
+def step(x: Any, values: Any) -> Any:
+    """0 below 0, 1 above, and `values` at 0; flat."""
+    return np.where(x == 0, values, x > 0).astype(dtype_of(x))
 
 
 Halved = returned("frexp", ["mantissa", "exponent"])
@@ -156,15 +173,23 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     return _add(input, other if alpha == 1 else _mul(other, alpha))
 
 
+def no_booleans(*operands: Any) -> None:
+    """Raise torch's error for a difference of booleans."""
+    if any(operand._array.dtype.kind == "b" if isinstance(operand, Tensor) else type(operand) is bool for operand in operands):
+        prepared(operands, "sub", False)
+
+
 @function(in_place=True, aliases=("subtract",))
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """``input - alpha * other``."""
+    no_booleans(input, other)
     return _sub(input, other if alpha == 1 else _mul(other, alpha))
 
 
 @function()
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """``other - alpha * input``."""
+    no_booleans(input, other)
     return _rsub(other, input if alpha == 1 else _mul(input, alpha))
 
 
@@ -211,13 +236,38 @@ def _together(operation: Any, input: Any, other: Any, name: str) -> Tensor:
     return operation(*cast)
 
 
+def no_zero_divisor(input: Any, other: Any) -> None:
+    """Raise torch's error for a division of integers by 0; of booleans there is none."""
+    x, y = (value._array if isinstance(value, Tensor) else value for value in (input, other))
+    of = result_dtype(x, y)
+    checked_kind(of, "div", "if")
+    if of.kind in "iu" and not isinstance(y, Tracer) and not np.all(y):
+        raise RuntimeError(f"ZeroDivisionError{at_user_line()}")
+
+
 @function(in_place=True)
 def floor_divide(input: Any, other: Any) -> Tensor:
     """The quotient rounded down."""
+    no_zero_divisor(input, other)
     return _together(_plain_floor, input, other, "floor_divide")
 
 
+@function(in_place=True)
+def remainder(input: Any, other: Any) -> Tensor:
+    """What a division rounded down leaves over: of the divisor's sign."""
+    no_zero_divisor(input, other)
+    return _remainder(input, other)  # type: ignore[no-any-return]
+
+
+@function(in_place=True)
+def fmod(input: Any, other: Any) -> Tensor:
+    """What a division rounded towards 0 leaves over: of the dividend's sign."""
+    no_zero_divisor(input, other)
+    return _fmod(input, other)  # type: ignore[no-any-return]
+
+
 def _truncated(input: Any, other: Any) -> Tensor:
+    no_zero_divisor(input, other)
     return _together(_plain_trunc, input, other, "div")
 
 
@@ -239,12 +289,25 @@ def pow(input: Any, exponent: Any) -> Tensor:
     return (_power if isinstance(exponent, Tensor) else _number_power)(input, exponent)
 
 
-function("float_power", in_place=True)(lambda input, exponent: pow(input.double() if isinstance(input, Tensor) else float(input), exponent))
+
+
+@function(in_place=True)
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """``input ** exponent`` in double precision."""
+    return pow(doubled(input), doubled(exponent))
+
+
+def doubled(value: Any) -> Any:
+    """A tensor or number in double precision."""
+    if isinstance(value, Tensor):
+        return value.cdouble() if value._array.dtype.kind == "c" else value.double()  # type: ignore[attr-defined]
+    return value if isinstance(value, complex) else float(value)
 
 
 @function(in_place=True)
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """To the nearest integers, halves to even ones; or to as many decimals."""
+    checked_kind(input._array.dtype, "round", "f" if decimals else "if")
     return _round(input, decimals)
 
 
@@ -298,6 +361,7 @@ def relu(input: Tensor) -> Tensor:
     """The positive part, with derivative 0 at 0."""
     input = seen(input)
     x = input._array
+    checked_kind(x.dtype, "relu", "if")
     return perform(arithmetic.where, (x <= 0, x.dtype.type(0), input), {}, SELECT["Relu"], "relu")
 
 
@@ -327,7 +391,9 @@ def clamped(x: Any, low: Any, high: Any) -> Any:
     return x
 
 
-_clamp = define("_clamp", clamped, node="ClampBackward1", public=False, method=False)
+_clamp = define("_clamp", clamped, node="ClampBackward1", public=False, method=False, kinds="if", together=3)
+_clamp_low = define("_clamp", lambda x, low: clamped(x, low, None), node="ClampBackward1", public=False, method=False, kinds="bif", together=2)
+_clamp_high = define("_clamp", lambda x, high: clamped(x, None, high), node="ClampBackward1", public=False, method=False, kinds="bif", together=2)
 
 
 @function(in_place=True, aliases=("clip",))
@@ -337,9 +403,12 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     input = seen(input)
     x = input._array
+    checked_kind(x.dtype, "clamp", "bif")
     if not isinstance(min, Tensor) and not isinstance(max, Tensor):
-        if x.dtype.kind in "iu" and (type(min) is float or type(max) is float):
-            input = input.to(get_default_dtype())
+        wanted = result_dtype(x, *(bound for bound in (min, max) if bound is not None))
+        checked_kind(wanted, "clamp", "bif")
+        if wanted != x.dtype:
+            input = converted(input, wanted)
             x = input._array
         kind = x.dtype.type
         low, high = (None if bound is None else kind(bound) for bound in (min, max))
@@ -350,7 +419,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         else:
             bound, outside = high, x > high
         return perform(arithmetic.where, (outside, bound, input), {}, SELECT["Clamp"], "clamp")
-    return _clamp(input, min, max)
+    if max is None:
+        return _clamp_low(input, min)
+    return _clamp_high(input, max) if min is None else _clamp(input, min, max)
 
 
 @function(in_place=True, aliases=("clip_min",))
@@ -363,6 +434,13 @@ def clamp_min(input: Tensor, min: Any) -> Tensor:
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """Not greater than `max`."""
     return clamp(input, None, max)
+
+
+def inverted(self: Tensor) -> Any:
+    """Every bit the other way round."""
+    if self._array.dtype.kind in "fc":
+        raise TypeError(f"~ (operator.invert) is only implemented on integer and Boolean-type tensors{at_user_line()}")
+    return Tensor.bitwise_not(self)  # type: ignore[attr-defined]
 
 
 def _operator(name: str, forward: Any, reverse: Any = None) -> None:
@@ -386,9 +464,9 @@ _operator("rshift", Tensor.bitwise_right_shift)  # type: ignore[attr-defined]
 for _name in ("lt", "le", "gt", "ge"):
     _operator(_name, getattr(Tensor, _name))
 Tensor.__neg__ = Tensor.neg  # type: ignore[attr-defined]
-Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
+Tensor.__pos__ = Tensor.positive  # type: ignore[attr-defined]
 Tensor.__abs__ = Tensor.abs  # type: ignore[attr-defined]
-Tensor.__invert__ = Tensor.bitwise_not  # type: ignore[attr-defined]
+Tensor.__invert__ = inverted  # type: ignore[attr-defined]
 
 
 def _equality(compare: Any) -> Any:

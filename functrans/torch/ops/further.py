@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from functrans.core.types import dtype_of
+from functrans.core.types import dtype_of, shape_of
+from functrans.errors import at_user_line
 from functrans.numpy.indexing import At
 from functrans.ops.arithmetic import where
 from functrans.torch.dtypes import DTYPES, dtype, numpy_dtype, promoted
@@ -68,21 +69,41 @@ def three(tensor: Tensor) -> Tensor:
 function("atleast_3d", method=False)(lambda *tensors: three(tensors[0]) if len(tensors) == 1 else tuple(map(three, tensors)))
 define("diagflat", lambda x, offset=0: np.diag(np.ravel(x), offset), node="DiagEmbedBackward0")
 define("fill", lambda x, value: where(np.True_, dtype_of(x).type(value), x))
-define("ldexp", lambda x, other: x * dtype_of(x).type(2) ** other, node="MulBackward0", in_place=True)
-define("adjoint", lambda x: np.conjugate(np.swapaxes(x, -2, -1)), node="TransposeBackward0")
-define("cov", lambda x, *, correction=1: np.cov(x, ddof=correction), node="SqueezeBackward0")
-define("corrcoef", lambda x: np.corrcoef(x), node="ClampBackward0")
-define("cumulative_trapezoid", lambda y, *, dx=1.0, dim=-1: areas(y, dx, dim), node="DivBackward0", method=False)
+define("ldexp", lambda x, other: x * dtype_of(x).type(2) ** other, node="MulBackward0", in_place=True, together=2, floating=True)
+define("cov", lambda x, *, correction=1, fweights=None, aweights=None: covariance(x, correction, fweights, aweights), node="SqueezeBackward0", kinds="ifc", floating=True)
+define("corrcoef", lambda x: np.corrcoef(two_axes(x, "corrcoef")).astype(dtype_of(x)), node="ClampBackward0", kinds="ifc", floating=True)
+define("cumulative_trapezoid", lambda y, *, dx=1.0, dim=-1: areas(y, dx, dim), node="DivBackward0", method=False, kinds="ifc", floating=True)
 define("select_scatter", lambda x, src, dim, index: placed(x, src, (*(slice(None),) * axis_of(dim, x.ndim), index)))
 define("slice_scatter", lambda x, src, dim=0, start=None, end=None, step=1: placed(x, src, (*(slice(None),) * axis_of(dim, x.ndim), slice(start, end, step))))
-define("cdist", lambda x, y, p=2.0: distances(x[..., :, None, :] - y[..., None, :, :], p), method=False)
+define("cdist", lambda x, y, p=2.0: between(x, y, p), method=False, kinds="f", together=2)
 define("pairwise_distance", lambda x, y, p=2.0, eps=1e-6, keepdim=False: distances(x - y + eps, p, keepdim), node="NormBackward1", method=False)
 define("cosine_similarity", lambda x, y, dim=1, eps=1e-8: cosine(x, y, dim, eps), node="SumBackward1", method=False)
+
+
+def two_axes(x: Any, name: str) -> Any:
+    """`x`, which must not have more than two axes."""
+    if len(shape_of(x)) > 2:
+        raise RuntimeError(
+            f"{name}(): expected input to have two or fewer dimensions but got an input with {len(shape_of(x))} dimensions{at_user_line()}"
+        )
+    return x
+
+
+def covariance(x: Any, correction: int, fweights: Any, aweights: Any) -> Any:
+    return np.cov(two_axes(x, "cov"), ddof=correction, fweights=fweights, aweights=aweights).astype(dtype_of(x))
 
 
 def placed(x: Any, src: Any, key: Any) -> Any:
     """`x` with `src` at a place."""
     return At(x)[key].set(src)
+
+
+def between(x: Any, y: Any, p: float) -> Any:
+    """The distances of every row of `x` from every row of `y`."""
+    for name, each in (("X1", x), ("X2", y)):
+        if len(shape_of(each)) < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {len(shape_of(each))}D{at_user_line()}")
+    return distances(x[..., :, None, :] - y[..., None, :, :], p)
 
 
 def areas(y: Any, dx: float, dim: int) -> Any:
@@ -110,6 +131,11 @@ def cosine(x: Any, y: Any, dim: int, eps: float) -> Any:
 @function(method=False)
 def block_diag(*tensors: Tensor) -> Tensor:
     """Matrices along the diagonal of one."""
+    for place, each in enumerate(tensors):
+        if each._array.ndim > 2:
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {place} has {each._array.ndim} dimensions{at_user_line()}"
+            )
     blocks = [at_least(each, 2) for each in tensors]
     width, start, rows = sum(each._array.shape[1] for each in blocks), 0, []
     for each in blocks:
@@ -124,11 +150,21 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 function("is_inference", method=False)(lambda input: input.is_inference())
 function("is_same_size", method=False)(lambda input, other: input.is_same_size(other))
-function("vander", method=False)(
-    lambda x, N=None, increasing=False: made(np.vander(x._array, N, increasing)) if not x.requires_grad else _powers(x, N, increasing)
-)
 
 
-def _powers(x: Tensor, count: int | None, increasing: bool) -> Tensor:
-    powers = range(x._array.size if count is None else count)
-    return stack([x**power for power in (powers if increasing else reversed(powers))], -1)  # type: ignore[operator]
+def powers_of(x: Any, count: int | None, increasing: bool) -> Any:
+    if len(shape_of(x)) != 1:
+        raise RuntimeError(f"x must be a one-dimensional tensor.{at_user_line()}")
+    n = shape_of(x)[0] if count is None else count
+    ones = np.ones((shape_of(x)[0], min(n, 1)), dtype_of(x))
+    result = np.concatenate([ones, np.cumprod(np.broadcast_to(x[:, None], (shape_of(x)[0], max(n - 1, 0))), axis=1)], axis=1)
+    return result if increasing else np.flip(result, 1)
+
+
+_powers = define("_vander", powers_of, node="FlipBackward0", method=False, public=False)
+
+
+@function(method=False)
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """The powers of elements, as rows, falling or rising."""
+    return _powers(x, N, increasing)  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ from functrans.numpy.indexing import At, extremes, normalize
 from functrans.ops.indexing import ARRAY, Slice, getitem, index_set
 from functrans.torch.autograd.graph import PrimitiveNode, named
 from functrans.torch.autograd.modes import state
+from functrans.torch.dtypes import DTYPES, title
 from functrans.torch.ops.apply import perform, seen
 from functrans.torch.ops.shapes import axis_of
 from functrans.torch.ops.table import define, function
@@ -36,6 +37,8 @@ def plain_key(key: Any) -> Any:
         return tuple(map(plain_key, key))
     if isinstance(key, list):
         return np.asarray([plain_key(item) for item in key]) if key else np.zeros(0, np.int64)
+    if isinstance(key, range):
+        return np.arange(key.start, key.stop, key.step)
     if isinstance(key, slice):
         if key.step is not None and int(key.step) <= 0:
             raise ValueError(f"step must be greater than zero{at_user_line()}")
@@ -48,8 +51,6 @@ def normalized(tensor: Tensor, key: Any) -> tuple[Any, Any]:
     array = tensor._array
     key = plain_key(key)
     parts = key if isinstance(key, tuple) else (key,)
-    if any(isinstance(part, (bool, np.bool_)) or isinstance(part, np.ndarray) and not part.ndim for part in parts):
-        raise NotImplementedError(f"indexing with a single bool is not supported; use unsqueeze or torch.where{at_user_line()}")
     used = sum((part.ndim if isinstance(part, np.ndarray) and part.dtype.kind == "b" else 1) for part in parts if part is not None and part is not Ellipsis)
     if used > array.ndim:
         if not array.ndim and used == 1:
@@ -79,6 +80,61 @@ def normalized(tensor: Tensor, key: Any) -> tuple[Any, Any]:
     return normalize(array, key)
 
 
+def single(part: Any) -> bool:
+    """Whether a part of an index is one bool."""
+    return isinstance(part, (bool, np.bool_)) or isinstance(part, (Tensor, np.ndarray)) and not part.ndim and part.dtype in BOOLEANS
+
+
+BOOLEANS = (np.dtype(np.bool_), DTYPES[np.dtype(np.bool_)])
+
+
+def without_bools(tensor: Tensor, key: Any) -> tuple[Tensor, Any]:
+    """A view and an index of it without single bools: each is an index of a new axis, of its one element or of none."""
+    parts = list(key) if isinstance(key, tuple) else [key]
+    if not any(map(single, parts)):
+        return tensor, key
+    taken = [rank_of(part) for part in parts]
+    axis = 0
+    for place, part in enumerate(parts):
+        if single(part):
+            tensor = tensor.unsqueeze(axis)  # type: ignore[attr-defined]
+            parts[place] = np.zeros(int(bool(part)), np.int64)
+            taken[place] = 1
+        axis += tensor._array.ndim - sum(taken) if part is Ellipsis else taken[place]
+    return tensor, tuple(parts)
+
+
+def numbers_first(key: Any) -> tuple[Any, Any] | None:
+    """An index with both ints and arrays in two, as torch takes it: without arrays first, then the arrays; else None."""
+    parts = list(key) if isinstance(key, tuple) else [key]
+    arrays = [is_array(part) for part in parts]
+    if not any(arrays) or all(array or part is None or part is Ellipsis or isinstance(part, slice) for array, part in zip(arrays, parts)):
+        return None
+    everything = slice(None)
+    first, then = [], []
+    for array, part in zip(arrays, parts):
+        first += [everything] * rank_of(part) if array else [part]
+        if array or part is Ellipsis:
+            then.append(part)
+        elif part is None or isinstance(part, slice):
+            then.append(everything)
+    return tuple(first), tuple(then)
+
+
+def is_array(part: Any) -> bool:
+    """Whether a part of an index selects places of its own."""
+    return isinstance(part, (list, range)) or isinstance(part, (Tensor, np.ndarray)) and (part.ndim > 0 or part.dtype in BOOLEANS)
+
+
+def rank_of(part: Any) -> int:
+    """How many axes of a tensor a part of an index takes."""
+    if part is None or part is Ellipsis or single(part):
+        return 0
+    if isinstance(part, Tensor) and part._array.dtype.kind == "b" or isinstance(part, np.ndarray) and part.dtype.kind == "b":
+        return int(part.ndim)
+    return int(np.ndim(part)) if isinstance(part, list) and np.asarray(part).dtype.kind == "b" else 1
+
+
 def view_name(template: Any) -> str:
     """The node of the last step torch makes of a basic index."""
     if not template:
@@ -88,7 +144,10 @@ def view_name(template: Any) -> str:
 
 
 def get(self: Tensor, key: Any) -> Tensor:
-    self = seen(self)
+    self, key = without_bools(seen(self), key)
+    in_two = numbers_first(key)
+    if in_two is not None:
+        self, key = get(self, in_two[0]), in_two[1]
     template, arrays = normalized(self, key)
     if not arrays:
         significant = [part for part in template if part != Slice(None, None, None)]
@@ -97,9 +156,17 @@ def get(self: Tensor, key: Any) -> Tensor:
 
 
 def put_at(self: Tensor, key: Any, value: Any) -> None:
+    self, key = without_bools(self, key)
+    in_two = numbers_first(key)
+    if in_two is not None:
+        self, key = get(self, in_two[0]), in_two[1]
     template, arrays = normalized(self, key)
+    if not isinstance(value, (Tensor, bool, int, float, complex, np.generic)):
+        raise TypeError(f"can't assign a {type(value).__name__} to a {self.type()}{at_user_line()}")
     if not isinstance(value, Tensor):
-        value = made(np.asarray(value, self._array.dtype)[()])
+        value = made(number_of(value, self._array.dtype))
+    elif arrays:
+        value = same_dtype(self, key, value)
     recorded = state.grad and (requires_grad(self) or requires_grad(value))
     check_writable(self, recorded)
     if isinstance(self._array, Tracer) or isinstance(seen(value)._array, Tracer):
@@ -120,14 +187,34 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
         return
     if not arrays:
         part = get(self, key)
-        copy_(part, value)
+        copy_(part, of_rank(value, part._array.ndim))
         return
     shape = get(made(self._array), key)._array.shape
-    value = value.to(self.dtype)  # type: ignore[attr-defined]
+    value = of_rank(value, len(shape))
     value = value.expand(shape) if value._array.shape != shape else value  # type: ignore[attr-defined]
     source = made(self._array.copy())
     source._edge = self._edge if self._view is None else self._view.edge(self)
     assign(self, perform(index_set, (source, value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
+
+
+def number_of(value: Any, dtype: Any) -> Any:
+    """A number as a scalar of a dtype, which complex ones are not if it is real."""
+    if isinstance(value, (complex, np.complexfloating)) and dtype.kind != "c":
+        raise RuntimeError(f"value cannot be converted to type {title(dtype).lower()} without overflow{at_user_line()}")
+    return np.asarray(value).astype(dtype)[()]
+
+
+def same_dtype(self: Tensor, key: Any, value: Tensor) -> Tensor:
+    """A value that is put at places, which must be of the dtype; under a mask one number need not."""
+    given, wanted = value._array.dtype, self._array.dtype
+    if given == wanted:
+        return value
+    if not value._array.ndim and isinstance(key, Tensor) and key._array.dtype.kind == "b" and (wanted.kind == "c" or given.kind != "c"):
+        return value.to(self.dtype)  # type: ignore[attr-defined, no-any-return]
+    raise RuntimeError(
+        f"Index put requires the source and destination dtypes match, got {title(self.dtype)} for the destination and "
+        f"{title(value.dtype)} for the source.\n  Remedy: convert with Tensor.to.{at_user_line()}"
+    )
 
 
 def put_traced(self: Tensor, template: Any, arrays: Any, value: Tensor) -> None:
@@ -136,6 +223,12 @@ def put_traced(self: Tensor, template: Any, arrays: Any, value: Tensor) -> None:
     value = value.to(self.dtype)  # type: ignore[attr-defined]
     value = value.expand(shape) if value._array.shape != shape else value  # type: ignore[attr-defined]
     assign(self, perform(index_set, (made(self._array), value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
+
+
+def of_rank(value: Tensor, rank: int) -> Tensor:
+    """A value without leading axes of length 1 beyond a rank."""
+    shape = _squeezed(value._array.shape, rank)
+    return value if shape == value._array.shape else value.reshape(shape)  # type: ignore[attr-defined, no-any-return]
 
 
 def _squeezed(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
@@ -272,7 +365,7 @@ def along(x: Any, dim: int, index: Any) -> tuple[Any, ...]:
     return (*(slice(None),) * axis, index)
 
 
-define("index_select", lambda x, dim, index: x[along(x, dim, index)])
+define("index_select", lambda x, dim, index: x[along(x, dim, index)] if shape_of(x) else x[None][along(x[None], dim, index)][0])
 define("index_add", lambda x, dim, index, source, alpha=1: At(x)[along(x, dim, index)].add(source * alpha if alpha != 1 else source), in_place=True)
 define("index_copy", lambda x, dim, index, source: At(x)[along(x, dim, index)].set(source), in_place=True)
 define("index_fill", lambda x, dim, index, value: At(x)[along(x, dim, index)].set(value), in_place=True)
@@ -332,6 +425,8 @@ define("masked_scatter", masked_scattered, in_place=True)
 @function("index_put", in_place=True)
 def index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """With values put, or added, at places."""
+    if isinstance(values, Tensor):
+        values = same_dtype(input, None, values)
     return _index_put(input, tuple(indices), values, accumulate)
 
 
@@ -345,8 +440,10 @@ _index_put = define("_index_put", _put, node="IndexPutBackward0", method=False, 
 @function()
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where elements are not 0."""
-    places = np.nonzero(np.atleast_1d(input._array))
-    return tuple(map(made, places)) if as_tuple else made(np.stack(places, axis=-1))
+    array = input._array
+    if as_tuple:
+        return tuple(map(made, np.nonzero(np.atleast_1d(array))))
+    return made(np.argwhere(array))
 
 
 function("argwhere")(nonzero)

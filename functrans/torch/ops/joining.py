@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.types import shape_of
 from functrans.errors import at_user_line
 from functrans.ops import structure
-from functrans.torch.ops.shapes import axis_of, expand, joined_shape, ravel, reshape
-from functrans.torch.ops.table import define, function
+from functrans.torch.dtypes import result_dtype
+from functrans.torch.ops.shapes import axes_of, axis_of, expand, joined_shape, ravel, reshape
+from functrans.torch.ops.table import cast, define, function
 from functrans.torch.tensor import Tensor
 
 
@@ -31,7 +33,14 @@ def joinable(tensors: Any, name: str) -> list[Any]:
     return tensors
 
 
+def in_common(arrays: Sequence[Any]) -> Sequence[Any]:
+    """Arrays in their common dtype."""
+    dtype = result_dtype(*arrays)
+    return tuple(cast(array, dtype) for array in arrays)
+
+
 def concatenated(*arrays: Any, dim: int) -> Any:
+    arrays = in_common(arrays)
     arrays = tuple(array for array in arrays if array.shape != (0,)) or arrays
     rank = max(array.ndim for array in arrays)
     if not rank:
@@ -49,7 +58,7 @@ def concatenated(*arrays: Any, dim: int) -> Any:
 
 
 _cat = define("cat", concatenated, public=False, method=False)
-_stack = define("stack", lambda *arrays, dim: np.stack(arrays, axis=axis_of(dim, arrays[0].ndim + 1)), public=False, method=False)
+_stack = define("stack", lambda *arrays, dim: np.stack(in_common(arrays), axis=axis_of(dim, arrays[0].ndim + 1)), public=False, method=False)
 
 
 @function(method=False)
@@ -93,6 +102,16 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(expand(each, shape) for each in tensors)
 
 
+NO_MATRIX = "{}: input tensor must have at least 2 dimensions"
+
+
+def at_rank(x: Any, rank: int, message: str) -> Any:
+    """`x`, which must have so many axes."""
+    if len(shape_of(x)) < rank:
+        raise RuntimeError(f"{message}{at_user_line()}")
+    return x
+
+
 define("tile", lambda x, *dims: np.tile(x, joined_shape(dims)), node="RepeatBackward0")
 define("_repeat", lambda x, sizes: np.tile(x, sizes), node="RepeatBackward0", public=False)
 
@@ -106,18 +125,20 @@ def repeat(self: Tensor, *sizes: Any) -> Tensor:
 
 
 Tensor.repeat = repeat  # type: ignore[attr-defined]
-define("flip", lambda x, *dims: np.flip(x, joined_shape(dims)))
-define("fliplr", lambda x: np.flip(x, 1), node="FlipBackward0")
-define("flipud", lambda x: np.flip(x, 0), node="FlipBackward0")
+define("flip", lambda x, *dims: np.flip(x, axes_of(joined_shape(dims), len(shape_of(x)))) if shape_of(x) else x)
+define("fliplr", lambda x: np.flip(at_rank(x, 2, "Input must be >= 2-d."), 1), node="FlipBackward0")
+define("flipud", lambda x: np.flip(at_rank(x, 1, "Input must be >= 1-d."), 0), node="FlipBackward0")
 define("rot90", lambda x, k=1, dims=(0, 1): np.rot90(x, k, dims))
 define("roll", lambda x, shifts, dims=None: np.roll(x, shifts, dims))
-define("tril", lambda x, diagonal=0: np.tril(x, diagonal), in_place=True)
-define("triu", lambda x, diagonal=0: np.triu(x, diagonal), in_place=True)
+define("tril", lambda x, diagonal=0: np.tril(at_rank(x, 2, NO_MATRIX.format("tril")), diagonal), in_place=True)
+define("triu", lambda x, diagonal=0: np.triu(at_rank(x, 2, NO_MATRIX.format("triu")), diagonal), in_place=True)
 
 
 @function()
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix, or the matrix of a diagonal."""
+    if input._array.ndim not in (1, 2):
+        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input._array.ndim}D{at_user_line()}")
     return (_diagonal_matrix if input._array.ndim == 1 else _diagonal_of)(input, diagonal)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.ops import structure
 from functrans.torch.autograd import engine
 from functrans.torch.autograd.graph import PrimitiveNode, accumulator, named
 from functrans.torch.autograd.handles import RemovableHandle
-from functrans.torch.dtypes import DTYPES, Device, numpy_dtype
+from functrans.torch.dtypes import DTYPES, Device, numpy_dtype, title
 from functrans.torch.formats import checked_format
 from functrans.torch.ops.apply import converted, perform
 from functrans.torch.ops.table import FUNCTIONS, define, function
@@ -363,33 +364,60 @@ def __reduce_ex__(self: Tensor, protocol: int) -> Any:
     return _rebuilt, (type(self), np.asarray(self._array), current_edge(self) is not None, dict(self.__dict__))
 
 
-define("conj", lambda x: np.conjugate(x), node="ConjBackward0")
-define("conj_physical", lambda x: np.conjugate(x), in_place=True)
+def conjugate(x: Any) -> Any:
+    """The conjugate; real numbers, of any dtype, as they are."""
+    return np.conjugate(x) if dtype_of(x).kind == "c" else x
+
+
+define("conj", lambda x: conjugate(x), node="ConjBackward0")
+define("conj_physical", lambda x: conjugate(x), in_place=True)
 function("resolve_conj", aliases=("resolve_neg",))(lambda input: input)
 define("real", lambda x: np.real(x), method=False)
-define("imag", lambda x: np.imag(x), method=False)
+define("imag", lambda x: np.imag(x), method=False, kinds="c")
 Tensor.real = property(lambda self: FUNCTIONS["real"](self) if self._array.dtype.kind == "c" else self)  # type: ignore[attr-defined]
 Tensor.imag = property(lambda self: FUNCTIONS["imag"](self))  # type: ignore[attr-defined]
-define("angle", lambda x: np.angle(x))
-define("view_as_real", lambda x: np.stack([np.real(x), np.imag(x)], axis=-1), method=False)
-define("view_as_complex", lambda x: x[..., 0] + 1j * x[..., 1], method=False)
-define("complex", lambda real, imag: real + 1j * imag, method=False)
-define("polar", lambda abs, angle: abs * np.exp(1j * angle), method=False)
+define("angle", lambda x: np.angle(x), floating=True)
+define("view_as_real", lambda x: np.stack([np.real(x), np.imag(x)], axis=-1), method=False, kinds="c")
+define("view_as_complex", lambda x: of_pairs(x), method=False, kinds="f")
+
+
+def of_pairs(x: Any) -> Any:
+    """Complex numbers of pairs of real ones."""
+    if not x.ndim or x.shape[-1] != 2:
+        raise RuntimeError(f"Tensor must have a last dimension of size 2{at_user_line()}")
+    return x[..., 0] + 1j * x[..., 1]
+
+
+define("complex", lambda real, imag: real + 1j * imag, method=False, kinds="f", together=2, same=True)
+define("polar", lambda abs, angle: abs * np.exp(1j * angle), method=False, kinds="f", together=2, same=True)
+
+
+def both_tensors(name: str, input: Any, other: Any) -> None:
+    """Raise unless both operands are tensors, of shapes that fit."""
+    for place, value in enumerate((input, other)):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name}(): argument '{('input', 'other')[place]}' (position {place + 1}) must be Tensor, not {type(value).__name__}{at_user_line()}"
+            )
 
 
 @function()
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and elements."""
+    both_tensors("equal", input, other)
     return bool(input._array.shape == other._array.shape and np.array_equal(input._array, other._array))
 
 
 @function()
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether two tensors are equal within tolerances."""
-    return bool(np.allclose(input._array, other._array, rtol, atol, equal_nan))
+    both_tensors("allclose", input, other)
+    if input._array.dtype != other._array.dtype:
+        raise RuntimeError(f"{title(input.dtype)} did not match {title(other.dtype)}{at_user_line()}")
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
-define("isclose", lambda x, y, rtol=1e-05, atol=1e-08, equal_nan=False: np.isclose(x, y, rtol, atol, equal_nan))
+isclose = define("isclose", lambda x, y, rtol=1e-05, atol=1e-08, equal_nan=False: np.isclose(x, y, rtol, atol, equal_nan), together=2, same=True)
 function("numel", method=False)(lambda input: input.numel())
 function("is_tensor", method=False)(lambda obj: isinstance(obj, Tensor))
 function("is_floating_point", method=False)(lambda input: input.is_floating_point())

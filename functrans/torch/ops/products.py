@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.types import shape_of
 from functrans.errors import at_user_line
 from functrans.ops.contraction import contract
 from functrans.torch.autograd.graph import PrimitiveNode, named
@@ -85,6 +86,8 @@ def checked_ranks(name: str, ranks: tuple[int, int], message: str) -> None:
     """`mm`, `mv`, `dot` and `bmm`: the product of tensors of certain ranks."""
 
     def call(input: Tensor, other: Tensor) -> Tensor:
+        if not isinstance(input, Tensor) or not isinstance(other, Tensor):
+            return product(input, other, name)
         if (input._array.ndim, other._array.ndim) != ranks:
             raise RuntimeError(message.format(input._array.ndim, other._array.ndim) + at_user_line())
         return product(input, other, name)
@@ -99,18 +102,49 @@ checked_ranks("dot", (1, 1), "1D tensors expected, but got {}D and {}D tensors")
 checked_ranks("bmm", (3, 3), "batch1 must be a 3D tensor, got {}-D and {}-D tensors")
 Tensor.__matmul__ = lambda self, other: product(self, other, "matmul") if isinstance(other, Tensor) else NotImplemented  # type: ignore[attr-defined]
 
-define("inner", lambda x, y: np.inner(x, y), node="MmBackward0")
-define("outer", lambda x, y: np.outer(x, y), node="MulBackward0", aliases=("ger",))
-define("vdot", lambda x, y: np.vdot(x, y))
-define("tensordot", lambda x, y, dims=2: np.tensordot(x, y, dims), node="ViewBackward0", method=False)
-define("kron", lambda x, y: np.kron(x, y), node="ViewBackward0")
-define("cross", lambda x, y, dim=-1: np.cross(x, y, axis=dim), node="LinalgCrossBackward0")
+define("inner", lambda x, y: np.inner(x, y), node="MmBackward0", together=2, same=True)
+define("outer", lambda x, y: np.outer(*vectors("outer", x, y)), node="MulBackward0", aliases=("ger",), together=2)
+define("vdot", lambda x, y: np.vdot(*vectors("vdot", x, y)), together=2, same=True)
+define("tensordot", lambda x, y, dims=2: contracted(x, y, dims), node="ViewBackward0", method=False, together=2, same=True)
+define("kron", lambda x, y: np.kron(x, y), node="ViewBackward0", together=2)
+define("cross", lambda x, y, dim=None: crossed(x, y, dim), node="LinalgCrossBackward0", together=2, same=True)
 define("addmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
 define("addmv", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
 define("addbmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * np.sum(x @ y, axis=0), in_place=True)
 define("baddbmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
 define("addr", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * np.outer(x, y), in_place=True)
-define("trace", lambda x: np.trace(x))
+define("trace", lambda x: np.trace(matrix(x)))
+
+def vectors(name: str, *operands: Any) -> tuple[Any, ...]:
+    """Operands that must have one axis each."""
+    for place, x in zip(("self", "vec2"), operands):
+        if len(shape_of(x)) != 1:
+            raise RuntimeError(f"{name}: Expected 1-D argument {place}, but got {len(shape_of(x))}-D{at_user_line()}")
+    return operands
+
+
+def contracted(x: Any, y: Any, dims: Any) -> Any:
+    if isinstance(dims, int) and not 0 <= dims <= min(len(shape_of(x)), len(shape_of(y))):
+        raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}{at_user_line()}")
+    return np.tensordot(x, y, dims)
+
+
+def crossed(x: Any, y: Any, dim: int | None) -> Any:
+    """The cross product along `dim`, by default the first axis of length 3."""
+    if dim is None:
+        threes = [axis for axis, n in enumerate(shape_of(x)) if n == 3]
+        if not threes:
+            raise RuntimeError(f"no dimension of size 3 in input{at_user_line()}")
+        dim = threes[0]
+    return np.cross(x, y, axis=dim)
+
+
+def matrix(x: Any) -> Any:
+    """`x`, which must have two axes."""
+    if len(shape_of(x)) != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {len(shape_of(x))}{at_user_line()}")
+    return x
+
 
 _einsum = define("einsum", lambda subscripts, *operands: np.einsum(subscripts, *operands), public=False, method=False, node="ViewBackward0")
 

@@ -18,7 +18,7 @@ from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import default, numpy_dtype
 from functrans.torch.ops.apply import converted, perform
 from functrans.torch.ops.shapes import axes_of, axis_of
-from functrans.torch.ops.table import define, function, returned
+from functrans.torch.ops.table import checked_kind, define, function, returned
 from functrans.torch.tensor import Tensor, made
 
 SUM = named("SumBackward0", PrimitiveNode), named("SumBackward1", PrimitiveNode)
@@ -135,19 +135,35 @@ def product(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -
     x = x if dtype is None else x.astype(numpy_dtype(dtype))
     axes = reduced_axes(dim, x.ndim)
     result = reduction.prod(x, axes=axes)
+    result = result.astype(np.int64) if dtype_of(result) == np.uint64 else result
     return keep(result, x.shape, axes) if keepdim else result
 
 
 define("prod", product)
-define("nansum", lambda x, dim=None, keepdim=False: np.nansum(x, axis=dim, keepdims=keepdim))
-define("nanmean", lambda x, dim=None, keepdim=False: np.nanmean(x, axis=dim, keepdims=keepdim))
-define("amax", lambda x, dim=(), keepdim=False: np.max(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim))
-define("amin", lambda x, dim=(), keepdim=False: np.min(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim))
-define("aminmax", lambda x, *, dim=None, keepdim=False: AminMax(np.min(x, axis=dim, keepdims=keepdim), np.max(x, axis=dim, keepdims=keepdim)))
-define("logsumexp", lambda x, dim, keepdim=False: nn.logsumexp(as_floating(x), tuple(dim) if isinstance(dim, list) else dim, keepdim))
-define("all", lambda x, dim=None, keepdim=False: np.all(x, axis=dim, keepdims=keepdim))
-define("any", lambda x, dim=None, keepdim=False: np.any(x, axis=dim, keepdims=keepdim))
-define("count_nonzero", lambda x, dim=None: np.count_nonzero(x, axis=dim))
+define("nansum", lambda x, dim=None, keepdim=False, *, dtype=None: without_nans(np.nansum, x, dim, keepdim, dtype), kinds="bif")
+define("nanmean", lambda x, dim=None, keepdim=False, *, dtype=None: without_nans(np.nanmean, x, dim, keepdim, dtype), kinds="fc")
+define("amax", lambda x, dim=(), keepdim=False: np.max(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim), kinds="bif")
+define("amin", lambda x, dim=(), keepdim=False: np.min(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim), kinds="bif")
+define("aminmax", lambda x, *, dim=None, keepdim=False: AminMax(np.min(x, axis=dim, keepdims=keepdim), np.max(x, axis=dim, keepdims=keepdim)), kinds="bif")
+define("logsumexp", lambda x, dim, keepdim=False: nn.logsumexp(as_floating(x), reduced_axes(dim, x.ndim), keepdim))
+define("all", lambda x, dim=None, keepdim=False: truth(np.all, x, dim, keepdim))
+define("any", lambda x, dim=None, keepdim=False: truth(np.any, x, dim, keepdim))
+define("count_nonzero", lambda x, dim=None: np.count_nonzero(x, axis=reduced_axes(dim, x.ndim)))
+
+
+def without_nans(reduce: Any, x: Any, dim: Any, keepdim: bool, dtype: Any) -> Any:
+    """A reduction that leaves nans out, of numbers in `dtype`."""
+    x = x if dtype is None else x.astype(numpy_dtype(dtype))
+    return reduce(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim)
+
+
+def truth(reduce: Any, x: Any, dim: Any, keepdim: bool) -> Any:
+    """Whether elements are not 0: of uint8 as uint8, else as bool. Of no axes it is that of each element."""
+    axes = () if dim is not None and not isinstance(dim, int) and not len(dim) else reduced_axes(dim, x.ndim)
+    result = reduce(x, axis=axes, keepdims=keepdim)
+    return result.astype(np.uint8) if dtype_of(x) == np.uint8 else result
+
+
 AminMax = returned("aminmax", ["min", "max"])
 
 
@@ -183,10 +199,10 @@ def first_of(compare: Any) -> Any:
     return lambda raw, axis: compare(raw, axis=axis)
 
 
-_max_along = define("_max_along", along_with_places("max", first_of(np.argmax)), node="MaxBackward0", method=False, public=False)
-_min_along = define("_min_along", along_with_places("min", first_of(np.argmin)), node="MinBackward0", method=False, public=False)
-_max_all = define("_max_all", lambda x: np.max(x), node="MaxBackward1", method=False, public=False)
-_min_all = define("_min_all", lambda x: np.min(x), node="MinBackward1", method=False, public=False)
+_max_along = define("_max_along", along_with_places("max", first_of(np.argmax)), node="MaxBackward0", method=False, public=False, kinds="bif")
+_min_along = define("_min_along", along_with_places("min", first_of(np.argmin)), node="MinBackward0", method=False, public=False, kinds="bif")
+_max_all = define("_max_all", lambda x: np.max(x), node="MaxBackward1", method=False, public=False, kinds="bif")
+_min_all = define("_min_all", lambda x: np.min(x), node="MinBackward1", method=False, public=False, kinds="bif")
 
 
 def extremum(name: str, everything: Any, along: Any, pairwise: str) -> None:
@@ -232,8 +248,8 @@ def mode_place(raw: Any, axis: int) -> Any:
     return np.array(found).reshape(lines.shape[:-1])
 
 
-_median_along = define("_median_along", along_with_places("median", median_place), node="MedianBackward1", method=False, public=False)
-define("mode", along_with_places("mode", mode_place))
+_median_along = define("_median_along", along_with_places("median", median_place), node="MedianBackward1", method=False, public=False, kinds="if")
+define("mode", along_with_places("mode", mode_place), kinds="bif")
 
 
 _median = define(
@@ -242,6 +258,7 @@ _median = define(
     node="MedianBackward0",
     method=False,
     public=False,
+    kinds="if",
 )
 
 
@@ -256,37 +273,43 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 @function()
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the greatest element is."""
+    checked_kind(input._array.dtype, "argmax", "if")
     return made(_arg(np.argmax, input._array, dim, keepdim))
 
 
 @function()
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the least element is."""
+    checked_kind(input._array.dtype, "argmin", "if")
     return made(_arg(np.argmin, input._array, dim, keepdim))
 
 
 def _arg(find: Any, array: Any, dim: int | None, keepdim: bool) -> Any:
-    if dim is None or not array.ndim:
+    axis = None if dim is None else axis_of(dim, array.ndim)
+    if axis is None or not array.ndim:
         place = find(array)
         return np.reshape(place, (1,) * array.ndim) if keepdim else place
-    return find(array, axis=axis_of(dim, array.ndim), keepdims=keepdim)
+    return find(array, axis=axis, keepdims=keepdim)
 
 
 def cumulative(run: Any) -> Any:
     def call(x: Any, dim: int, dtype: Any = None) -> Any:
         x = x if dtype is None else x.astype(numpy_dtype(dtype))
-        return run(x, axis=axis_of(dim, x.ndim)) if shape_of(x) else x
+        axis = axis_of(dim, x.ndim)
+        return run(x, axis=axis) if shape_of(x) else x
 
     return call
 
 
 define("cumsum", cumulative(np.cumsum), in_place=True)
 define("cumprod", cumulative(np.cumprod), in_place=True)
-define("logcumsumexp", lambda x, dim: log_of_sums(x, axis_of(dim, x.ndim)))
+define("logcumsumexp", lambda x, dim: log_of_sums(x, axis_of(dim, x.ndim)), kinds="fc")
 
 
 def log_of_sums(x: Any, axis: int) -> Any:
     """The logarithm of the cumulative sum of exponentials, by pairs, so that nothing overflows."""
+    if not shape_of(x):
+        return x
     step = 1
     before = (slice(None),) * axis
     while step < x.shape[axis]:
@@ -303,6 +326,8 @@ def running_extreme(name: str, compare: Any) -> Any:
 
     def call(x: Any, dim: int) -> Any:
         axis = axis_of(dim, x.ndim)
+        if not shape_of(x):
+            return pair(x, np.int64(0))
         raw = np.moveaxis(np.asarray(x.peek("cummax") if hasattr(x, "peek") else x), axis, 0)
         places = np.zeros(raw.shape, np.int64)
         best = raw[0].copy()
@@ -316,7 +341,7 @@ def running_extreme(name: str, compare: Any) -> Any:
     return call
 
 
-define("cummax", running_extreme("cummax", np.greater_equal))
-define("cummin", running_extreme("cummin", np.less_equal))
+define("cummax", running_extreme("cummax", np.greater_equal), kinds="bif")
+define("cummin", running_extreme("cummin", np.less_equal), kinds="bif")
 define("diff", lambda x, n=1, dim=-1: np.diff(x, n, axis=dim))
-define("trapezoid", lambda y, x=None, *, dx=1, dim=-1: np.trapezoid(y, x, dx, dim), aliases=("trapz",))
+define("trapezoid", lambda y, x=None, *, dx=1, dim=-1: np.trapezoid(y, x, dx, dim), aliases=("trapz",), kinds="ifc", floating=True)

@@ -221,6 +221,13 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes at other places, the others in their order."""
     ndim = input._array.ndim
     sources, targets = (axes_of(dims if isinstance(dims, (tuple, list)) else (dims,), ndim) for dims in (source, destination))
+    if len(sources) != len(targets):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({len(sources)}) should contain the same number of dims as destination "
+            f"({len(targets)}){at_user_line()}"
+        )
+    if not ndim:
+        return transposed(input, (), "PermuteBackward0")
     order = [axis for axis in range(ndim) if axis not in sources]
     for target, axis in sorted(zip(targets, sources)):
         order.insert(target, axis)
@@ -236,6 +243,8 @@ def _T(self: Tensor) -> Tensor:
 
 @property  # type: ignore[misc]
 def _mT(self: Tensor) -> Tensor:
+    if not self._array.ndim:
+        return self
     if self._array.ndim < 2:
         raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self._array.ndim}-D tensor.")
     return transpose(self, -2, -1)

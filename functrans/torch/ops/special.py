@@ -20,7 +20,7 @@ from functrans.ops import special
 from functrans.torch.autograd.graph import PrimitiveNode, named
 from functrans.torch.ops.apply import binary
 from functrans.torch.ops.reductions import as_floating
-from functrans.torch.ops.table import FUNCTIONS, define, function, install, node_name
+from functrans.torch.ops.table import FUNCTIONS, checked_kind, define, function, install, node_name
 from functrans.torch.tensor import Tensor, current_edge, made
 
 __all__ = [
@@ -32,14 +32,14 @@ digamma = psi = FUNCTIONS["digamma"]
 erf, erfc, exp2, expit, expm1 = (FUNCTIONS[name] for name in ("erf", "erfc", "exp2", "expit", "expm1"))
 gammaln, log1p, log_softmax, logit = (FUNCTIONS[name] for name in ("lgamma", "log1p", "log_softmax", "logit"))
 logsumexp, round, sinc, softmax, xlogy = (FUNCTIONS[name] for name in ("logsumexp", "round", "sinc", "softmax", "xlogy"))
-i0 = define("i0", special.i0, floating=True)
-erfinv = define("erfinv", special.erfinv, floating=True)
+i0 = define("i0", special.i0, floating=True, kinds="bif")
+erfinv = define("erfinv", special.erfinv, floating=True, kinds="bif")
 
 
 def entered(name: str, operation: Any) -> Any:
     """Enter a function that only this namespace has."""
     __all__.append(name)
-    return define(name, operation, node=node_name(f"special_{name}"), floating=True, method=False, public=False)
+    return define(name, operation, node=node_name(f"special_{name}"), floating=True, method=False, public=False, kinds="bif")
 
 
 entr = entered("entr", special.entr)
@@ -68,6 +68,9 @@ def of_second(name: str, primitive: Any, node: str) -> Callable[[Any, Any], Tens
                 f"{name}: the derivative with respect to the first argument is not supported"
                 f"\n  Remedy: detach() it, or give it a rule of your own as a torch.autograd.Function.{at_user_line()}"
             )
+        for each in (input, other):
+            if isinstance(each, Tensor):
+                checked_kind(each._array.dtype, name, "bif" if name == "zeta" else "if")
         return call(input, other)  # type: ignore[no-any-return]
 
     checked.__name__ = checked.__qualname__ = name
@@ -90,7 +93,7 @@ def derivative_of_digamma(n: int, x: Any) -> Any:
     return special.zeta(dtype_of(x).type(n + 1), x) * dtype_of(x).type((-1) ** (n + 1) * math.factorial(n))
 
 
-_polygamma = define("_polygamma", derivative_of_digamma, node="PolygammaBackward0", method=False, public=False)
+_polygamma = define("_polygamma", derivative_of_digamma, node="PolygammaBackward0", method=False, public=False, kinds="bif")
 
 
 @function(method=False)
@@ -112,7 +115,7 @@ def log_of_multivariate_gamma(x: Any, p: int) -> Any:
     return sum(terms[1:], terms[0]) + dtype_of(x).type(p * (p - 1) / 4 * math.log(math.pi))
 
 
-multigammaln = define("mvlgamma", log_of_multivariate_gamma, in_place=True)
+multigammaln = define("mvlgamma", log_of_multivariate_gamma, in_place=True, kinds="if")
 
 
 def polynomial(name: str, argument: Callable[[Any], Any], first: Callable[[Any], Any], following: Callable[..., Any]) -> Any:

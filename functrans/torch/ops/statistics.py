@@ -14,7 +14,7 @@ from functrans.torch.dtypes import title
 from functrans.torch.ops.further import distances
 from functrans.torch.ops.reductions import along_with_places, picked
 from functrans.torch.ops.shapes import axis_of
-from functrans.torch.ops.table import define, function, returned
+from functrans.torch.ops.table import checked_kind, define, function, returned
 from functrans.torch.tensor import Tensor, made
 
 Histogram = returned("histogram", ["hist", "bin_edges"])
@@ -87,9 +87,10 @@ def differences(x: Any, spacing: Any, dim: Any, edge_order: int) -> Any:
         )
     if any(shape_of(x)[axis] < edge_order + 1 for axis in axes):
         raise RuntimeError(f"torch.gradient expected each dimension size to be at least edge_order+1{at_user_line()}")
-    if dtype_of(x).kind in "iub":
+    checked_kind(dtype_of(x), "gradient", "ifc")
+    if dtype_of(x).kind in "iu":
         x = x.astype(np.float32)
-    return tuple(np.gradient(x, step, axis=axis, edge_order=edge_order) for step, axis in zip(steps, axes))
+    return tuple(np.gradient(x, step, axis=axis, edge_order=edge_order).astype(dtype_of(x)) for step, axis in zip(steps, axes))
 
 
 _gradient = define("_gradient", differences, node="CatBackward0", method=False, public=False)
@@ -133,7 +134,7 @@ def pairs_apart(x: Any, p: float = 2.0) -> Any:
     return distances(x[first] - x[second], p)
 
 
-pdist = define("pdist", pairs_apart, node="PdistBackward0", method=False)
+pdist = define("pdist", pairs_apart, node="PdistBackward0", method=False, kinds="f")
 
 
 @function("unravel_index", method=False)

@@ -11,8 +11,13 @@ from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from functrans.core.primitive import Elementwise
+from functrans.core.types import dtype_of
+from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode, named
+from functrans.torch.dtypes import default, result_dtype, title
 from functrans.torch.ops.apply import CompositionNode, binary, composition, unary
 from functrans.torch.tensor import Tensor
 
@@ -49,6 +54,9 @@ def define(
     in_place: bool | None = None,
     public: bool = True,
     aliases: Sequence[str] = (),
+    kinds: str = "bifc",
+    together: int = 1,
+    same: bool = False,
 ) -> Callable[..., Any]:
     """Enter an operation.
 
@@ -61,19 +69,85 @@ def define(
         in_place: whether there is a method with an underscore; by default if it is a primitive of one kind of elements.
         public: whether the namespace has it.
         aliases: other names.
+        kinds: of elements that it takes: ``b`` bool, ``i`` integers, ``f`` floating, ``c`` complex numbers.
+        together: how many of its first arguments are taken in their common dtype, and are of these kinds.
+        same: whether they must have it already.
     """
     node = node or node_name(name)
     if isinstance(operation, Elementwise):
         PRIMITIVE_NODES.setdefault(operation, node)
         make = unary if operands_of(operation) == 1 else binary
         made = make(name, operation, named(node, PrimitiveNode), floating)
+        single = floating and not keeps_half(operation)
+        if kinds != "bifc" or single:
+            made = guarded(name, made, kinds, single)
         in_place = in_place is not False and operation.differentiable or bool(in_place)
     else:
+        if kinds != "bifc" or floating or together > 1:
+            operation = of_kinds(name, operation, kinds, floating, together, same)
         made = composition(name, operation, named(node, CompositionNode))
     made.__name__ = made.__qualname__ = name
     made.__doc__ = f"``{name}`` as torch has it."
     install(name, made, method=method, in_place=bool(in_place), public=public, aliases=aliases)
     return made
+
+
+def checked_kind(of: np.dtype[Any], name: str, kinds: str) -> None:
+    """Raise torch's error unless an operation takes elements of a dtype."""
+    if of.kind.replace("u", "i") not in kinds:
+        name = name.strip("_").removesuffix("_along").removesuffix("_all")
+        raise NotImplementedError(f'"{name}" not implemented for \'{title(of)}\'{at_user_line()}')
+
+
+def of_kinds(name: str, operation: Any, kinds: str, floating: bool, together: int, same: bool) -> Callable[..., Any]:
+    """A function of arrays for elements of some kinds, in the common dtype of its first arguments, floating if it is so."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        operands = args[:together]
+        dtypes = {operand.dtype for operand in operands if hasattr(operand, "dtype")}
+        common = dtypes.pop() if len(dtypes) == 1 else result_dtype(*operands)
+        if same and dtypes:
+            words = " and ".join(title(dtype_of(operand)) for operand in operands)
+            raise RuntimeError(f"{name}(): expected the same dtype, but got {words}\n  Remedy: convert with Tensor.to.{at_user_line()}")
+        checked_kind(common, name, kinds)
+        if floating and common.kind in "biu":
+            common = default.numpy
+        return operation(*[cast(operand, common) for operand in operands], *args[together:], **kwargs)
+
+    return call
+
+
+def cast(operand: Any, dtype: np.dtype[Any]) -> Any:
+    """An array of a dtype; Python's numbers become scalars of it."""
+    if not hasattr(operand, "dtype"):
+        return dtype.type(operand)
+    return operand if operand.dtype == dtype else operand.astype(dtype)
+
+
+def keeps_half(primitive: Elementwise) -> bool:
+    """Whether a primitive of float16 is float16: SciPy's are not."""
+    with np.errstate(all="ignore"):
+        return bool(primitive.evaluate(*[np.float16(0.5)] * operands_of(primitive)).dtype == np.float16)
+
+
+def guarded(name: str, made: Callable[..., Any], kinds: str, single: bool) -> Callable[..., Any]:
+    """A function of operands for elements of some kinds; if it is `single`, those of float16 are computed in float32."""
+
+    def call(*operands: Any) -> Any:
+        common = result_dtype(*[operand._array if isinstance(operand, Tensor) else operand for operand in operands])
+        checked_kind(common, name, kinds)
+        if single and common == np.float16:
+            return made(*[operand.float() if isinstance(operand, Tensor) else operand for operand in operands]).half()  # type: ignore[attr-defined]
+        return made(*operands)
+
+    def one(input: Any) -> Any:
+        return call(input) if isinstance(input, Tensor) else made(input)
+
+    def two(input: Any, other: Any) -> Any:
+        known = all(isinstance(operand, (Tensor, bool, int, float, complex)) for operand in (input, other))
+        return call(input, other) if known else made(input, other)
+
+    return one if made.__code__.co_argcount == 1 else two
 
 
 def operands_of(primitive: Elementwise) -> int:
