@@ -174,6 +174,19 @@ index_put_((g[0],n),v) add_(b,alpha=3) remainder_(p) atan_() erf_() reciprocal_(
 CASES = [*ELEMENTWISE, *REDUCTIONS, *SHAPES, *INDEXING, *PRODUCTS, *CREATION, *SPECIAL, *SPECTRA, *SOLVERS, *FURTHER]
 
 
+# What a search over random arguments found, a line for each that was wrong: promotion, kinds of elements, axes, indices.
+FOUND = """
+t.result_type(a,z) t.addcmul(f,i,k) t.ldexp(i,f) t.kron(i[0],f[0]) t.cat([i[0],z]) t.stack([i[0],f[0]]) t.nextafter(i,f) t.clamp(i,f) t.clamp(k,0) t.clamp(k,0.5)
+t.heaviside(i,j) t.square(k) t.rsqrt(k) t.sinc(i) t.angle(i) t.logit(k) t.sign(k) t.sgn(z) t.float_power(z,1j) t.float_power(i,z[:1]) t.acosh(z) t.sigmoid(z) s.adjoint()
+k.adjoint() t.conj(k) z.imag o.mT t.cov(i) t.corrcoef(f) t.trapezoid(i) t.cumulative_trapezoid(i) t.vander(z) t.gradient(f) i.to(t.uint8).prod() i.to(t.uint8).trace()
+i.to(t.uint8).any() i.to(t.uint8).cumsum(0) k[0,0].cumsum(0) k.all(()) k.count_nonzero([0]) t.nansum(f,(0,),dtype=t.float64) t.logsumexp(o,0) o.cummax(0) o.topk(1,0)
+o.kthvalue(1,0) o.flip((0,)) o.movedim(0,-1) o.argsort() t.nonzero(o) t.argwhere(o) o.index_select(0,n[1:2]*0) a.half().erf() a.half().sigmoid() t.xlogy(f.half(),f.half())
+a[True] a[False] a[t.tensor(True)] a[:,None,True] a[range(2)] x[0,:,[1,-1]] x[1,0:2,n[:2]] x[0,...,n] x[n[2],:,x[0,0]>0] x[...,0,[0,1]] x[[0,1],...,0] x[0,None,[2,1]]
+""".split()
+
+CASES += FOUND
+
+
 def tensors(module, requires_grad, names=ARRAYS):
     made = {}
     for name in names:
@@ -185,8 +198,9 @@ def tensors(module, requires_grad, names=ARRAYS):
 
 
 def parts(module, out):
+    out = str(out) if isinstance(out, (torch.dtype, shim.dtype)) else out
     out = list(out) if isinstance(out, (tuple, list)) else [out]
-    return [part if isinstance(part, module.Tensor) else module.tensor(part) for part in out]
+    return [part if isinstance(part, module.Tensor) else module.tensor([hash(part)]) for part in out]
 
 
 def numbers(tensor):
@@ -242,7 +256,8 @@ def agree(ours, theirs, what, case, tolerance):
 # PyTorch has no derivative, for nextafter takes it for the identity, ours is 0, and for as_strided_scatter gives that of what
 # was overwritten.
 VALUES_ONLY = {
-    "a//p", "t.heaviside(a,b)", "t.nextafter(a,b)", "t.vander(v)", "t.vander(v,increasing=True)", "t.as_strided_scatter(a,v[:2],(2,),(2,),1)",
+    "a//p", "t.heaviside(a,b)", "t.nextafter(a,b)", "t.vander(v)", "t.vander(v,increasing=True)", "t.nextafter(i,f)", "t.vander(z)",
+    "t.as_strided_scatter(a,v[:2],(2,),(2,),1)",
 }  # fmt: skip
 # PyTorch has no second derivative.
 FIRST_ONLY = {"t.cdist(a,b)", "t.cdist(a,b,1.0)", "t.pdist(y[0])", "t.pdist(y[0],1.0)"}
@@ -300,6 +315,11 @@ t.autograd.grad(a.sum(),v) t.autograd.grad(a,a) t.autograd.grad(a.sum(),a,t.ones
 t.ones(2).retain_grad() (a*1).requires_grad_(False) i.requires_grad_() len(o) t.randint(5,5,(2,)) t.bitwise_and(a,b) k-k t.maximum(a,m)
 t.einsum('ij,jk',a,a) t.matmul(o,o) t.full((2,),None) t.unbind(o) t.flatten(x,2,0) t.chunk(w,0) a.scatter(1,g+5,b) a.index_select(0,n+7)
 t.set_default_dtype(t.int64) i-True k-1.5 a.to('nowhere') t.linspace(0,1,-1) a+'b' t.sin('b') t.sin(1.0) i.sqrt_() t.div(a,b,rounding_mode='up')
+~a +k abs(k) t.erf(z) z.relu() z.clamp(0) z.floor() z.frac() i.frac() k.round() i.round(decimals=1) z.max() z.sort() z.unique() z>z t.maximum(z,z) t.xlogy(z,z) t.selu(i)
+i.softmax(0) i.nanmean() t.hardshrink(k) t.imag(a) t.view_as_real(a) t.view_as_complex(a) t.combinations(a) t.meshgrid(a,a) t.vander(a) t.bincount(a) o.tril() v.triu() v.mH
+v.fliplr() o.diag() x.trace() x.diag() t.outer(a,v) t.vdot(a,a) t.inner(a,f) t.dot(i[0],v) t.cdist(v,v) t.cdist(z[None],z[None]) t.isclose(a,f) t.allclose(a,f) t.lerp(a,f,0.3)
+t.heaviside(a,f) t.complex(a,f) t.polar(i,i) t.cross(w,w) t.sub(i,k,alpha=2) i//(i*0) i%0 t.fmod(i,0) t.tensordot(o,o,1) t.equal(a,1) t.dot(v,1) a.cumsum(3) o.sort(3) o.argmax(2)
+a.__setitem__(n[:2]%2,f) v.detach().__setitem__(0,1j) v.detach().__setitem__(0,[1]) t.linalg.inv(s.half()) t.block_diag(x) t.cov(x) float(z[0]) t.quantile(i,0.5) t.index_put(f,(n[:2]%2,),v)
 a.register_post_accumulate_grad_hook(1).x (a*1).register_post_accumulate_grad_hook(print) t.diagonal(a,0,0,0) t.kthvalue(a,9) t.logsumexp(a,7)
 """.split()
 

@@ -115,6 +115,23 @@ t.div(a, 2, rounding_mode='floor', out=t.empty(0)), t.pow(a, 2, out=t.empty(0)),
 t.transpose(a, 0, 1, out=a)
 """.strip().splitlines()
 
+INDICES = """
+z = t.zeros(2, 3); z[True] = 1; z[False] = 2; z
+z = y.clone(); z[0, [1, 2]] = x[0, :2]; z, G(z * z)
+z = t.zeros(2, 3, 2); z[0, :, [1, 0]] = t.arange(6.0).reshape(3, 2); z
+z = x.reshape(1, 2, 3) * 1; z[0, :, [1, 0]] = y[:, :2] * 3; z, G(z)
+z = y.clone(); z[:, range(2)] = 7; z, G(z)
+z = y.clone(); z[z > 0] = t.tensor(1.0, dtype=t.float64); z, G(z)
+z = t.zeros(2, 3); z[0] = t.ones(1, 3); z[1, 0] = t.ones(1); z
+z = y.clone(); z[0] = t.ones(1, 1, 3); z[1, 0] = x[:1, 0]; z, G(z)
+z = t.zeros(2, 3); z[:, None] = t.arange(3.0); z[..., 0] = 5; z
+z = t.zeros(3, dtype=t.int64); z[0] = 1.7; z[1:] = t.tensor([1.5, 2.5]); z
+z = y.clone(); z[t.tensor([0, 1]), t.tensor([2, 0])] += 1; z, G(z * z)
+z = t.zeros(2, 3); z[0, 3] = 1
+z = t.zeros(2, 3); z[0] = t.ones(2)
+z = t.zeros(2, 3); z[[0, 1], 0] = 1j
+""".strip().splitlines()
+
 FORMATS = """
 a.clone(memory_format=t.contiguous_format), a.contiguous(memory_format=t.contiguous_format), a.double(memory_format=t.preserve_format)
 t.zeros_like(a, memory_format=t.preserve_format), t.empty(2, memory_format=t.contiguous_format).shape, a.is_contiguous(memory_format=t.contiguous_format)
@@ -136,14 +153,14 @@ def outcome(module, program):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            exec("; ".join(statements), space)
-            result = str(eval(last, space))
+            exec("; ".join(statements if not last.startswith("z[") else [*statements, last]), space)
+            result = str(eval(last if not last.startswith("z[") else "z", space))
         except Exception as error:
             return next(k for k in type(error).__mro__ if k.__module__ == "builtins"), str(error).split("\n")[0][:40]
     return result, [str(each.message)[:60] for each in caught if "in beta" not in str(each.message)]
 
 
-@pytest.mark.parametrize("program", [*SHAPES, *STRIDES, *OUT, *FORMATS])
+@pytest.mark.parametrize("program", [*SHAPES, *STRIDES, *OUT, *INDICES, *FORMATS])
 def test_programs(program):
     ours, theirs = outcome(shim, program), outcome(torch, program)
     if isinstance(theirs[0], str):

@@ -112,7 +112,7 @@ define("frac", lambda x: x - arithmetic.trunc(x), in_place=True, kinds="f")
 define("heaviside", lambda x, values: step(x, values), in_place=True, kinds="bif", together=2, same=True)
 define("square", lambda x: arithmetic.square(x if dtype_of(x).kind != "b" else x.astype(np.int64)), node="PowBackward0", in_place=True)
 define("rsqrt", lambda x: 1 / np.sqrt(x), in_place=True, floating=True)
-define("logit", lambda x, eps=None: special.logit(x if eps is None else np.clip(x, eps, 1 - eps)), in_place=True, kinds="bif", floating=True)
+define("logit", lambda x, eps=None: log_odds(x, eps), in_place=True, kinds="bif", floating=True)
 define("sinc", lambda x: np.sinc(x), in_place=True, floating=True)
 define("positive", lambda x: +x, kinds="ifc")
 define("nan_to_num", lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf), in_place=True)
@@ -131,8 +131,18 @@ def sigmoid(input: Tensor) -> Tensor:
     return (_complex_sigmoid if isinstance(input, Tensor) and input._array.dtype.kind == "c" else _sigmoid)(input)
 
 
+def log_odds(x: Any, eps: float | None) -> Any:
+    """The inverse of the sigmoid, of what is clipped to be `eps` from 0 and 1."""
+    if dtype_of(x) == np.float16:
+        return log_odds(x.astype(np.float32), eps).astype(np.float16)
+    return special.logit(x if eps is None else np.clip(x, eps, 1 - eps))
+
+
 def signs(x: Any) -> Any:
-    """The sign; of booleans and complex numbers as well."""
+    """The sign; of complex numbers the one of modulus 1."""
+    if dtype_of(x).kind == "c":
+        size = np.abs(x)
+        return x / np.where(size == 0, dtype_of(size).type(1), size)
     return x if dtype_of(x).kind == "b" else flat(arithmetic.sign(x), x)
 
 

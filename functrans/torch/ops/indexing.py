@@ -182,7 +182,7 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
                 f"shape mismatch: value tensor of shape {list(copy.shape)} cannot be broadcast to indexing result of shape {list(np.shape(target))}{at_user_line()}"
             )
         full = whole.copy() if arrays else whole
-        full[index] = copy
+        full[index] = np.reshape(copy, _squeezed(copy.shape, np.ndim(target)))
         put(self, full if arrays else whole)
         return
     if not arrays:
@@ -199,7 +199,7 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
 
 def number_of(value: Any, dtype: Any) -> Any:
     """A number as a scalar of a dtype, which complex ones are not if it is real."""
-    if isinstance(value, (complex, np.complexfloating)) and dtype.kind != "c":
+    if isinstance(value, (complex, np.complexfloating)) and dtype.kind not in "bc":
         raise RuntimeError(f"value cannot be converted to type {title(dtype).lower()} without overflow{at_user_line()}")
     return np.asarray(value).astype(dtype)[()]
 
@@ -209,7 +209,9 @@ def same_dtype(self: Tensor, key: Any, value: Tensor) -> Tensor:
     given, wanted = value._array.dtype, self._array.dtype
     if given == wanted:
         return value
-    if not value._array.ndim and isinstance(key, Tensor) and key._array.dtype.kind == "b" and (wanted.kind == "c" or given.kind != "c"):
+    chosen = [part for part in (key if isinstance(key, tuple) else (key,)) if is_array(part)]
+    masked = len(chosen) == 1 and isinstance(chosen[0], Tensor) and chosen[0]._array.dtype.kind == "b"
+    if not value._array.ndim and masked and (wanted.kind == "c" or given.kind != "c"):
         return value.to(self.dtype)  # type: ignore[attr-defined, no-any-return]
     raise RuntimeError(
         f"Index put requires the source and destination dtypes match, got {title(self.dtype)} for the destination and "

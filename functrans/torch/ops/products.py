@@ -12,6 +12,7 @@ from functrans.ops.contraction import contract
 from functrans.torch.autograd.graph import PrimitiveNode, named
 from functrans.torch.dtypes import title
 from functrans.torch.ops.apply import perform
+from functrans.torch.ops.reductions import signed
 from functrans.torch.ops.table import define, function
 from functrans.torch.tensor import Tensor
 
@@ -113,7 +114,7 @@ define("addmv", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), 
 define("addbmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * np.sum(x @ y, axis=0), in_place=True)
 define("baddbmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
 define("addr", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * np.outer(x, y), in_place=True)
-define("trace", lambda x: np.trace(matrix(x)))
+define("trace", lambda x: signed(np.trace(matrix(x))), kinds="ifc")
 
 def vectors(name: str, *operands: Any) -> tuple[Any, ...]:
     """Operands that must have one axis each."""

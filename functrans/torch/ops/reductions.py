@@ -131,11 +131,15 @@ function("var_mean", method=False)(lambda input, dim=None, **kw: (input.var(dim,
 function("std_mean", method=False)(lambda input, dim=None, **kw: (input.std(dim, **kw), input.mean(dim, kw.get("keepdim", False))))
 
 
+def signed(result: Any) -> Any:
+    """A sum or product of integers, of whatever kind, as torch has it: in int64."""
+    return result.astype(np.int64) if dtype_of(result) == np.uint64 else result
+
+
 def product(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     x = x if dtype is None else x.astype(numpy_dtype(dtype))
     axes = reduced_axes(dim, x.ndim)
-    result = reduction.prod(x, axes=axes)
-    result = result.astype(np.int64) if dtype_of(result) == np.uint64 else result
+    result = signed(reduction.prod(x, axes=axes))
     return keep(result, x.shape, axes) if keepdim else result
 
 
@@ -154,7 +158,7 @@ define("count_nonzero", lambda x, dim=None: np.count_nonzero(x, axis=reduced_axe
 def without_nans(reduce: Any, x: Any, dim: Any, keepdim: bool, dtype: Any) -> Any:
     """A reduction that leaves nans out, of numbers in `dtype`."""
     x = x if dtype is None else x.astype(numpy_dtype(dtype))
-    return reduce(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim)
+    return signed(reduce(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim))
 
 
 def truth(reduce: Any, x: Any, dim: Any, keepdim: bool) -> Any:
@@ -296,7 +300,9 @@ def cumulative(run: Any) -> Any:
     def call(x: Any, dim: int, dtype: Any = None) -> Any:
         x = x if dtype is None else x.astype(numpy_dtype(dtype))
         axis = axis_of(dim, x.ndim)
-        return run(x, axis=axis) if shape_of(x) else x
+        if shape_of(x):
+            return signed(run(x, axis=axis))
+        return x if dtype is not None or dtype_of(x).kind in "fc" else x.astype(np.int64)
 
     return call
 
