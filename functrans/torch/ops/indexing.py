@@ -177,10 +177,7 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
         copy = value._array
         index = tuple(slice(*part) if isinstance(part, Slice) else part for part in _filled(template, arrays))
         target = whole[index]
-        if np.broadcast_shapes(np.shape(target), _squeezed(copy.shape, np.ndim(target))) != np.shape(target):
-            raise RuntimeError(
-                f"shape mismatch: value tensor of shape {list(copy.shape)} cannot be broadcast to indexing result of shape {list(np.shape(target))}{at_user_line()}"
-            )
+        check_fits(copy.shape, np.shape(target), bool(arrays))
         full = whole.copy() if arrays else whole
         full[index] = np.reshape(copy, _squeezed(copy.shape, np.ndim(target)))
         put(self, full if arrays else whole)
@@ -225,6 +222,18 @@ def put_traced(self: Tensor, template: Any, arrays: Any, value: Tensor) -> None:
     value = value.to(self.dtype)  # type: ignore[attr-defined]
     value = value.expand(shape) if value._array.shape != shape else value  # type: ignore[attr-defined]
     assign(self, perform(index_set, (made(self._array), value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
+
+
+def check_fits(given: tuple[int, ...], wanted: tuple[int, ...], at_places: bool) -> None:
+    """Raise torch's error unless a value of one shape can be repeated to that of what an index selects."""
+    given = _squeezed(given, len(wanted))
+    if len(given) <= len(wanted) and all(n in (1, length) for n, length in zip(given[::-1], wanted[::-1])):
+        return
+    if at_places:
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(given)} cannot be broadcast to indexing result of shape {list(wanted)}{at_user_line()}"
+        )
+    made(np.zeros(given)).expand(wanted)  # type: ignore[attr-defined]  # raises
 
 
 def of_rank(value: Tensor, rank: int) -> Tensor:
