@@ -42,6 +42,7 @@ from functrans.torch.ops import joining as _joining  # noqa: F401
 from functrans.torch.ops import methods as _methods  # noqa: F401
 from functrans.torch.ops import products as _products  # noqa: F401
 from functrans.torch.ops import reductions as _reductions  # noqa: F401
+from functrans.torch.ops import selection as _selection  # noqa: F401
 from functrans.torch.ops import shapes as _shapes  # noqa: F401
 from functrans.torch.ops import solvers as _solvers  # noqa: F401
 from functrans.torch.ops import sorting as _sorting  # noqa: F401

@@ -13,7 +13,7 @@ from functrans.ops.arithmetic import where
 from functrans.torch.dtypes import DTYPES, dtype, numpy_dtype, promoted
 from functrans.torch.dtypes import result_dtype as common
 from functrans.torch.ops.creation import tensor
-from functrans.torch.ops.joining import at_least, cat, stack
+from functrans.torch.ops.joining import at_least, cat
 from functrans.torch.ops.shapes import axis_of, split, tensor_split
 from functrans.torch.ops.table import define, function
 from functrans.torch.tensor import Size, Tensor, made
