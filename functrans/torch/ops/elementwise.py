@@ -12,8 +12,8 @@ from functrans.errors import at_user_line
 from functrans.ops import arithmetic, contraction, indexing, special, structure
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
 from functrans.torch.dtypes import result_dtype
-from functrans.torch.ops.apply import binary, perform, prepared
-from functrans.torch.ops.table import checked_kind, define, function, named, returned
+from functrans.torch.ops.apply import binary, perform, prepared, unary
+from functrans.torch.ops.table import QUICK, checked_kind, define, function, named, returned
 from functrans.torch.storage.writes import UFUNCS, written
 from functrans.torch.tensor import Tensor
 
@@ -56,6 +56,7 @@ define("rad2deg", arithmetic.rad2deg, floating=True, node="MulBackward0")
 define("erf", special.erf, floating=True, kinds="bif")
 define("erfc", special.erfc, floating=True, kinds="bif")
 _sigmoid = define("sigmoid", special.expit, floating=True, public=False, method=False)
+_plain_sigmoid = unary("sigmoid", special.expit, named("SigmoidBackward0", PrimitiveNode), True)
 _complex_sigmoid = define("sigmoid", lambda x: 1 / (1 + np.exp(-x)), public=False, method=False)
 define("lgamma", special.gammaln, floating=True, kinds="bif")
 define("digamma", special.digamma, floating=True, kinds="bif")
@@ -128,7 +129,9 @@ define("isreal", lambda x: np.isreal(x))
 @function(in_place=True, aliases=("expit",))
 def sigmoid(input: Tensor) -> Tensor:
     """``1 / (1 + exp(-input))``."""
-    return (_complex_sigmoid if isinstance(input, Tensor) and input._array.dtype.kind == "c" else _sigmoid)(input)
+    if isinstance(input, Tensor) and input._array.dtype.num not in QUICK:
+        return (_complex_sigmoid if input._array.dtype.kind == "c" else _sigmoid)(input)  # type: ignore[no-any-return]
+    return _plain_sigmoid(input)  # type: ignore[no-any-return]
 
 
 def log_odds(x: Any, eps: float | None) -> Any:
@@ -249,6 +252,8 @@ def _together(operation: Any, input: Any, other: Any, name: str) -> Tensor:
 def no_zero_divisor(input: Any, other: Any) -> None:
     """Raise torch's error for a division of integers by 0; of booleans there is none."""
     x, y = (value._array if isinstance(value, Tensor) else value for value in (input, other))
+    if type(x) is np.ndarray and x.dtype.kind == "f" and type(other) is not complex and not isinstance(other, Tensor):
+        return
     of = result_dtype(x, y)
     checked_kind(of, "div", "if")
     if of.kind in "iu" and not isinstance(y, Tracer) and not np.all(y):

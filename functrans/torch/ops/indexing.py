@@ -143,11 +143,22 @@ def view_name(template: Any) -> str:
     return "SelectBackward0" if isinstance(last, int) else "UnsqueezeBackward0" if last is None else "SliceBackward0"
 
 
-def get(self: Tensor, key: Any) -> Tensor:
-    self, key = without_bools(seen(self), key)
+PLAIN_KEYS = frozenset({int, slice, type(None), type(Ellipsis)})
+
+
+def arranged(tensor: Tensor, key: Any) -> tuple[Tensor, Any]:
+    """A view and an index of it without single bools, and without ints beside arrays."""
+    if type(key) is tuple and all(type(part) in PLAIN_KEYS for part in key):
+        return tensor, key
+    tensor, key = without_bools(tensor, key)
     in_two = numbers_first(key)
-    if in_two is not None:
-        self, key = get(self, in_two[0]), in_two[1]
+    return (tensor, key) if in_two is None else (get(tensor, in_two[0]), in_two[1])
+
+
+def get(self: Tensor, key: Any) -> Tensor:
+    self = seen(self)
+    if type(key) not in PLAIN_KEYS:
+        self, key = arranged(self, key)
     template, arrays = normalized(self, key)
     if not arrays:
         significant = [part for part in template if part != Slice(None, None, None)]
@@ -156,10 +167,8 @@ def get(self: Tensor, key: Any) -> Tensor:
 
 
 def put_at(self: Tensor, key: Any, value: Any) -> None:
-    self, key = without_bools(self, key)
-    in_two = numbers_first(key)
-    if in_two is not None:
-        self, key = get(self, in_two[0]), in_two[1]
+    if type(key) not in PLAIN_KEYS:
+        self, key = arranged(self, key)
     template, arrays = normalized(self, key)
     if not isinstance(value, (Tensor, bool, int, float, complex, np.generic)):
         raise TypeError(f"can't assign a {type(value).__name__} to a {self.type()}{at_user_line()}")

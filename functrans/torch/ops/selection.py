@@ -108,10 +108,10 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     x = input._array
     checked_kind(x.dtype, "clamp", "bif")
     if not isinstance(min, Tensor) and not isinstance(max, Tensor):
-        wanted = result_dtype(x, *(bound for bound in (min, max) if bound is not None))
-        checked_kind(wanted, "clamp", "bif")
-        if wanted != x.dtype:
-            input = converted(input, wanted)
+        if x.dtype.kind != "f" or type(min) is complex or type(max) is complex:
+            wanted = result_dtype(x, *(bound for bound in (min, max) if bound is not None))
+            checked_kind(wanted, "clamp", "bif")
+            input = input if wanted == x.dtype else converted(input, wanted)
             x = input._array
         kind = x.dtype.type
         low, high = (None if bound is None else kind(bound) for bound in (min, max))

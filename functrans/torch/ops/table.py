@@ -141,13 +141,20 @@ def guarded(name: str, made: Callable[..., Any], kinds: str, single: bool) -> Ca
         return made(*operands)
 
     def one(input: Any) -> Any:
-        return call(input) if isinstance(input, Tensor) else made(input)
+        return made(input) if not isinstance(input, Tensor) or input._array.dtype.num in QUICK else call(input)
 
     def two(input: Any, other: Any) -> Any:
+        if isinstance(input, Tensor) and input._array.dtype.num in QUICK:
+            if other._array.dtype.num in QUICK if isinstance(other, Tensor) else type(other) in (int, float):
+                return made(input, other)
         known = all(isinstance(operand, (Tensor, bool, int, float, complex)) for operand in (input, other))
         return call(input, other) if known else made(input, other)
 
     return one if made.__code__.co_argcount == 1 else two
+
+
+# Dtypes that every operation takes as they are.
+QUICK = frozenset({np.dtype(np.float32).num, np.dtype(np.float64).num})
 
 
 def operands_of(primitive: Elementwise) -> int:
