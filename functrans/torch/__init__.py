@@ -81,6 +81,9 @@ globals().update({name: getattr(nn.functional, name) for name in _OF_NN})
 _install_unsupported(globals(), vars(linalg))
 
 globals().update({**_FORMATS, **_LAYOUTS, **_TYPES})
+newaxis = None
+# That of the PyTorch whose names and semantics these are.
+__version__ = "2.13.0+functrans"
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 
 __all__ = [  # noqa: PLE0604

@@ -1,7 +1,7 @@
 """Settings that torch has for the whole process: threads, determinism, the default device, precision.
 
-Everything here is deterministic and in full precision, so that asking for it changes nothing; asking for the contrary is
-recorded, and changes nothing either, as torch's own functions may.
+Results are the same every time and of full precision. Asking for that changes nothing, and asking for less is an allowance
+that is recorded but not made use of.
 """
 
 from __future__ import annotations

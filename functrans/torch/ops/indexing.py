@@ -380,6 +380,10 @@ def along(x: Any, dim: int, index: Any) -> tuple[Any, ...]:
     """An index of places of one axis."""
     axis = axis_of(dim, x.ndim)
     index = np.atleast_1d(long_index(index, "index_select"))
+    if not x.ndim:
+        if np.any(index):
+            raise IndexError(f"index out of range in self{at_user_line()}")
+        return (...,)
     if index.size and not (0 <= index.min() and index.max() < x.shape[axis]):
         raise IndexError(f"index out of range in self{at_user_line()}")
     return (*(slice(None),) * axis, index)

@@ -153,6 +153,8 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """One axis as several."""
     shape = input._array.shape
     axis = axis_of(dim, len(shape))
+    if not shape:
+        raise RuntimeError(f"unflatten: Expected a tensor with at least one dimension{at_user_line()}")
     return shaped(input, (*shape[:axis], *complete(tuple(sizes), shape[axis], shape), *shape[axis + 1 :]), "ViewBackward0")
 
 
@@ -285,6 +287,8 @@ def sliced(tensor: Tensor, axis: int, part: Any, name: str, multiple: bool = Fal
 @function()
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` elements of an axis from `start` on."""
+    if not input._array.ndim:
+        raise RuntimeError(f"narrow() cannot be applied to a 0-dim tensor.{at_user_line()}")
     axis = axis_of(dim, input._array.ndim)
     n = input._array.shape[axis]
     start = int(start)
@@ -321,9 +325,16 @@ def unbind_views(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 function("unbind")(unbind_views)
 
 
+def some_axis(tensor: Tensor, words: str) -> None:
+    """Raise unless a tensor has an axis to be cut."""
+    if not tensor._array.ndim:
+        raise RuntimeError(f"{words} at least a 1-dimensional tensor{at_user_line()}")
+
+
 @function()
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Stretches of an axis: of one length, or of several."""
+    some_axis(tensor, "split expects")
     axis = axis_of(dim, tensor._array.ndim)
     n = tensor._array.shape[axis]
     name = "SplitBackward0"
@@ -345,6 +356,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
 @function()
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """As many stretches of equal length as that gives, the last one shorter."""
+    some_axis(input, "chunk expects")
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     n = input._array.shape[axis_of(dim, input._array.ndim)]
@@ -354,6 +366,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 @function()
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Stretches of an axis: as many as given, or cut at the places given."""
+    some_axis(input, "tensor_split expected")
     axis = axis_of(dim, input._array.ndim)
     n = input._array.shape[axis]
     if isinstance(indices_or_sections, int):

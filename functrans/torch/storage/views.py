@@ -121,9 +121,10 @@ def look(array: Any, primitive: Any, params: dict[str, Any], arrays: tuple[Any, 
         return array[(*numpy_index(params["index"], ()), ...)]
     if primitive is structure.windows:
         result = primitive.evaluate(array, **params)
-        return np.lib.stride_tricks.as_strided(array, result.shape, result.strides)
+        disjoint = all(step >= length for step, length in zip(params["stride"], params["window"]))
+        return np.lib.stride_tricks.as_strided(array, result.shape, result.strides, writeable=disjoint and array.flags.writeable)
     result = primitive.evaluate(array, **params)
-    if primitive is structure.diagonal:
+    if primitive is structure.diagonal or primitive is structure.broadcast_to and result.size == array.size:
         result.flags.writeable = array.flags.writeable
     return result
 
