@@ -17,7 +17,7 @@ from functrans.torch.autograd import engine
 from functrans.torch.autograd.graph import PrimitiveNode, accumulator, named
 from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.dtypes import DTYPES, Device, numpy_dtype, title
-from functrans.torch.formats import checked_format
+from functrans.torch.formats import FORMATS, checked_format
 from functrans.torch.ops.apply import converted, perform
 from functrans.torch.ops.table import FUNCTIONS, define, function
 from functrans.torch.storage.writes import check_writable
@@ -41,7 +41,8 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     checked_format(memory_format, "clone")
     result = perform(structure.copy, (input,), {}, CLONE, "clone")
     if type(result._array) is np.ndarray:
-        result._array = result._array.copy()
+        preserved = memory_format is not FORMATS["contiguous_format"] and 0 not in result._array.strides
+        result._array = result._array.copy("K" if preserved else "C")
     return result
 
 

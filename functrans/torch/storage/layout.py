@@ -76,8 +76,6 @@ def relaid(target: Tensor, view_of: Callable[..., Tensor], args: Sequence[Any], 
         result._view.origin = target._view.origin
         target._view = result._view
     remember(target, steps_back(result._view.steps[-1], result._array, type_of(array)))
-    if target._view is not None and view_of is as_strided:
-        target._view.version = -1  # its history is that of the base, not of the elements it had
     return target
 
 

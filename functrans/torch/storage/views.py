@@ -23,7 +23,7 @@ from functrans.torch.ops.apply import special
 from functrans.torch.tensor import Tensor, current_edge, like, memory
 from functrans.transforms.tape import PULLBACKS
 
-__all__ = ["Step", "View", "look", "replay", "view"]
+__all__ = ["AsStrided", "Step", "View", "look", "replay", "view"]
 
 
 NOTHING: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import title
 from functrans.torch.ops.apply import converted
 from functrans.torch.ops.table import IN_PLACE
-from functrans.torch.storage.views import Step, replay
+from functrans.torch.storage.views import AsStrided, Step, replay
 from functrans.torch.tensor import Tensor, clock, current_edge, made, memory
 
 __all__ = ["assign", "in_place", "requires_grad", "written"]
@@ -218,6 +218,16 @@ def constant_name(name: str) -> str:
     return "".join(part.capitalize() for part in name.strip("_").split("_")) + "Backward0"
 
 
+def edge_of_old_value(target: Tensor) -> Any:
+    """The edge of what is overwritten: of a view by strides that of the base, which has more elements than what it was made of."""
+    view = target._view
+    edge = current_edge(target)
+    if view is None or edge is None or view.steps is None or all(step.strides is None for step in view.steps):
+        return edge
+    base = current_edge(view.base)
+    return edge if base is None else (AsStrided((base,), view.steps), 0)
+
+
 def written(target: Tensor, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Tensor:
     """Make `target` hold ``function(target, *args)``."""
     recorded = state.grad and (requires_grad(target) or any(map(requires_grad, args)) or any(map(requires_grad, kwargs.values())))
@@ -228,7 +238,7 @@ def written(target: Tensor, function: Callable[..., Any], args: Sequence[Any], k
     if recorded and type(target._array) is np.ndarray:
         # What the node saves must not be what is overwritten.
         source = made(target._array.copy())
-        source._edge = current_edge(target)
+        source._edge = edge_of_old_value(target)
         source._extras = target._extras
         args = [source if each is target else each for each in args]
     return assign(target, function(source, *args, **kwargs), name)
