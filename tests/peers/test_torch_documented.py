@@ -50,7 +50,7 @@ def test_what_is_missing_says_so(where, name):
         getattr(here(where), name)(shim.ones(2))
     lines = str(info.value).split("\n")
     assert lines[0].startswith(f"{where or 'torch'}.{name} is not") or lines[0].startswith(f"torch.{where}.{name} is not")
-    assert lines[1].startswith("  Remedy: use ") and "test_torch_names.py" in lines[2]
+    assert lines[1].startswith("  Remedy: use ") and "test_torch_documented.py" in lines[2]
 
 
 def test_properties_of_tensors():
