@@ -61,7 +61,7 @@ imag = Structural(
     lambda x: np.imag(x)[()],
     shape=lambda shape: shape,
     dtype=lambda dtype: np.zeros((), dtype).real.dtype,
-    adjoint=lambda ct, x: -1j * ct,
+    adjoint=lambda ct, x: ct * -1j,  # a NumPy scalar stays one
     batch=lambda params, ranks, size: params,
     samples=lambda: [((np.array([1 + 2j, 3 - 1j]),), {})],
 )

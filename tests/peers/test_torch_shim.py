@@ -178,7 +178,7 @@ CASES = [*ELEMENTWISE, *REDUCTIONS, *SHAPES, *INDEXING, *PRODUCTS, *CREATION, *S
 FOUND = """
 t.result_type(a,z) t.addcmul(f,i,k) t.ldexp(i,f) t.kron(i[0],f[0]) t.cat([i[0],z]) t.stack([i[0],f[0]]) t.nextafter(i,f) t.clamp(i,f) t.clamp(k,0) t.clamp(k,0.5)
 t.heaviside(i,j) t.square(k) t.rsqrt(k) t.sinc(i) t.angle(i) t.logit(k) t.sign(k) t.sgn(z) t.float_power(z,1j) t.float_power(i,z[:1]) t.acosh(z) t.sigmoid(z) s.adjoint()
-k.adjoint() t.conj(k) z.imag o.mT t.cov(i) t.corrcoef(f) t.trapezoid(i) t.cumulative_trapezoid(i) t.vander(z) t.gradient(f) i.to(t.uint8).prod() i.to(t.uint8).trace()
+k.adjoint() t.conj(k) z.imag z[0].imag*o o.mT t.cov(i) t.corrcoef(f) t.trapezoid(i) t.cumulative_trapezoid(i) t.vander(z) t.gradient(f) i.to(t.uint8).prod() i.to(t.uint8).trace()
 i.to(t.uint8).any() i.to(t.uint8).cumsum(0) k[0,0].cumsum(0) k.all(()) k.count_nonzero([0]) t.nansum(f,(0,),dtype=t.float64) t.logsumexp(o,0) o.cummax(0) o.topk(1,0)
 o.kthvalue(1,0) o.flip((0,)) o.movedim(0,-1) o.argsort() t.nonzero(o) t.argwhere(o) o.index_select(0,n[1:2]*0) a.half().erf() a.half().sigmoid() t.xlogy(f.half(),f.half())
 a[True] a[False] a[t.tensor(True)] a[:,None,True] a[range(2)] x[0,:,[1,-1]] x[1,0:2,n[:2]] x[0,...,n] x[n[2],:,x[0,0]>0] x[...,0,[0,1]] x[[0,1],...,0] x[0,None,[2,1]]

@@ -61,7 +61,7 @@ def entered_for_several(name: str, transform: Callable[..., Any], node: str, dim
 
 
 # Transforms to and from real spectra are the opposite ones of the conjugate.
-OPPOSITE = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}
+OPPOSITE: dict[str | None, Any] = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
 def to_real_spectrum(x: Any, s: Any, axes: Any, norm: str | None) -> Any:

@@ -75,7 +75,7 @@ define("quantile", quantile_of("quantile", np.quantile), node="LerpBackward0")
 define("nanquantile", quantile_of("nanquantile", np.nanquantile), node="LerpBackward0")
 
 
-def differences(x: Any, spacing: Any, dim: Any, edge_order: int) -> Any:
+def differences(x: Any, spacing: Any, dim: Any, edge_order: Any) -> Any:
     rank = len(shape_of(x))
     dims = range(rank) if dim is None else dim if isinstance(dim, (tuple, list)) else (dim,)
     axes = [axis_of(each, rank) for each in dims]

@@ -71,7 +71,7 @@ def relaid(target: Tensor, view_of: Callable[..., Tensor], args: Sequence[Any], 
         target._extras = {**(target._extras or {}), **result._extras}
     if result._edge is not None:
         target._edge = result._edge
-        target._edge[0].__class__ = named(node, type(target._edge[0]).__base__)
+        target._edge[0].__class__ = named(node, type(target._edge[0]).__mro__[1])
     if target._view is not None:
         result._view.origin = target._view.origin
         target._view = result._view
