@@ -184,7 +184,22 @@ o.kthvalue(1,0) o.flip((0,)) o.movedim(0,-1) o.argsort() t.nonzero(o) t.argwhere
 a[True] a[False] a[t.tensor(True)] a[:,None,True] a[range(2)] x[0,:,[1,-1]] x[1,0:2,n[:2]] x[0,...,n] x[n[2],:,x[0,0]>0] x[...,0,[0,1]] x[[0,1],...,0] x[0,None,[2,1]]
 """.split()
 
-CASES += FOUND
+# Arguments by their names.
+KEYWORDS = """
+t.softmax(input=a,dim=0) t.zeros(size=(2,)) a.permute(dims=(1,0)) a.reshape(shape=(3,2)) t.flip(input=a,dims=[0]) t.mm(input=s,mat2=m) t.outer(input=v,vec2=w)
+t.addmm(input=a,mat1=a,mat2=s) t.lerp(a,end=b,weight=0.3) t.inner(input=v,other=v) t.cross(input=a,other=b) t.kron(input=a,other=s) t.isclose(input=a,other=b)
+t.pairwise_distance(x1=a,x2=b) t.cosine_similarity(x1=a,x2=b) t.tensor_split(input=w,indices_or_sections=2) t.diff(v,prepend=v[:1]) t.diff(v,append=v[:1],n=2)
+t.searchsorted(t.sort(a)[0].detach(),b.detach()) t.searchsorted(v.sort()[0],a,out_int32=True) t.cumulative_trapezoid(a,x=v) a.repeat(repeats=(2,1)) v.expand(size=(4,3))
+a.view(size=(6,)) t.tile(a,dims=(2,1)) t.swapaxes(x,axis0=0,axis1=1) t.tensordot(a=a,b=m,dims=1) t.asarray(obj=[1,2]) t.rand(size=(2,)).shape t.dot(input=v,tensor=v)
+t.mv(input=s,vec=v) t.bmm(input=x,mat2=y) t.baddbmm(input=t.ones(2,3,3,dtype=t.float64),batch1=x,batch2=y) t.addcmul(a,tensor1=b,tensor2=p,value=2) t.vdot(input=v,other=v)
+t.clamp(input=a,min=b) t.cat(tensors=[a,b],dim=0) t.stack(tensors=[a,b]) t.sum(input=a,dim=0) t.where(condition=k,input=a,other=b) t.gather(input=a,dim=1,index=g)
+t.linalg.cross(input=a,other=b) t.linalg.matmul(input=a,other=s) t.linalg.solve(A=s,B=v) t.sort(input=a,dim=0,descending=True) t.topk(input=a,k=2) t.nan_to_num(input=a,nan=1.0)
+t.transpose(input=x,dim0=0,dim1=1) t.unsqueeze(input=a,dim=0) t.movedim(input=x,source=0,destination=1) t.roll(input=a,shifts=1,dims=0) t.cumsum(input=a,dim=0)
+t.repeat_interleave(input=v,repeats=2) t.masked_fill(input=a,mask=k,value=1.0) t.index_select(input=a,dim=1,index=n) t.pow(input=p,exponent=2.5) t.div(input=a,other=p)
+t.linspace(start=0,end=1,steps=3) t.arange(start=0,end=3) t.full(size=(2,),fill_value=1.5) t.eye(n=2) t.einsum('i,i->',v,v) t.logsumexp(input=a,dim=1,keepdim=True)
+""".split()
+
+CASES += [*FOUND, *KEYWORDS]
 
 
 def tensors(module, requires_grad, names=ARRAYS):

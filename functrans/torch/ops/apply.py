@@ -378,6 +378,8 @@ def composition(name: str, array_function: Callable[..., Any], cls: Any) -> Call
     """A function of tensors from one of arrays: arguments that are tensors, alone or in lists, become arrays."""
 
     def function(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and "input" in kwargs:
+            args = (kwargs.pop("input"), *args)
         if state.special:
             return special(name, array_function, args, kwargs, lambda *args: function(*args, **kwargs))
         if state.grad:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ __all__ = ["creation", "finished", "shape_argument", "tensor"]
 def creation(function: Callable[..., Tensor], public: bool = True) -> Callable[..., Tensor]:
     """A decorator: enter a function that makes tensors, with the options they all have."""
     name = function.__name__
+    sized = function.__code__.co_flags & inspect.CO_VARARGS
 
     @functools.wraps(function)
     def call(
@@ -34,6 +36,8 @@ def creation(function: Callable[..., Tensor], public: bool = True) -> Callable[.
         checked_format(memory_format, name)
         if pin_memory:
             raise NotImplementedError(f"{name}: pin_memory is not supported\n  Remedy: leave it away: tensors live on the cpu.{at_user_line()}")
+        if sized and "size" in options:
+            args = (options.pop("size"),)
         return function(*args, **options) if out is None else made_into(function, args, options, out)
 
     install(name, call, method=False, public=public)
@@ -165,7 +169,16 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return finished(_array_of(data, dtype), requires_grad, device)
 
 
-@function(method=False, aliases=("asarray",))
+@function(method=False)
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of an object, in its memory where that is possible and no `copy` is asked for."""
+    result = tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
+    if requires_grad:
+        result.requires_grad = True  # type: ignore[attr-defined]
+    return result
+
+
+@function(method=False)
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of data, without a copy of arrays and tensors where none is needed."""
     if isinstance(data, Tensor):
@@ -176,8 +189,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 @function(method=False)
-def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
     """A tensor that shares the memory of an array."""
+    array = ndarray
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     if array.dtype not in DTYPES:

@@ -56,9 +56,9 @@ def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Ten
     return split(input, list(split_sizes), dim)
 
 
-function("hsplit")(lambda input, parts: tensor_split(input, parts, 0 if input._array.ndim == 1 else 1))
-function("vsplit")(lambda input, parts: tensor_split(input, parts, 0))
-function("dsplit")(lambda input, parts: tensor_split(input, parts, 2))
+function("hsplit")(lambda input, indices_or_sections: tensor_split(input, indices_or_sections, 0 if input._array.ndim == 1 else 1))
+function("vsplit")(lambda input, indices_or_sections: tensor_split(input, indices_or_sections, 0))
+function("dsplit")(lambda input, indices_or_sections: tensor_split(input, indices_or_sections, 2))
 
 
 def three(tensor: Tensor) -> Tensor:
@@ -72,12 +72,12 @@ define("fill", lambda x, value: where(np.True_, dtype_of(x).type(value), x))
 define("ldexp", lambda x, other: x * dtype_of(x).type(2) ** other, node="MulBackward0", in_place=True, together=2, floating=True)
 define("cov", lambda x, *, correction=1, fweights=None, aweights=None: covariance(x, correction, fweights, aweights), node="SqueezeBackward0", kinds="ifc", floating=True)
 define("corrcoef", lambda x: np.corrcoef(two_axes(x, "corrcoef")).astype(dtype_of(x)), node="ClampBackward0", kinds="ifc", floating=True)
-define("cumulative_trapezoid", lambda y, *, dx=1.0, dim=-1: areas(y, dx, dim), node="DivBackward0", method=False, kinds="ifc", floating=True)
+define("cumulative_trapezoid", lambda y, x=None, *, dx=1.0, dim=-1: areas(y, x, dx, dim), node="DivBackward0", method=False, kinds="ifc", floating=True)
 define("select_scatter", lambda x, src, dim, index: placed(x, src, (*(slice(None),) * axis_of(dim, x.ndim), index)))
 define("slice_scatter", lambda x, src, dim=0, start=None, end=None, step=1: placed(x, src, (*(slice(None),) * axis_of(dim, x.ndim), slice(start, end, step))))
-define("cdist", lambda x, y, p=2.0: between(x, y, p), method=False, kinds="f", together=2)
-define("pairwise_distance", lambda x, y, p=2.0, eps=1e-6, keepdim=False: distances(x - y + eps, p, keepdim), node="NormBackward1", method=False)
-define("cosine_similarity", lambda x, y, dim=1, eps=1e-8: cosine(x, y, dim, eps), node="SumBackward1", method=False)
+define("cdist", lambda x1, x2, p=2.0, compute_mode=None: between(x1, x2, p), method=False, kinds="f", together=2)
+define("pairwise_distance", lambda x1, x2, p=2.0, eps=1e-6, keepdim=False: distances(x1 - x2 + eps, p, keepdim), node="NormBackward1", method=False)
+define("cosine_similarity", lambda x1, x2, dim=1, eps=1e-8: cosine(x1, x2, dim, eps), node="SumBackward1", method=False)
 
 
 def two_axes(x: Any, name: str) -> Any:
@@ -106,10 +106,15 @@ def between(x: Any, y: Any, p: float) -> Any:
     return distances(x[..., :, None, :] - y[..., None, :, :], p)
 
 
-def areas(y: Any, dx: float, dim: int) -> Any:
-    """The cumulative areas under a line through points."""
-    before = (slice(None),) * axis_of(dim, y.ndim)
-    return np.cumsum((y[(*before, slice(1, None))] + y[(*before, slice(None, -1))]) * (dx / 2), axis=dim)
+def areas(y: Any, x: Any, dx: float, dim: int) -> Any:
+    """The cumulative areas under a line through points, at places `x` or `dx` apart."""
+    axis = axis_of(dim, y.ndim)
+    before = (slice(None),) * axis
+    steps = dx
+    if x is not None:
+        steps = np.diff(x, axis=axis if len(shape_of(x)) > 1 else 0)
+        steps = steps if len(shape_of(x)) > 1 else np.reshape(steps, (-1, *(1,) * (y.ndim - axis - 1)))
+    return np.cumsum((y[(*before, slice(1, None))] + y[(*before, slice(None, -1))]) * (steps / 2), axis=axis)
 
 
 def distances(difference: Any, p: float, keepdim: bool = False) -> Any:

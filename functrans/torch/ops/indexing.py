@@ -480,16 +480,3 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     result = np.full((size, places.shape[1]), fill_value)
     result[: len(places)] = places
     return made(result)
-
-
-@function()
-def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None) -> Tensor:
-    """Where values would go in a sorted sequence."""
-    values = input._array if isinstance(input, Tensor) else input
-    return made(np.searchsorted(sorted_sequence._array, values, side or ("right" if right else "left")).astype(np.int64))
-
-
-@function()
-def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
-    """The number of the bucket of each value."""
-    return searchsorted(boundaries, input, right=right)

@@ -112,12 +112,13 @@ def at_rank(x: Any, rank: int, message: str) -> Any:
     return x
 
 
-define("tile", lambda x, *dims: np.tile(x, joined_shape(dims)), node="RepeatBackward0")
+define("tile", lambda x, *sizes, dims=None: np.tile(x, joined_shape(sizes if dims is None else (dims,))), node="RepeatBackward0")
 define("_repeat", lambda x, sizes: np.tile(x, sizes), node="RepeatBackward0", public=False)
 
 
-def repeat(self: Tensor, *sizes: Any) -> Tensor:
+def repeat(self: Tensor, *sizes: Any, repeats: Any = None) -> Tensor:
     """The tensor over and over along each axis."""
+    sizes = sizes if repeats is None else (repeats,)
     lengths = joined_shape(sizes)
     if len(lengths) < self._array.ndim:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
@@ -125,7 +126,13 @@ def repeat(self: Tensor, *sizes: Any) -> Tensor:
 
 
 Tensor.repeat = repeat  # type: ignore[attr-defined]
-define("flip", lambda x, *dims: np.flip(x, axes_of(joined_shape(dims), len(shape_of(x)))) if shape_of(x) else x)
+define("flip", lambda x, *axes, dims=None: flipped(x, joined_shape(axes if dims is None else (dims if isinstance(dims, (tuple, list)) else [dims],))))
+
+
+def flipped(x: Any, axes: tuple[int, ...]) -> Any:
+    return np.flip(x, axes_of(axes, len(shape_of(x)))) if shape_of(x) else x
+
+
 define("fliplr", lambda x: np.flip(at_rank(x, 2, "Input must be >= 2-d."), 1), node="FlipBackward0")
 define("flipud", lambda x: np.flip(at_rank(x, 1, "Input must be >= 1-d."), 0), node="FlipBackward0")
 define("rot90", lambda x, k=1, dims=(0, 1): np.rot90(x, k, dims))
@@ -148,7 +155,7 @@ define("_repeat_interleave", lambda x, repeats, axis: np.repeat(x, repeats, axis
 
 
 @function()
-def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
     """Each element repeated, next to itself."""
     if dim is None:
         input, dim = ravel(input), 0

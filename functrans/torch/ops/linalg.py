@@ -282,14 +282,14 @@ def product_of_reflections(A: Any, tau: Any) -> Any:
 householder_product = entered("householder_product", product_of_reflections, "LinalgHouseholderProductBackward0", ("orgqr",))
 vander = entered("vander", powers, "CatBackward0")
 vecdot = entered("vecdot", lambda x, y, *, dim=-1: np.sum(np.conjugate(x) * y, axis=dim), "SumBackward1")
-cross = entered("cross", lambda x, y, *, dim=-1: np.cross(x, y, axis=dim), "LinalgCrossBackward0")
+cross = entered("cross", lambda input, other, *, dim=-1: np.cross(input, other, axis=dim), "LinalgCrossBackward0")
 tensorsolve = entered("tensorsolve", lambda A, B, dims=None: np.linalg.tensorsolve(A, B, dims), "ViewBackward0")
 tensorinv = entered("tensorinv", lambda A, ind=2: np.linalg.tensorinv(A, ind), "ViewBackward0")
 
 
-def matmul(x: Tensor, y: Tensor) -> Tensor:
+def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product."""
-    return x @ y  # type: ignore[operator, no-any-return]
+    return input @ other  # type: ignore[operator, no-any-return]
 
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:

@@ -418,7 +418,7 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
-isclose = define("isclose", lambda x, y, rtol=1e-05, atol=1e-08, equal_nan=False: np.isclose(x, y, rtol, atol, equal_nan), together=2, same=True)
+isclose = define("isclose", lambda input, other, rtol=1e-05, atol=1e-08, equal_nan=False: np.isclose(input, other, rtol, atol, equal_nan), together=2, same=True)
 function("numel", method=False)(lambda input: input.numel())
 function("is_tensor", method=False)(lambda obj: isinstance(obj, Tensor))
 function("is_floating_point", method=False)(lambda input: input.is_floating_point())

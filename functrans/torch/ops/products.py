@@ -83,10 +83,13 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return product(input, other, "matmul")
 
 
-def checked_ranks(name: str, ranks: tuple[int, int], message: str) -> None:
+def checked_ranks(name: str, second: str, ranks: tuple[int, int], message: str) -> None:
     """`mm`, `mv`, `dot` and `bmm`: the product of tensors of certain ranks."""
 
-    def call(input: Tensor, other: Tensor) -> Tensor:
+    def call(input: Tensor, other: Any = None, **named: Any) -> Tensor:
+        other = named.pop(second) if other is None and second in named else other
+        if named:
+            raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(named))}'{at_user_line()}")
         if not isinstance(input, Tensor) or not isinstance(other, Tensor):
             return product(input, other, name)
         if (input._array.ndim, other._array.ndim) != ranks:
@@ -97,23 +100,23 @@ def checked_ranks(name: str, ranks: tuple[int, int], message: str) -> None:
     function(name)(call)
 
 
-checked_ranks("mm", (2, 2), "mat1 must be a matrix, got {}-D and {}-D tensors")
-checked_ranks("mv", (2, 1), "vector + matrix @ vector expected, got {}, {}")
-checked_ranks("dot", (1, 1), "1D tensors expected, but got {}D and {}D tensors")
-checked_ranks("bmm", (3, 3), "batch1 must be a 3D tensor, got {}-D and {}-D tensors")
+checked_ranks("mm", "mat2", (2, 2), "mat1 must be a matrix, got {}-D and {}-D tensors")
+checked_ranks("mv", "vec", (2, 1), "vector + matrix @ vector expected, got {}, {}")
+checked_ranks("dot", "tensor", (1, 1), "1D tensors expected, but got {}D and {}D tensors")
+checked_ranks("bmm", "mat2", (3, 3), "batch1 must be a 3D tensor, got {}-D and {}-D tensors")
 Tensor.__matmul__ = lambda self, other: product(self, other, "matmul") if isinstance(other, Tensor) else NotImplemented  # type: ignore[attr-defined]
 
-define("inner", lambda x, y: np.inner(x, y), node="MmBackward0", together=2, same=True)
-define("outer", lambda x, y: np.outer(*vectors("outer", x, y)), node="MulBackward0", aliases=("ger",), together=2)
-define("vdot", lambda x, y: np.vdot(*vectors("vdot", x, y)), together=2, same=True)
-define("tensordot", lambda x, y, dims=2: contracted(x, y, dims), node="ViewBackward0", method=False, together=2, same=True)
-define("kron", lambda x, y: np.kron(x, y), node="ViewBackward0", together=2)
-define("cross", lambda x, y, dim=None: crossed(x, y, dim), node="LinalgCrossBackward0", together=2, same=True)
-define("addmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
-define("addmv", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
-define("addbmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * np.sum(x @ y, axis=0), in_place=True)
-define("baddbmm", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * (x @ y), in_place=True)
-define("addr", lambda c, x, y, *, beta=1, alpha=1: beta * c + alpha * np.outer(x, y), in_place=True)
+define("inner", lambda input, other: np.inner(input, other), node="MmBackward0", together=2, same=True)
+define("outer", lambda input, vec2: np.outer(*vectors("outer", input, vec2)), node="MulBackward0", aliases=("ger",), together=2)
+define("vdot", lambda input, other: np.vdot(*vectors("vdot", input, other)), together=2, same=True)
+define("tensordot", lambda a, b, dims=2: contracted(a, b, dims), node="ViewBackward0", method=False, together=2, same=True)
+define("kron", lambda input, other: np.kron(input, other), node="ViewBackward0", together=2)
+define("cross", lambda input, other, dim=None: crossed(input, other, dim), node="LinalgCrossBackward0", together=2, same=True)
+define("addmm", lambda input, mat1, mat2, *, beta=1, alpha=1: beta * input + alpha * (mat1 @ mat2), in_place=True)
+define("addmv", lambda input, mat, vec, *, beta=1, alpha=1: beta * input + alpha * (mat @ vec), in_place=True)
+define("addbmm", lambda input, batch1, batch2, *, beta=1, alpha=1: beta * input + alpha * np.sum(batch1 @ batch2, axis=0), in_place=True)
+define("baddbmm", lambda input, batch1, batch2, *, beta=1, alpha=1: beta * input + alpha * (batch1 @ batch2), in_place=True)
+define("addr", lambda input, vec1, vec2, *, beta=1, alpha=1: beta * input + alpha * np.outer(vec1, vec2), in_place=True)
 define("trace", lambda x: signed(np.trace(matrix(x))), kinds="ifc")
 
 def vectors(name: str, *operands: Any) -> tuple[Any, ...]:

@@ -349,5 +349,5 @@ def running_extreme(name: str, compare: Any) -> Any:
 
 define("cummax", running_extreme("cummax", np.greater_equal), kinds="bif")
 define("cummin", running_extreme("cummin", np.less_equal), kinds="bif")
-define("diff", lambda x, n=1, dim=-1: np.diff(x, n, axis=dim))
+define("diff", lambda x, n=1, dim=-1, prepend=None, append=None: np.diff(x, n, dim, *(np._NoValue if end is None else end for end in (prepend, append))))
 define("trapezoid", lambda y, x=None, *, dx=1, dim=-1: np.trapezoid(y, x, dx, dim), aliases=("trapz",), kinds="ifc", floating=True)

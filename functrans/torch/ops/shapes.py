@@ -99,8 +99,9 @@ def reinterpreted(tensor: Tensor, dtype: Any) -> Tensor:
     return like(tensor, array.view(dtype))
 
 
-def view_method(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+def view_method(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
     """A view of another shape, or of the same bytes as numbers of another dtype."""
+    shape = shape if size is None else (size,)
     if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
         return reinterpreted(self, numpy_dtype(shape[0] if dtype is None else dtype))
     array = memory(self)
@@ -125,8 +126,9 @@ def reshaped(tensor: Tensor, wanted: tuple[int, ...], name: str = "ViewBackward0
 
 
 @function()
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
     """The same elements in another shape."""
+    shape = size if shape is None else (shape,)
     array = memory(input)
     return reshaped(input, complete(joined_shape(shape), array.size, array.shape))
 
@@ -186,7 +188,7 @@ def transposed(tensor: Tensor, axes: tuple[int, ...], name: str) -> Tensor:
     return view(tensor, structure.transpose, {"axes": axes}, name)
 
 
-@function(aliases=("swapaxes", "swapdims"))
+@function(aliases=("swapdims",))
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two axes exchanged."""
     ndim = input._array.ndim
@@ -195,6 +197,12 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     if ndim:
         order[first], order[second] = second, first
     return transposed(input, tuple(order), "TransposeBackward0")
+
+
+@function()
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Two axes exchanged."""
+    return transpose(input, axis0, axis1)  # type: ignore[no-any-return]
 
 
 @function()
@@ -207,8 +215,9 @@ def t(input: Tensor) -> Tensor:
 
 
 @function()
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """Axes in another order."""
+    dims = order if dims is None else (dims,)
     ndim = input._array.ndim
     order = joined_shape(dims)
     if len(order) != ndim:
@@ -256,8 +265,9 @@ Tensor.T, Tensor.mT = _T, _mT  # type: ignore[attr-defined]
 
 
 @function()
-def expand(input: Tensor, *size: Any) -> Tensor:
+def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False) -> Tensor:
     """Axes of length 1 repeated, without a copy."""
+    size = sizes if size is None else (size,)
     shape, wanted = input._array.shape, joined_shape(size)
     if len(wanted) < len(shape):
         raise RuntimeError(

@@ -124,7 +124,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 
 @function(method=False)
-def isin(elements: Tensor, test_elements: Any, *, invert: bool = False) -> Tensor:
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Which elements are among others."""
     plain = [each._array if isinstance(each, Tensor) else each for each in (elements, test_elements)]
     checked_kind(result_dtype(*plain), "isin", "if")
@@ -170,3 +170,32 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     places = np.array(list(choose(range(input._array.size), r)), np.int64).reshape(-1, r)
     return input[made(places)]  # type: ignore[index]
+
+
+@function()
+def searchsorted(
+    sorted_sequence: Tensor, input: Any = None, *, out_int32: bool = False, right: bool = False, side: Any = None, sorter: Any = None, values: Any = None
+) -> Tensor:
+    """Where values would go in sorted sequences: in one, or in the one of the same row."""
+    input = values if input is None else input
+    wanted = input._array if isinstance(input, Tensor) else np.asarray(input)
+    lines = sorted_sequence._array
+    if sorter is not None:
+        lines = np.take_along_axis(lines, sorter._array, -1)
+    side = side or ("right" if right else "left")
+    kind = np.int32 if out_int32 else np.int64
+    if lines.ndim == 1:
+        return made(np.asarray(np.searchsorted(lines, wanted, side)).astype(kind))
+    if lines.shape[:-1] != wanted.shape[:-1]:
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input value "
+            f"tensor must match, but we got boundaries tensor {list(lines.shape)} and input value tensor {list(wanted.shape)}{at_user_line()}"
+        )
+    rows = [np.searchsorted(line, row, side) for line, row in zip(lines.reshape(-1, lines.shape[-1]), wanted.reshape(-1, wanted.shape[-1]))]
+    return made(np.array(rows).reshape(wanted.shape).astype(kind))
+
+
+@function()
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """The number of the bucket of each value."""
+    return searchsorted(boundaries, input, right=right, out_int32=out_int32)  # type: ignore[no-any-return]

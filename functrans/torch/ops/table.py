@@ -102,7 +102,13 @@ def checked_kind(of: np.dtype[Any], name: str, kinds: str) -> None:
 def of_kinds(name: str, operation: Any, kinds: str, floating: bool, together: int, same: bool) -> Callable[..., Any]:
     """A function of arrays for elements of some kinds, in the common dtype of its first arguments, floating if it is so."""
 
+    names = operation.__code__.co_varnames[:together]
+
     def call(*args: Any, **kwargs: Any) -> Any:
+        for each in names[len(args) :] if kwargs else ():
+            if each not in kwargs:
+                break
+            args = (*args, kwargs.pop(each))
         operands = args[:together]
         dtypes = {operand.dtype for operand in operands if hasattr(operand, "dtype")}
         common = dtypes.pop() if len(dtypes) == 1 else result_dtype(*operands)
