@@ -188,7 +188,7 @@ a[True] a[False] a[t.tensor(True)] a[:,None,True] a[range(2)] x[0,:,[1,-1]] x[1,
 KEYWORDS = """
 t.softmax(input=a,dim=0) t.zeros(size=(2,)) a.permute(dims=(1,0)) a.reshape(shape=(3,2)) t.flip(input=a,dims=[0]) t.mm(input=s,mat2=m) t.outer(input=v,vec2=w)
 t.addmm(input=a,mat1=a,mat2=s) t.lerp(a,end=b,weight=0.3) t.inner(input=v,other=v) t.cross(input=a,other=b) t.kron(input=a,other=s) t.isclose(input=a,other=b)
-t.pairwise_distance(x1=a,x2=b) t.cosine_similarity(x1=a,x2=b) t.tensor_split(input=w,indices_or_sections=2) t.diff(v,prepend=v[:1]) t.diff(v,append=v[:1],n=2)
+t.pairwise_distance(x1=a,x2=b) t.cosine_similarity(x1=a,x2=b) t.diff(v,prepend=v[:1]) t.diff(v,append=v[:1],n=2)
 t.searchsorted(t.sort(a)[0].detach(),b.detach()) t.searchsorted(v.sort()[0],a,out_int32=True) t.cumulative_trapezoid(a,x=v) a.repeat(repeats=(2,1)) v.expand(size=(4,3))
 a.view(size=(6,)) t.tile(a,dims=(2,1)) t.swapaxes(x,axis0=0,axis1=1) t.tensordot(a=a,b=m,dims=1) t.asarray(obj=[1,2]) t.rand(size=(2,)).shape t.dot(input=v,tensor=v)
 t.mv(input=s,vec=v) t.bmm(input=x,mat2=y) t.baddbmm(input=t.ones(2,3,3,dtype=t.float64),batch1=x,batch2=y) t.addcmul(a,tensor1=b,tensor2=p,value=2) t.vdot(input=v,other=v)
