@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from functrans.core.tracer import ALTERNATIVES
 from functrans.core.types import describe, dtype_of, result_dtype, shape_of
 from functrans.errors import at_user_line
 from functrans.numpy.decompositions import svdvals

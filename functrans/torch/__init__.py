@@ -44,7 +44,6 @@ from functrans.torch.ops import products as _products  # noqa: F401
 from functrans.torch.ops import reductions as _reductions  # noqa: F401
 from functrans.torch.ops import selection as _selection  # noqa: F401
 from functrans.torch.ops import shapes as _shapes  # noqa: F401
-from functrans.torch.ops import solvers as _solvers  # noqa: F401
 from functrans.torch.ops import sorting as _sorting  # noqa: F401
 from functrans.torch.ops import statistics as _statistics  # noqa: F401
 from functrans.torch.ops import strided as _strided  # noqa: F401

@@ -20,7 +20,7 @@ from functrans.ops import decompositions, matrix_functions
 from functrans.ops.linalg import adjoint
 from functrans.scipy import linalg as scipy_linalg
 from functrans.torch.dtypes import title
-from functrans.torch.ops.table import define, function, install, returned
+from functrans.torch.ops.table import checked_kind, define, function, install, returned
 from functrans.torch.tensor import Tensor
 from functrans.transforms.custom import stop_gradient
 
@@ -37,6 +37,7 @@ class LinAlgError(RuntimeError):
 
 def checked(x: Any, name: str, square: bool = True) -> Any:
     """A floating matrix, or several, square where it must be."""
+    checked_kind(dtype_of(x), name, "bic" if dtype_of(x) == np.float16 else "bifc")
     if dtype_of(x).kind not in "fc":
         raise RuntimeError(
             f"linalg.{name}: Expected a floating point or complex tensor as input. Got {title(dtype_of(x))}{at_user_line()}"

@@ -43,7 +43,6 @@ from functrans.torch.ops.factorizations import (
 from functrans.torch.ops.reductions import reduced_axes
 from functrans.torch.ops.table import define, function, install
 from functrans.torch.tensor import Tensor
-from functrans.torch.unsupported import unsupported
 
 __all__ = [
     "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh",
@@ -295,6 +294,3 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The diagonal of the last two axes."""
     return A.diagonal(offset, dim1, dim2)  # type: ignore[attr-defined, no-any-return]
-
-
-ldl_factor, ldl_factor_ex, ldl_solve = (unsupported(name, "torch.linalg") for name in ("ldl_factor", "ldl_factor_ex", "ldl_solve"))
