@@ -265,7 +265,9 @@ class Tensor:
         return id(self)
 
     def __format__(self, specification: str) -> str:
-        return format(self.item(), specification) if not self._array.ndim and specification else str(self)
+        if not self._array.ndim and type(self) is Tensor:
+            return format(self.item(), specification)
+        return object.__format__(self, specification)
 
     def __contains__(self, element: Any) -> bool:
         return bool(np.any(self._array == (element._array if isinstance(element, Tensor) else element)))

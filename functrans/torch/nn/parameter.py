@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from functrans.torch.autograd.graph import accumulator
 from functrans.torch.dtypes import DTYPES, title
 from functrans.torch.tensor import Tensor, made, memory
 
-__all__ = ["Buffer", "Parameter", "typename"]
+__all__ = ["Buffer", "Parameter", "adopted", "typename"]
 
 
 class Parameter(Tensor):
@@ -53,6 +55,13 @@ class Buffer(Tensor):
         buffer._changes = data._changes
         buffer.__dict__["persistent"] = persistent
         return buffer  # type: ignore[return-value]
+
+
+def adopted(value: Any) -> Any:
+    """A value of a state dict: a tensor of PyTorch becomes one of ours, on the same memory; all else stays as it is."""
+    if isinstance(value, Tensor) or not (hasattr(value, "detach") and hasattr(value, "__dlpack__")):
+        return value
+    return made(np.asarray(value.detach()))
 
 
 def typename(value: Any) -> str:

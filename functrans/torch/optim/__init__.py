@@ -4,14 +4,19 @@ from typing import Any as _Any
 
 from functrans.torch.nn.unsupported import refusal as _refusal
 from functrans.torch.optim import lr_scheduler
+from functrans.torch.optim.further import ASGD, Adadelta, Adafactor, Adamax, NAdam, RAdam, Rprop
+from functrans.torch.optim.lbfgs import LBFGS
 from functrans.torch.optim.optimizer import Optimizer
 from functrans.torch.optim.rules import SGD, Adagrad, Adam, AdamW, RMSprop
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+__all__ = [
+    "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "NAdam", "Optimizer", "RAdam", "RMSprop",
+    "Rprop", "SGD", "lr_scheduler",
+]  # fmt: skip
 
 _UNSUPPORTED = {
-    "ASGD": "SGD", "Adadelta": "RMSprop", "Adamax": "Adam", "LBFGS": "scipy.optimize.minimize with ft.value_and_grad", "NAdam": "Adam",
-    "RAdam": "Adam", "Rprop": "RMSprop", "SparseAdam": "Adam", "Adafactor": "Adam", "Muon": "AdamW",
+    "Muon": "AdamW", "SparseAdam": "Adam, with dense gradients", "swa_utils": "a running mean of the state dicts",
+    "swap_in_optimizer_params_and_state": "state_dict and load_state_dict",
 }  # fmt: skip
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from functrans.torch.optim.optimizer import Optimizer, check_others, check_rate, counted, slot
-from functrans.torch.tensor import made
+from functrans.torch.optim.optimizer import Optimizer, check_betas, check_others, check_rate, counted, number, slot
+from functrans.torch.tensor import Tensor, made, memory
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
 
@@ -16,6 +16,11 @@ def decayed(value: Any, grad: Any, group: dict[str, Any]) -> Any:
     """The gradient with that of the weight decay."""
     decay = group["weight_decay"]
     return grad + decay * value if decay else grad
+
+
+def moved(mean: Any, value: Any, share: float) -> None:
+    """Move a running mean, in place, towards a value by a share of the way."""
+    mean += share * (value - mean)
 
 
 class SGD(Optimizer):
@@ -64,6 +69,15 @@ class Adam(Optimizer):
     """Steps by running means of gradients and of their squares (Kingma and Ba 2015).
 
     With `amsgrad` the greatest mean of squares so far counts (Reddi, Kale and Kumar 2018).
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> x = torch.tensor(1.0, requires_grad=True)
+        >>> optimizer = torch.optim.Adam([x], lr=0.25)
+        >>> (x * x).backward()
+        >>> optimizer.step()
+        >>> x
+        tensor(0.7500, requires_grad=True)
     """
 
     def __init__(
@@ -73,10 +87,11 @@ class Adam(Optimizer):
     ) -> None:  # fmt: skip
         check_rate(lr)
         check_others(epsilon=eps)
-        for place, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {place}: {beta}")
+        check_betas(betas)
         check_others(weight_decay=weight_decay)
+        if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
+            raise ValueError("betas must be either both floats or both Tensors")
+        betas = tuple(float(beta) if isinstance(beta, Tensor) else beta for beta in betas)
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
             "foreach": foreach, "capturable": capturable, "differentiable": differentiable, "fused": fused,
@@ -92,9 +107,8 @@ class Adam(Optimizer):
         else:
             grad = decayed(value, grad, group)
         mean, square = slot(state, "exp_avg", value), slot(state, "exp_avg_sq", value)
-        mean += (1 - first) * (grad - mean)
-        square *= second
-        square += (1 - second) * grad * grad
+        moved(mean, grad, 1 - first)
+        moved(square, grad * grad, 1 - second)
         if group["amsgrad"]:
             square = np.maximum(slot(state, "max_exp_avg_sq", value), square, out=slot(state, "max_exp_avg_sq", value))
         scale = np.sqrt(square) / (1 - second**step) ** 0.5 + group["eps"]
@@ -102,7 +116,17 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019)."""
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019).
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> x = torch.tensor(1.0, requires_grad=True)
+        >>> optimizer = torch.optim.AdamW([x], lr=0.25, weight_decay=0.2)
+        >>> (x * x).backward()
+        >>> optimizer.step()
+        >>> x
+        tensor(0.7000, requires_grad=True)
+    """
 
     def __init__(
         self, params: Any, lr: Any = 1e-3, betas: Any = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2, amsgrad: bool = False,
@@ -115,7 +139,17 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """Steps by gradients over the root of a running mean of their squares (Tieleman and Hinton 2012)."""
+    """Steps by gradients over the root of a running mean of their squares (Tieleman and Hinton 2012).
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> x = torch.tensor(1.0, requires_grad=True)
+        >>> optimizer = torch.optim.RMSprop([x], lr=0.25, alpha=0.75)
+        >>> (x * x).backward()
+        >>> optimizer.step()
+        >>> x
+        tensor(0.5000, requires_grad=True)
+    """
 
     def __init__(
         self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0, momentum: float = 0,
@@ -133,12 +167,11 @@ class RMSprop(Optimizer):
         counted(state)
         grad, alpha = decayed(value, grad, group), group["alpha"]
         square = slot(state, "square_avg", value)
-        square *= alpha
-        square += (1 - alpha) * grad * grad
+        moved(square, grad * grad, 1 - alpha)
         spread = square
         if group["centered"]:
             mean = slot(state, "grad_avg", value)
-            mean += (1 - alpha) * (grad - mean)
+            moved(mean, grad, 1 - alpha)
             spread = square - mean * mean
         grad = grad / (np.sqrt(spread) + group["eps"])
         if group["momentum"]:
@@ -150,7 +183,17 @@ class RMSprop(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """Steps by gradients over the root of the sum of their squares (Duchi, Hazan and Singer 2011)."""
+    """Steps by gradients over the root of the sum of their squares (Duchi, Hazan and Singer 2011).
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> x = torch.tensor(1.0, requires_grad=True)
+        >>> optimizer = torch.optim.Adagrad([x], lr=0.25)
+        >>> (x * x).backward()
+        >>> optimizer.step()
+        >>> x
+        tensor(0.7500, requires_grad=True)
+    """
 
     def __init__(
         self, params: Any, lr: Any = 1e-2, lr_decay: float = 0, weight_decay: float = 0, initial_accumulator_value: float = 0,
@@ -166,8 +209,8 @@ class Adagrad(Optimizer):
         super().__init__(params, defaults)
         for group in self.param_groups:
             for parameter in group["params"]:
-                self.state[parameter]["step"] = made(np.array(0.0, np.float32))
-                slot(self.state[parameter], "sum", parameter._array, group["initial_accumulator_value"])
+                number(self.state[parameter], "step", 0.0)
+                slot(self.state[parameter], "sum", memory(parameter), group["initial_accumulator_value"])
 
     def update(self, value: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
         step = counted(state)

@@ -7,7 +7,7 @@ from typing import Any
 
 from functrans.errors import at_user_line
 from functrans.torch.autograd.modes import no_grad
-from functrans.torch.nn.parameter import Parameter
+from functrans.torch.nn.parameter import Parameter, adopted
 from functrans.torch.tensor import Tensor
 
 __all__ = ["IncompatibleKeys", "load", "save"]
@@ -88,7 +88,7 @@ def load_own(module: Any, state_dict: Any, prefix: str, assign: bool, known: set
         if key not in state_dict:
             missing.append(key)
             continue
-        value = state_dict[key]
+        value = adopted(state_dict[key])
         if not isinstance(value, Tensor):
             errors.append(
                 f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but received {type(value)}'
