@@ -24,7 +24,6 @@ FUNCTIONS = {
 }  # fmt: skip
 _LAZY = "the layer that is told its input size"
 MODULES = {
-    "GRUCell": "GRU over one element", "LSTMCell": "LSTM over one element", "RNNCell": "RNN over one element",
     "AdaptiveLogSoftmaxWithLoss": "CrossEntropyLoss", "CTCLoss": "CrossEntropyLoss of aligned labels", "ChannelShuffle": "reshape and transpose",
     "CrossMapLRN2d": "GroupNorm", "DataParallel": "the module itself", "EmbeddingBag": "Embedding, then sum or mean",
     "FeatureAlphaDropout": "AlphaDropout", "Fold": "ConvTranspose2d", "FractionalMaxPool2d": _POOL, "FractionalMaxPool3d": _POOL,
@@ -38,7 +37,6 @@ MODULES = {
     "UninitializedBuffer": _LAZY, "UninitializedParameter": _LAZY, "Upsample": _INTERPOLATE, "UpsamplingBilinear2d": _INTERPOLATE,
     "UpsamplingNearest2d": _INTERPOLATE, "LinearCrossEntropyLoss": "Linear, then CrossEntropyLoss",
 }  # fmt: skip
-
 
 def refusal(name: str, alternative: str) -> Callable[..., Any]:
     """A function that raises, naming what is not supported and an alternative."""
