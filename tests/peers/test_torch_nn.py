@@ -22,6 +22,8 @@ ARRAYS = {
     "i": SOURCE.uniform(-2, 2, (2, 4, 6, 5)),
     "v": SOURCE.uniform(-2, 2, (2, 4, 4, 5, 4)),
     "r": SOURCE.uniform(-2, 2, (5, 3, 4)),
+    "d": SOURCE.uniform(-2, 2, (3, 5)),
+    "h": SOURCE.uniform(-2, 2, (3, 4)),
     "n": np.array([[1, 0, 3], [2, 2, 4]]),
     "l": np.array([0, 5, 2, 1]),
     "m": np.array([[1, 0, 3, 3, 2, 1, 0], [2, 2, 1, 0, 3, 1, 2]]),
@@ -30,7 +32,7 @@ ARRAYS = {
     "y": np.where(SOURCE.uniform(size=(4, 6)) > 0.5, 1.0, 0.0),
     "w": SOURCE.uniform(0.5, 1.5, (6,)),
 }
-DIFFERENTIATED = "abpqcsivr"
+DIFFERENTIATED = "abpqcsivrdh"
 
 CASES = """
 t.nn.ReLU() a | t.nn.ReLU(inplace=False) a | t.nn.ReLU6() a | t.nn.Sigmoid() a | t.nn.Tanh() a | t.nn.LogSigmoid() a | t.nn.Softsign() a
@@ -71,7 +73,14 @@ t.nn.HingeEmbeddingLoss() ax | t.nn.MarginRankingLoss(0.2) abx | t.nn.CosineEmbe
 t.nn.TripletMarginLoss(swap=True,margin=3.0) abp | t.nn.MultiMarginLoss() al | t.nn.MultiMarginLoss(p=2) al | t.nn.MultiLabelSoftMarginLoss() ay
 t.nn.RNN(4,3) r | t.nn.RNN(4,3,2,'relu',bidirectional=True) r | t.nn.LSTM(4,3) r | t.nn.LSTM(4,3,2,bidirectional=True,batch_first=True) r
 t.nn.LSTM(4,3,bias=False) r | t.nn.GRU(4,3) r | t.nn.GRU(4,3,2,bidirectional=True) r | t.nn.GRU(6,2) a | t.nn.LSTM(6,2,2) b
+t.nn.LSTM(4,3,2,proj_size=2,bidirectional=True) r | t.nn.LSTM(4,3,proj_size=1,bias=False,batch_first=True) r | t.nn.RNN(4,3,batch_first=True) r
+t.nn.RNNCell(6,3) a | t.nn.RNNCell(6,6,bias=False,nonlinearity='relu') ab | t.nn.LSTMCell(6,3) a | t.nn.GRUCell(6,6) ab | t.nn.GRUCell(6,2,bias=False) a
+t.nn.GRUCell(6,3) w | t.nn.LSTMCell(6,2) w
 t.nn.MultiheadAttention(4,2) rrr | t.nn.MultiheadAttention(4,2,batch_first=True,bias=False) rrr | t.nn.MultiheadAttention(6,3) abb
+t.nn.MultiheadAttention(4,2,add_bias_kv=True,add_zero_attn=True) rrr | t.nn.MultiheadAttention(6,2,kdim=5,vdim=4,bias=False) adh
+t.nn.MultiheadAttention(6,2,vdim=4,kdim=5,add_bias_kv=True) adh | t.nn.TransformerDecoderLayer(4,2,8,0.0) rr
+t.nn.TransformerDecoderLayer(4,2,8,0.0,t.tanh,batch_first=True,norm_first=True,bias=False) rr
+t.nn.TransformerDecoder(t.nn.TransformerDecoderLayer(4,2,8,0.0),2,t.nn.LayerNorm(4)) rr | t.nn.Transformer(4,2,1,2,8,0.0) rr
 t.nn.TransformerEncoderLayer(4,2,8,0.0) r | t.nn.TransformerEncoderLayer(4,2,8,0.0,'gelu',batch_first=True,norm_first=True) r
 t.nn.TransformerEncoder(t.nn.TransformerEncoderLayer(4,2,8,0.0,batch_first=True),2,t.nn.LayerNorm(4)) r
 """

@@ -12,6 +12,7 @@ from functrans.torch.nn.modules.losses import *  # noqa: F403
 from functrans.torch.nn.modules.module import Module  # noqa: F401
 from functrans.torch.nn.modules.recurrent import *  # noqa: F403
 from functrans.torch.nn.modules.simple import *  # noqa: F403
+from functrans.torch.nn.modules.transformer import *  # noqa: F403
 from functrans.torch.nn.parameter import Buffer, Parameter  # noqa: F401
 from functrans.torch.nn.unsupported import MODULES as _UNSUPPORTED
 from functrans.torch.nn.unsupported import refusal as _refusal

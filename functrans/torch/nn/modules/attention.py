@@ -1,22 +1,16 @@
-"""Attention with several heads, and the encoder layer of transformers (Vaswani et al. 2017)."""
+"""Attention with several heads (Vaswani et al. 2017)."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import functrans.torch.nn.functional as F
 import functrans.torch.nn.init as init
-from functrans.errors import at_user_line
-from functrans.torch.nn.functional.attention import weights
-from functrans.torch.nn.modules.containers import ModuleList
-from functrans.torch.nn.modules.layers import LayerNorm, Linear, parameter
+from functrans.torch.nn.modules.layers import Linear, parameter
 from functrans.torch.nn.modules.module import Module
-from functrans.torch.nn.modules.simple import Dropout
-from functrans.torch.ops.table import FUNCTIONS
 from functrans.torch.tensor import Tensor
 
-__all__ = ["MultiheadAttention", "TransformerEncoder", "TransformerEncoderLayer"]
+__all__ = ["MultiheadAttention"]
 
 
 class NonDynamicallyQuantizableLinear(Linear):
@@ -26,8 +20,26 @@ class NonDynamicallyQuantizableLinear(Linear):
 class MultiheadAttention(Module):
     """Attention in several heads: query ``[targets, batch, n]``, key and value ``[sources, batch, n]``, or batch first.
 
+    Args:
+        embed_dim: the width `n` of query and output.
+        num_heads: into which it is split.
+        dropout: of weights, in training.
+        bias: whether linear maps have one.
+        add_bias_kv: whether there is one more key and value, which is learned.
+        add_zero_attn: whether there is one more key and value of zeros.
+        kdim: the width of keys, if it is another one.
+        vdim: the width of values, if it is another one.
+        batch_first: whether the batch is the first axis.
+
     Returns:
         The output ``[targets, batch, n]`` and the weights, ``[batch, targets, sources]``, averaged over heads, or None.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> x = torch.zeros(5, 2, 4)
+        >>> out, weights = torch.nn.MultiheadAttention(4, num_heads=2)(x, x, x)
+        >>> out.shape, weights.shape
+        (torch.Size([5, 2, 4]), torch.Size([2, 5, 5]))
     """
 
     def __init__(
@@ -36,118 +48,50 @@ class MultiheadAttention(Module):
         device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if add_bias_kv or add_zero_attn or kdim not in (None, embed_dim) or vdim not in (None, embed_dim):
-            raise NotImplementedError(
-                "torch.nn.MultiheadAttention: add_bias_kv, add_zero_attn, kdim and vdim are not supported"
-                f"\n  Remedy: use Linear and nn.functional.scaled_dot_product_attention.{at_user_line()}"
-            )
         if embed_dim <= 0 or num_heads <= 0:
             raise ValueError(f"embed_dim and num_heads must be greater than 0, got embed_dim={embed_dim} and num_heads={num_heads} instead")
         if embed_dim % num_heads:
             raise AssertionError("embed_dim must be divisible by num_heads")
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
-        self.head_dim = embed_dim // num_heads
-        self.in_proj_weight = parameter((3 * embed_dim, embed_dim), dtype)
+        self.head_dim, self.add_zero_attn = embed_dim // num_heads, add_zero_attn
+        self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
+        self._qkv_same_embed_dim = self.kdim == embed_dim and self.vdim == embed_dim
+        widths = {"q_proj_weight": embed_dim, "k_proj_weight": self.kdim, "v_proj_weight": self.vdim}
+        if self._qkv_same_embed_dim:
+            self.in_proj_weight = parameter((3 * embed_dim, embed_dim), dtype)
+        for name, width in widths.items():
+            self.register_parameter(name, None if self._qkv_same_embed_dim else parameter((embed_dim, width), dtype))
+        if not self._qkv_same_embed_dim:
+            self.register_parameter("in_proj_weight", None)
         self.register_parameter("in_proj_bias", parameter((3 * embed_dim,), dtype, 0.0) if bias else None)
         self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias=bias, dtype=dtype)
-        init.xavier_uniform_(self.in_proj_weight)
-        if bias:
-            init.zeros_(self.out_proj.bias)
+        for name in ("bias_k", "bias_v"):
+            self.register_parameter(name, parameter((1, 1, embed_dim), dtype) if add_bias_kv else None)
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            if self._parameters[name] is not None:
+                init.xavier_uniform_(self._parameters[name])
+        for bias in (self.in_proj_bias, self.out_proj.bias):
+            if bias is not None:
+                init.zeros_(bias)
+        for bias in (self.bias_k, self.bias_v):
+            if bias is not None:
+                init.xavier_normal_(bias)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, need_weights: bool = True,
         attn_mask: Tensor | None = None, average_attn_weights: bool = True, is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         """As the class says; True in a mask of bools is what may not be attended to."""
-        if is_causal and attn_mask is None:
-            raise RuntimeError(f"Need attn_mask if specifying the is_causal hint.{at_user_line()}")
-        single = query.ndim == 2
-        if single:
-            query, key, value = (each.unsqueeze(0) for each in (query, key, value))
-            key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
-        elif not self.batch_first:
+        turned = self.batch_first and query.ndim == 3
+        if turned:
             query, key, value = (each.transpose(0, 1) for each in (query, key, value))
-        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        parts = zip((query, key, value), self.in_proj_weight.chunk(3), biases)
-        q, k, v = (self._heads(F.linear(x, weight, bias)) for x, weight, bias in parts)
-        shares = weights((q * self.head_dim**-0.5) @ k.transpose(-2, -1) + self._mask(q, attn_mask, key_padding_mask), None)
-        kept = F.dropout(shares, self.dropout, self.training)
-        out = self.out_proj((kept @ v).transpose(1, 2).flatten(2))
-        found = None if not need_weights else kept.mean(1) if average_attn_weights else kept
-        if single:
-            return out.squeeze(0), None if found is None else found.squeeze(0)
-        return out if self.batch_first else out.transpose(0, 1), found
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.reshape(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
-
-    def _mask(self, q: Tensor, mask: Tensor | None, padding: Tensor | None) -> Any:
-        """What is added to the scores ``[batch, heads, targets, sources]``."""
-        total: Any = 0.0
-        if mask is not None:
-            mask = added(mask, q)
-            total = mask if mask.ndim == 2 else mask.reshape(-1, self.num_heads, *mask.shape[1:])
-        if padding is not None:
-            total = added(padding, q)[:, None, None, :] + total
-        return total
-
-
-def added(mask: Tensor, like: Tensor) -> Tensor:
-    """A mask as numbers to add: -inf where a bool says True."""
-    if mask._array.dtype.kind != "b":
-        return mask
-    return FUNCTIONS["zeros"](mask.shape, dtype=like.dtype).masked_fill(mask, float("-inf"))
-
-
-class TransformerEncoderLayer(Module):
-    """Self-attention and two linear maps, each added to its input and normalised."""
-
-    def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Any = "relu",
-        layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True, device: Any = None,
-        dtype: Any = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        if isinstance(activation, str) and activation not in ("relu", "gelu"):
-            raise RuntimeError(f"activation should be relu/gelu, not {activation}")
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, dtype=dtype)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
-        self.activation = getattr(F, activation) if isinstance(activation, str) else activation
-
-    def forward(
-        self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None, is_causal: bool = False
-    ) -> Tensor:
-        """``[time, batch, d_model]``, or batch first, to the same shape."""
-        attend = lambda x: self.dropout1(self.self_attn(x, x, x, src_key_padding_mask, False, src_mask)[0])
-        feed = lambda x: self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-        if self.norm_first:
-            src = src + attend(self.norm1(src))
-            return src + feed(self.norm2(src))
-        src = self.norm1(src + attend(src))
-        return self.norm2(src + feed(src))
-
-
-class TransformerEncoder(Module):
-    """Copies of an encoder layer, one after the other."""
-
-    def __init__(
-        self, encoder_layer: Module, num_layers: int, norm: Module | None = None, enable_nested_tensor: bool = True, mask_check: bool = True
-    ) -> None:
-        super().__init__()
-        self.layers = ModuleList([copy.deepcopy(encoder_layer) for _ in range(num_layers)])
-        self.num_layers = num_layers
-        self.norm = norm
-
-    def forward(
-        self, src: Tensor, mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None, is_causal: bool | None = None
-    ) -> Tensor:
-        """``[time, batch, d_model]``, or batch first, to the same shape."""
-        for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask)
-        return src if self.norm is None else self.norm(src)
+        out, found = F.multi_head_attention_forward(
+            query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k, self.bias_v,
+            self.add_zero_attn, self.dropout, self.out_proj.weight, self.out_proj.bias, self.training, key_padding_mask, need_weights,
+            attn_mask, not self._qkv_same_embed_dim, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight,
+            average_attn_weights=average_attn_weights, is_causal=is_causal,
+        )  # fmt: skip
+        return out.transpose(0, 1) if turned else out, found
