@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import accumulator
-from functrans.torch.dtypes import DTYPES, title
+from functrans.torch.dtypes import DTYPES, default, numpy_dtype, title
 from functrans.torch.tensor import Tensor, made, memory
 
-__all__ = ["Buffer", "Parameter", "adopted", "typename"]
+__all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "adopted", "is_lazy", "typename"]
 
 
 class Parameter(Tensor):
@@ -55,6 +56,58 @@ class Buffer(Tensor):
         buffer._changes = data._changes
         buffer.__dict__["persistent"] = persistent
         return buffer  # type: ignore[return-value]
+
+
+class Uninitialized:
+    """What parameters and buffers have in common whose shape is not known yet."""
+
+    cls_to_become: type = Tensor
+
+    def materialize(self: Any, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Become an ordinary one of this shape, with any numbers in it."""
+        kind = self._array.dtype if dtype is None else numpy_dtype(dtype)
+        self.__class__ = self.cls_to_become
+        self.data = made(np.zeros(tuple(shape), kind))
+
+    @property
+    def shape(self) -> Any:
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in `load_state_dict` when "
+            "trying to load an uninitialized parameter into an initialized one. Call `forward` to initialize the parameters before "
+            f"accessing their attributes.{at_user_line()}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class UninitializedParameter(Uninitialized, Parameter):
+    """A parameter whose shape is not known yet.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> torch.nn.LazyLinear(3).weight
+        <UninitializedParameter>
+    """
+
+    cls_to_become = Parameter
+
+    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> UninitializedParameter:
+        kind = default.numpy if dtype is None else numpy_dtype(dtype)
+        return Parameter.__new__(cls, made(np.zeros(0, kind)), requires_grad)  # type: ignore[return-value]
+
+
+class UninitializedBuffer(Uninitialized, Tensor):
+    """A buffer whose shape is not known yet."""
+
+    def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> UninitializedBuffer:
+        kind = default.numpy if dtype is None else numpy_dtype(dtype)
+        return made(np.zeros(0, kind), cls)  # type: ignore[return-value]
+
+
+def is_lazy(value: Any) -> bool:
+    """Whether a parameter or buffer has no shape yet."""
+    return isinstance(value, Uninitialized)
 
 
 def adopted(value: Any) -> Any:

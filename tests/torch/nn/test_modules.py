@@ -157,8 +157,8 @@ def test_second_derivatives_of_layers():
 
 
 def test_what_is_not_supported_says_so():
-    with pytest.raises(NotImplementedError, match="torch.nn.Fold is not supported\n  Remedy: use ConvTranspose2d"):
-        nn.Fold((2, 2), 2)
+    with pytest.raises(NotImplementedError, match="torch.nn.SyncBatchNorm is not supported\n  Remedy: use BatchNorm2d"):
+        nn.SyncBatchNorm((2, 2), 2)
     with pytest.raises(NotImplementedError, match="torch.nn.functional.ctc_loss"):
         nn.functional.ctc_loss()
     with pytest.raises(AttributeError):

@@ -1,25 +1,19 @@
-"""Convolutions and pooling, as functions. Inputs are ``[batch, channels, *lengths]``, or without the batch."""
+"""Convolutions, as functions. Inputs are ``[batch, channels, *lengths]``, or without the batch."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from functrans import nn
 from functrans.errors import at_user_line
-from functrans.ops.structure import windows
 from functrans.torch.dtypes import title
 from functrans.torch.ops.table import define
-from functrans.torch.tensor import Tensor, made
+from functrans.torch.tensor import Tensor
 
-__all__ = [
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
-    "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-    "conv_transpose2d", "conv_transpose3d", "max_pool1d", "max_pool2d", "max_pool3d", "unfold",
-]  # fmt: skip
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
 def each(value: Any, rank: int) -> tuple[int, ...]:
@@ -60,7 +54,7 @@ _conv = define("_nn_conv", _convolved, node="ConvolutionBackward0", method=False
 _conv_transpose = define("_nn_conv_transpose", _transposed, node="ConvolutionBackward0", method=False, public=False)
 
 
-def _with_batch(input: Tensor, rank: int, name: str, call: Any) -> Any:
+def with_batch(input: Tensor, rank: int, name: str, call: Any) -> Any:
     """`call` of the input with a batch; without one, one is made for the call."""
     if input.ndim == rank + 2:
         return call(input)
@@ -115,7 +109,7 @@ def _conv_of(rank: int) -> Any:
                     )
             return _conv(x, weight, bias, stride, padding, dilation, groups)
 
-        return _with_batch(input, rank, name, call)
+        return with_batch(input, rank, name, call)
 
     conv.__name__ = conv.__qualname__ = name
     conv.__doc__ = "Convolution of an input with `weight` ``[outputs, channels / groups, *window]``."
@@ -137,7 +131,7 @@ def _conv_transpose_of(rank: int) -> Any:
             _check_channels(x, weight, bias, weight.shape[0], groups, rank)
             return _conv_transpose(x, weight, bias, *options, groups, each(dilation, rank))
 
-        return _with_batch(input, rank, name, call)
+        return with_batch(input, rank, name, call)
 
     conv_transpose.__name__ = conv_transpose.__qualname__ = name
     conv_transpose.__doc__ = "The adjoint of a convolution with `weight` ``[channels, outputs / groups, *window]``."
@@ -148,165 +142,14 @@ conv1d, conv2d, conv3d = map(_conv_of, (1, 2, 3))
 conv_transpose1d, conv_transpose2d, conv_transpose3d = map(_conv_transpose_of, (1, 2, 3))
 
 
-def _margins(x: Any, window: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> list[tuple[int, int]]:
-    """Padding of each axis, with what the last place of a window needs if lengths are rounded up."""
-    pairs = []
-    for n, k, s, p, d in zip(x.shape[2:], window, stride, padding, dilation):
-        span = n + 2 * p - d * (k - 1) - 1
-        places = (-(-span // s) if ceil else span // s) + 1
-        if ceil and (places - 1) * s >= n + p:
-            places -= 1
-        pairs.append((p, max(p, (places - 1) * s + d * (k - 1) + 1 - n - p)))
-    return pairs
+def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
+    """Convolution of ``[time, batch, channels]`` with `weight` ``[window, channels, outputs]``.
 
-
-def _patches(x: Any, window: Any, stride: Any, pairs: Any, dilation: Any, fill: float) -> Any:
-    """Every place of the window, flattened, as the last axis."""
-    if any(map(any, pairs)):
-        x = np.pad(x, [(0, 0), (0, 0), *pairs], constant_values=fill)
-    patches = windows(x, window=window, stride=stride, dilation=dilation)
-    return np.reshape(patches, (*patches.shape[: 2 + len(window)], -1))
-
-
-def _max_pooled(x: Any, numbers: Any, window: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
-    """The greatest of each window, the first of equals, and what `numbers` has in its place."""
-    pairs = _margins(x, window, stride, padding, dilation, ceil)
-    patches = _patches(x, window, stride, pairs, dilation, -np.inf)
-    chosen = np.argmax(patches, axis=-1)[..., None]
-    best = np.take_along_axis(patches, chosen, axis=-1)[..., 0]
-    if numbers is None:
-        return best
-    places = _patches(numbers, window, stride, pairs, dilation, -1)
-    return best, np.take_along_axis(np.broadcast_to(places, patches.shape), chosen, axis=-1)[..., 0]
-
-
-def _avg_pooled(x: Any, window: Any, stride: Any, padding: Any, ceil: bool, with_padding: bool, divisor: int | None) -> Any:
-    ones = (1,) * len(window)
-    pairs = _margins(x, window, stride, padding, ones, ceil)
-    total = np.sum(_patches(x, window, stride, pairs, ones, 0), axis=-1)
-    if divisor is not None:
-        return total / divisor
-    # What counts: the input, and its padding if asked for, but not what rounding up added.
-    inner = np.ones((1, 1, *(n + 2 * p if with_padding else n for n, p in zip(x.shape[2:], padding))), x.dtype)
-    rest = [(0 if with_padding else low, high - (p if with_padding else 0)) for (low, high), p in zip(pairs, padding)]
-    return total / np.sum(_patches(inner, window, stride, rest, ones, 0), axis=-1)
-
-
-def _pool_checked(name: str, rank: int, window: Any, padding: Any) -> None:
-    if any(2 * p > k for p, k in zip(padding, window)):
-        raise RuntimeError(
-            f"pad should be at most half of effective kernel size, but got pad={max(padding)}, kernel_size={window[0]} and dilation=1{at_user_line()}"
-        )
-
-
-def _max_pool_of(rank: int) -> Any:
-    name = f"max_pool{rank}d"
-    node = "SqueezeBackward1" if rank == 1 else f"MaxPool{rank}DWithIndicesBackward0"
-    operation = define(f"_nn_{name}", _max_pooled, node=node, method=False, public=False)
-
-    def max_pool(
-        input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-        return_indices: bool = False,
-    ) -> Any:  # fmt: skip
-        window = each(kernel_size, rank)
-        strides = window if stride is None else each(stride, rank)
-        margins = each(padding, rank)
-        _pool_checked(name, rank, window, margins)
-
-        def call(x: Tensor) -> Any:
-            places = made(np.arange(np.prod(x.shape[2:])).reshape(1, 1, *x.shape[2:])) if return_indices else None
-            return operation(x, places, window, strides, margins, each(dilation, rank), ceil_mode)
-
-        return _with_batch(input, rank, name, call)
-
-    max_pool.__name__ = max_pool.__qualname__ = name
-    max_pool.__doc__ = "The greatest element at each place of a window, and its place among those of the channel if asked for."
-    return max_pool
-
-
-def _avg_pool_of(rank: int) -> Any:
-    name = f"avg_pool{rank}d"
-    node = "SqueezeBackward1" if rank == 1 else f"AvgPool{rank}DBackward0"
-    operation = define(f"_nn_{name}", _avg_pooled, node=node, method=False, public=False)
-
-    def avg_pool(
-        input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-        count_include_pad: bool = True, divisor_override: int | None = None,
-    ) -> Tensor:  # fmt: skip
-        if divisor_override == 0:
-            raise RuntimeError(f"divisor must be not zero{at_user_line()}")
-        window = each(kernel_size, rank)
-        strides = window if stride is None else each(stride, rank)
-        margins = each(padding, rank)
-        _pool_checked(name, rank, window, margins)
-        return _with_batch(
-            input, rank, name, lambda x: operation(x, window, strides, margins, ceil_mode, count_include_pad, divisor_override)
-        )
-
-    avg_pool.__name__ = avg_pool.__qualname__ = name
-    avg_pool.__doc__ = "The mean of each place of a window."
-    return avg_pool
-
-
-max_pool1d, max_pool2d, max_pool3d = map(_max_pool_of, (1, 2, 3))
-avg_pool1d, avg_pool2d, avg_pool3d = map(_avg_pool_of, (1, 2, 3))
-
-
-def _bounds(length: int, count: int) -> list[tuple[int, int]]:
-    """Where each of `count` parts of an axis begins and ends; parts overlap where lengths do not divide."""
-    return [(place * length // count, -(-(place + 1) * length // count)) for place in range(count)]
-
-
-def _adaptive_avg(x: Any, sizes: Sequence[int]) -> Any:
-    for axis, count in enumerate(sizes, 2):
-        means = np.zeros((x.shape[axis], count), x.dtype)
-        for place, (start, stop) in enumerate(_bounds(x.shape[axis], count)):
-            means[start:stop, place] = 1 / (stop - start)
-        x = np.moveaxis(np.moveaxis(x, axis, -1) @ means, -1, axis)
-    return x
-
-
-def _adaptive_max(x: Any, sizes: Sequence[int]) -> Any:
-    """The greatest element of each part; the first of equals gets the cotangent."""
-    parts = []
-    for ranges in itertools.product(*(_bounds(n, count) for n, count in zip(x.shape[2:], sizes))):
-        part = x[(slice(None), slice(None), *(slice(*pair) for pair in ranges))]
-        part = np.reshape(part, (*x.shape[:2], -1))
-        parts.append(np.take_along_axis(part, np.argmax(part, axis=-1)[..., None], axis=-1)[..., 0])
-    return np.reshape(np.stack(parts, axis=-1), (*x.shape[:2], *sizes))
-
-
-def _adaptive_of(kind: str, function: Any, rank: int) -> Any:
-    name = f"adaptive_{kind}_pool{rank}d"
-    operation = define(f"_nn_{name}", function, node=f"Adaptive{kind.capitalize()}Pool{rank}DBackward0", method=False, public=False)
-
-    def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
-        if return_indices:
-            raise NotImplementedError(f"torch.nn.functional.{name}: return_indices is not supported\n  Remedy: max_pool{rank}d has it.{at_user_line()}")
-        sizes = (output_size,) * rank if isinstance(output_size, int) or output_size is None else tuple(output_size)
-        sizes = tuple(n if size is None else size for size, n in zip(sizes, input.shape[-rank:]))
-        return _with_batch(input, rank, name, lambda x: operation(x, sizes))
-
-    pool.__name__ = pool.__qualname__ = name
-    pool.__doc__ = "Pooling over windows such that the result has the lengths `output_size`."
-    return pool
-
-
-adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (_adaptive_of("avg", _adaptive_avg, rank) for rank in (1, 2, 3))
-adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = (_adaptive_of("max", _adaptive_max, rank) for rank in (1, 2, 3))
-
-
-def _unfolded(x: Any, window: Any, dilation: Any, padding: Any, stride: Any) -> Any:
-    patches = _patches(x, window, stride, [(p, p) for p in padding], dilation, 0)
-    batch, channels, *places, count = patches.shape
-    return np.reshape(np.moveaxis(np.reshape(patches, (batch, channels, -1, count)), 3, 2), (batch, channels * count, -1))
-
-
-_unfold = define("_nn_unfold", _unfolded, node="Im2ColBackward0", method=False, public=False)
-
-
-def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
-    """The windows of images as columns: ``[batch, channels, H, W]`` makes ``[batch, channels * window, places]``."""
-    return _with_batch(
-        input, 2, "unfold", lambda x: _unfold(x, each(kernel_size, 2), each(dilation, 2), each(padding, 2), each(stride, 2))
-    )
+    Example:
+        >>> import functrans.torch as torch
+        >>> torch.nn.functional.conv_tbc(torch.ones(4, 1, 2), torch.ones(3, 2, 1), torch.zeros(1)).flatten()
+        tensor([6., 6.])
+    """
+    x: Any = input
+    kernel: Any = weight
+    return conv1d(x.permute(1, 2, 0), kernel.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)  # type: ignore[no-any-return]

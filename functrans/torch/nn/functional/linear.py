@@ -17,8 +17,8 @@ from functrans.torch.random import numbers
 from functrans.torch.tensor import Tensor, made
 
 __all__ = [
-    "alpha_dropout", "bilinear", "cosine_similarity", "dropout", "dropout1d", "dropout2d", "dropout3d", "embedding", "linear",
-    "normalize", "one_hot", "pad", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
+    "alpha_dropout", "bilinear", "cosine_similarity", "dropout", "dropout1d", "dropout2d", "dropout3d", "embedding",
+    "feature_alpha_dropout", "linear", "normalize", "one_hot", "pad", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
 ]  # fmt: skip
 
 
@@ -184,17 +184,27 @@ def _channels_dropped(rank: int) -> Any:
 dropout1d, dropout2d, dropout3d = map(_channels_dropped, (1, 2, 3))
 
 
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """Dropout that keeps mean and variance of what `selu` makes (Klambauer et al. 2017)."""
+def _alpha_dropped(input: Tensor, p: float, training: bool, inplace: bool, shape: Any) -> Tensor:
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0:
         return input
     low = -1.0507009873554805 * 1.6732632423543772
     scale = (1 / np.sqrt((low**2 * p + 1) * (1 - p))) if p < 1 else 0.0
-    kept = (numbers(None).random(input._array.shape) >= p).astype(input._array.dtype)
+    kept = (numbers(None).random(shape) >= p).astype(input._array.dtype)
     fill = (low * (1 - kept) * scale - scale * low * p).astype(input._array.dtype)
-    return input * made((kept * scale).astype(input._array.dtype)) + made(fill)
+    result = input * made((kept * scale).astype(input._array.dtype)) + made(fill)
+    return input.copy_(result) if inplace else result
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Dropout that keeps mean and variance of what `selu` makes (Klambauer et al. 2017)."""
+    return _alpha_dropped(input, p, training, inplace, input._array.shape)
+
+
+def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """As `alpha_dropout`, of whole channels."""
+    return _alpha_dropped(input, p, training, inplace, (*input._array.shape[:2], *(1,) * (input.ndim - 2)))
 
 
 def _padded(x: Any, pairs: Any, mode: str, value: float) -> Any:

@@ -22,8 +22,9 @@ from functrans.transforms.tape import fit
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cross_entropy", "gaussian_nll_loss",
-    "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss",
-    "multilabel_soft_margin_loss", "nll_loss", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
+    "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "linear_cross_entropy", "margin_ranking_loss", "mse_loss",
+    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "poisson_nll_loss", "smooth_l1_loss",
+    "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
 
@@ -382,3 +383,96 @@ def multilabel_soft_margin_loss(
     return reduced(_bce_logits(input, target, weight, None, reduction="none").mean(-1), reduction)
 
 
+def _margins(x: Any, labels: Any) -> Any:
+    """The mean over classes of ``max(0, 1 - x[label] + x[other])``, over the labels before the first -1 and what is no label."""
+    valid = np.cumprod(labels >= 0, axis=-1).astype(np.bool_)
+    labels = np.where(valid, labels, 0)
+    own = np.zeros(labels.shape, np.int64)
+    np.add.at(own, (*np.indices(labels.shape)[:-1], labels), valid)
+    chosen = np.take_along_axis(x, labels, axis=-1)
+    excess = np.maximum(1 - chosen[..., :, None] + x[..., None, :], 0)
+    counted = valid[..., :, None] & (own == 0)[..., None, :]
+    return np.sum(np.where(counted, excess, 0 * excess), axis=(-2, -1)) / x.shape[-1]
+
+
+_multilabel_margin = _loss("multilabel_margin_loss", _margins)
+
+
+def multilabel_margin_loss(
+    input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """The mean over classes of ``max(0, 1 - x[label] + x[other])``; each row of `target` has labels, then -1.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> x = torch.tensor([[0.1, 0.2, 0.4, 0.8]])
+        >>> torch.nn.functional.multilabel_margin_loss(x, torch.tensor([[3, 0, -1, 1]]))
+        tensor(0.8500)
+    """
+    check_reduction(reduction)
+    if input.shape != target.shape:
+        raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}{at_user_line()}")
+    labels = target._array
+    if labels.size and (labels.min() < -1 or labels.max() >= input.shape[-1]):
+        raise RuntimeError(f"argument #3 is out of range: labels are -1 to {input.shape[-1] - 1}{at_user_line()}")
+    return _multilabel_margin(input, labels, reduction=reduction)  # type: ignore[no-any-return]
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Any, positive: Any, negative: Any, *, distance_function: Any = None, margin: float = 1.0, swap: bool = False,
+    reduction: str = "mean",
+) -> Any:  # fmt: skip
+    """`triplet_margin_loss` with another distance.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> a, p, n = torch.zeros(1, 2), torch.ones(1, 2), torch.full((1, 2), 2.0)
+        >>> distance = lambda x, y: (x - y).abs().sum(-1)
+        >>> torch.nn.functional.triplet_margin_with_distance_loss(a, p, n, distance_function=distance, margin=3.0)
+        tensor(1.)
+    """
+    check_reduction(reduction)
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise RuntimeError(
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor "
+            f"{anchor.ndim}D, positive {positive.ndim}D, and negative {negative.ndim}D inputs{at_user_line()}"
+        )
+    distance = pairwise_distance if distance_function is None else distance_function
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = FUNCTIONS["minimum"](far, distance(positive, negative))
+    return reduced((margin + near - far).clamp_min(0), reduction)
+
+
+def linear_cross_entropy(
+    input: Any, linear_weight: Any, target: Tensor, *, linear_bias: Any = None, weight: Any = None, reduction: str = "mean",
+    ignore_index: int | None = None, label_smoothing: float = 0.0, options: Any = None,
+) -> Tensor:  # fmt: skip
+    """`cross_entropy` of a linear map ``[classes, ..., n]`` of ``[batch, n]``.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> torch.nn.functional.linear_cross_entropy(torch.ones(1, 2), torch.zeros(4, 2), torch.tensor([1]))
+        tensor(1.3863)
+    """
+    if options is not None:
+        raise NotImplementedError(
+            f"torch.nn.functional.linear_cross_entropy: options is not supported\n  Remedy: leave it out.{at_user_line()}"
+        )
+    if input.ndim not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {input.ndim}{at_user_line()}")
+    if linear_weight.ndim < 2:
+        raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {linear_weight.ndim}{at_user_line()}")
+    if input.shape[-1] != linear_weight.shape[-1]:
+        raise RuntimeError(
+            f"expected equal input and linear_weight last dimensions (in_features), got {input.shape[-1]} and {linear_weight.shape[-1]}, "
+            f"respectively{at_user_line()}"
+        )
+    scores = input @ linear_weight.flatten(0, -2).T
+    if linear_bias is not None:
+        scores = scores + linear_bias.flatten()
+    scores = scores.reshape(*input.shape[:-1], *linear_weight.shape[:-1])
+    ignored = -100 if ignore_index is None else ignore_index
+    return cross_entropy(scores, target, weight, None, ignored, None, reduction, label_smoothing)

@@ -12,7 +12,7 @@ from functrans.torch.autograd.modes import no_grad
 from functrans.torch.ops.table import define
 from functrans.torch.tensor import Tensor
 
-__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "rms_norm"]
 
 
 def _standardised(x: Any, axes: Any, eps: float) -> Any:
@@ -135,8 +135,48 @@ def instance_norm(
     bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """`input` ``[batch, channels, ...]`` with mean 0 and variance 1 in each channel of each example."""
-    if running_mean is not None or running_var is not None or not use_input_stats:
-        raise NotImplementedError(
-            f"torch.nn.functional.instance_norm: running statistics are not supported\n  Remedy: use batch_norm, or instance_norm without them.{at_user_line()}"
-        )
-    return _group_norm(input, input.shape[1], weight, bias, eps)
+    if use_input_stats:
+        if math.prod(input.shape[2:]) == 1:
+            raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}{at_user_line()}")
+        if running_mean is not None and running_var is not None:
+            _follow(input, running_mean, running_var, momentum)
+        return _group_norm(input, input.shape[1], weight, bias, eps)
+    if running_mean is None or running_var is None:
+        raise RuntimeError(f"Expected running_mean and running_var to be defined when use_input_stats=False{at_user_line()}")
+    return _evaluated(input, weight, bias, running_mean, running_var, eps)
+
+
+def _follow(input: Any, mean: Any, variance: Any, momentum: float) -> None:
+    """Move running statistics towards those of channels, averaged over examples."""
+    with no_grad():
+        x = input.detach().flatten(2)
+        count = x.shape[2]
+        mean.mul_(1 - momentum).add_(x.mean(2).mean(0), alpha=momentum)
+        variance.mul_(1 - momentum).add_(x.var(2, correction=0).mean(0), alpha=momentum * count / (count - 1))
+
+
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+    """`input` ``[batch, channels, ...]`` over ``(k + alpha m)^beta``, where `m` is the mean of squares of `size` channels around.
+
+    Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> torch.nn.functional.local_response_norm(torch.ones(1, 2, 1), 2, alpha=1.0, beta=1.0).flatten()
+        tensor([0.6667, 0.5000])
+    """
+    if input.ndim < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {input.ndim} dimensions)")
+    if not input.numel():
+        return input
+    return input / _neighbours(input, size, alpha, beta, k)
+
+
+def _scale(x: Any, size: int, alpha: float, beta: float, k: float) -> Any:
+    rest = ((0, 0),) * (x.ndim - 2)
+    total = np.pad(x * x, ((0, 0), (size // 2, (size - 1) // 2), *rest))
+    mean = sum(total[:, start : start + x.shape[1]] for start in range(size)) / size
+    return (mean * alpha + k) ** beta
+
+
+_neighbours = define("_nn_local_response", _scale, node="PowBackward0", method=False, public=False)

@@ -1,4 +1,4 @@
-"""Layers with parameters: linear maps, convolutions, normalisation, embeddings."""
+"""Layers with parameters: linear maps, convolutions, normalisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from functrans.torch.tensor import Tensor, made
 
 __all__ = [
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
-    "ConvTranspose3d", "Embedding", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "Linear",
+    "ConvTranspose3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "Linear",
     "PReLU", "RMSNorm",
 ]  # fmt: skip
 
@@ -319,7 +319,8 @@ class _InstanceNorm(_BatchNorm):
         if input.ndim not in self.ranks:
             raise ValueError(f"expected {' or '.join(f'{rank}D' for rank in self.ranks)} input (got {input.ndim}D input)")
         batched = input if input.ndim == self.ranks[1] else input.unsqueeze(0)
-        out = F.instance_norm(batched, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
+        own = self.training or not self.track_running_stats
+        out = F.instance_norm(batched, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum, self.eps)
         return out if batched is input else out.squeeze(0)
 
 
@@ -405,51 +406,6 @@ class GroupNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={self.bias is not None}"
-
-
-class Embedding(Module):
-    """A row of numbers for each number of a word: ints ``[...]`` to ``[..., embedding_dim]``."""
-
-    def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,
-        norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False, _weight: Any = None, device: Any = None,
-        dtype: Any = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise AssertionError("Padding_idx must be within num_embeddings")
-            padding_idx %= num_embeddings
-        self.padding_idx = padding_idx
-        self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse = max_norm, norm_type, scale_grad_by_freq, sparse
-        self.weight = parameter((num_embeddings, embedding_dim), dtype) if _weight is None else Parameter(_weight)
-        if _weight is None:
-            self.reset_parameters()
-
-    @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None, **options: Any) -> Embedding:
-        """An embedding with these rows."""
-        if embeddings.ndim != 2:
-            raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        made_ = cls(*embeddings.shape, padding_idx, _weight=embeddings, **options)
-        made_.weight.requires_grad_(not freeze)
-        return made_
-
-    def reset_parameters(self) -> None:
-        """Draw the rows anew; that of the padding is 0."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            init.zeros_(self.weight.data[self.padding_idx])
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.embedding(
-            input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse
-        )
-
-    def extra_repr(self) -> str:
-        text = f"{self.num_embeddings}, {self.embedding_dim}"
-        return text + (f", padding_idx={self.padding_idx}" if self.padding_idx is not None else "")
 
 
 class PReLU(Module):

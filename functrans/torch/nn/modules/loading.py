@@ -7,7 +7,7 @@ from typing import Any
 
 from functrans.errors import at_user_line
 from functrans.torch.autograd.modes import no_grad
-from functrans.torch.nn.parameter import Parameter, adopted
+from functrans.torch.nn.parameter import Parameter, adopted, is_lazy
 from functrans.torch.tensor import Tensor
 
 __all__ = ["IncompatibleKeys", "load", "save"]
@@ -37,7 +37,7 @@ def save(module: Any, destination: Any, prefix: str, keep_vars: bool) -> Any:
     own = {**module._parameters, **{name: value for name, value in module._buffers.items() if name not in module._non_persistent}}
     for name, value in own.items():
         if value is not None:
-            destination[prefix + name] = value if keep_vars else value.detach()
+            destination[prefix + name] = value if keep_vars or is_lazy(value) else value.detach()
     if module._saves_extra_state():
         destination[prefix + EXTRA] = module.get_extra_state()
     for name, part in module._modules.items():
@@ -89,6 +89,10 @@ def load_own(module: Any, state_dict: Any, prefix: str, assign: bool, known: set
             missing.append(key)
             continue
         value = adopted(state_dict[key])
+        if is_lazy(target):
+            if is_lazy(value):
+                continue
+            target.materialize(value.shape)
         if not isinstance(value, Tensor):
             errors.append(
                 f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but received {type(value)}'

@@ -6,6 +6,7 @@ from typing import Any
 
 import functrans.torch.nn.functional as F
 from functrans.torch.nn.modules.module import Module
+from functrans.torch.nn.modules.simple import PairwiseDistance
 from functrans.torch.tensor import Tensor
 
 TABLE: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -26,6 +27,9 @@ TABLE: dict[str, tuple[Any, dict[str, Any]]] = {
     "CosineEmbeddingLoss": (F.cosine_embedding_loss, {"margin": 0.0}),
     "TripletMarginLoss": (F.triplet_margin_loss, {"margin": 1.0, "p": 2.0, "eps": 1e-6, "swap": False}),
     "MultiMarginLoss": (F.multi_margin_loss, {"p": 1, "margin": 1.0, "weight": None}),
+    "MultiLabelMarginLoss": (F.multilabel_margin_loss, {}),
+    "TripletMarginWithDistanceLoss": (F.triplet_margin_with_distance_loss, {"distance_function": None, "margin": 1.0, "swap": False}),
+    "CTCLoss": (F.ctc_loss, {"blank": 0, "zero_infinity": False}),
     "MultiLabelSoftMarginLoss": (F.multilabel_soft_margin_loss, {"weight": None}),
 }
 
@@ -44,6 +48,8 @@ def loss(name: str, function: Any, fields: dict[str, Any]) -> type:
                 raise TypeError(f"{name}.__init__() got an unexpected keyword argument '{key}'")
         given.update(kwargs)
         self.reduction = reduction
+        if "distance_function" in given and given["distance_function"] is None:
+            given["distance_function"] = PairwiseDistance()
         for key, value in given.items():
             if isinstance(value, Tensor) or key in ("weight", "pos_weight"):
                 self.register_buffer(key, value)

@@ -16,7 +16,7 @@ from functrans.torch.dtypes import Device
 from functrans.torch.dtypes import dtype as Dtype
 from functrans.torch.nn.modules.hooks import with_backward_hooks
 from functrans.torch.nn.modules.loading import load, save
-from functrans.torch.nn.parameter import Buffer, Parameter, typename
+from functrans.torch.nn.parameter import Buffer, Parameter, is_lazy, typename
 from functrans.torch.tensor import Tensor
 
 __all__ = ["Module"]
@@ -122,16 +122,17 @@ class Module:
             object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
-        if not self._forget(name):
+        if any(name in self.__dict__.get(kind, ()) for kind in ("_parameters", "_buffers", "_modules")):
+            self._forget(name)
+        else:
             object.__delattr__(self, name)
 
-    def _forget(self, name: str) -> bool:
-        """Drop what is called `name`; whether there was such a thing among parameters, buffers and parts."""
+    def _forget(self, name: str) -> None:
+        """Drop what is called `name`."""
         own = self.__dict__
-        own.pop(name, None)
         own["_non_persistent"].discard(name)
-        missing = object()
-        return any([own[kind].pop(name, missing) is not missing for kind in ("_parameters", "_buffers", "_modules")])
+        for kind in (own, own["_parameters"], own["_buffers"], own["_modules"]):
+            kind.pop(name, None)
 
     def __dir__(self) -> list[str]:
         return sorted({*dir(type(self)), *self.__dict__, *self._parameters, *self._buffers, *self._modules})
@@ -355,7 +356,9 @@ class Module:
                         if parameter._grad is not None:
                             parameter._grad = fn(parameter._grad)
                 for name, buffer in module._buffers.items():
-                    if buffer is not None:
+                    if is_lazy(buffer):
+                        buffer.data = fn(buffer.data)
+                    elif buffer is not None:
                         module._buffers[name] = fn(buffer)
         return self
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import functrans.torch.nn.functional as F
+from functrans.torch.nn.functional.convolution import each
 from functrans.torch.nn.modules.module import Module
 from functrans.torch.tensor import Tensor
 
@@ -99,6 +100,13 @@ Unfold = layer(
     "Unfold", F.unfold, "kernel_size={kernel_size}, dilation={dilation}, padding={padding}, stride={stride}",
     kernel_size=REQUIRED, dilation=1, padding=0, stride=1,
 )  # fmt: skip
+Fold = layer(
+    "Fold", F.fold, "output_size={output_size}, kernel_size={kernel_size}, dilation={dilation}, padding={padding}, stride={stride}",
+    output_size=REQUIRED, kernel_size=REQUIRED, dilation=1, padding=0, stride=1,
+)  # fmt: skip
+ChannelShuffle = layer("ChannelShuffle", F.channel_shuffle, "groups={groups}", groups=REQUIRED)
+_RESPONSE = "{size}, alpha={alpha}, beta={beta}, k={k}"
+LocalResponseNorm = layer("LocalResponseNorm", F.local_response_norm, _RESPONSE, size=REQUIRED, alpha=1e-4, beta=0.75, k=1.0)
 CosineSimilarity = layer("CosineSimilarity", F.cosine_similarity, dim=1, eps=1e-8)
 PairwiseDistance = layer("PairwiseDistance", F.pairwise_distance, p=2.0, eps=1e-6, keepdim=False)
 
@@ -124,6 +132,7 @@ Dropout1d = dropout("Dropout1d", F.dropout1d)
 Dropout2d = dropout("Dropout2d", F.dropout2d)
 Dropout3d = dropout("Dropout3d", F.dropout3d)
 AlphaDropout = dropout("AlphaDropout", F.alpha_dropout)
+FeatureAlphaDropout = dropout("FeatureAlphaDropout", F.feature_alpha_dropout)
 
 POOL = "kernel_size={kernel_size}, stride={stride}, padding={padding}"
 MAX_POOL = {"kernel_size": REQUIRED, "stride": None, "padding": 0, "dilation": 1, "return_indices": False, "ceil_mode": False}
@@ -160,6 +169,99 @@ AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = (
 AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = (
     layer(f"AdaptiveMaxPool{n}d", getattr(F, f"adaptive_max_pool{n}d"), _OUT, output_size=REQUIRED, return_indices=False) for n in (1, 2, 3)
 )
+
+
+_LP = "norm_type={norm_type}, kernel_size={kernel_size}, stride={stride}, ceil_mode={ceil_mode}"
+LPPool1d, LPPool2d, LPPool3d = (
+    layer(f"LPPool{n}d", getattr(F, f"lp_pool{n}d"), _LP, norm_type=REQUIRED, kernel_size=REQUIRED, stride=None, ceil_mode=False)
+    for n in (1, 2, 3)
+)
+
+
+def fractional(rank: int) -> type:
+    """The class of a layer of pooling over windows at random places."""
+    fields = {"kernel_size": REQUIRED, "output_size": None, "output_ratio": None, "return_indices": False, "_random_samples": None}
+    made = layer(f"FractionalMaxPool{rank}d", getattr(F, f"fractional_max_pool{rank}d"), **fields)
+    first = made.__init__  # type: ignore[misc]
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        first(self, *args, **kwargs)
+        if self.output_size is None and self.output_ratio is None:
+            raise ValueError(f"FractionalMaxPool{rank}d requires specifying either an output size, or a pooling ratio")
+        if self.output_size is not None and self.output_ratio is not None:
+            raise ValueError("only one of output_size and output_ratio may be specified")
+        self.register_buffer("_random_samples", self.__dict__.pop("_random_samples"))
+
+    def forward(self: Any, input: Tensor) -> Any:
+        return getattr(F, f"fractional_max_pool{rank}d")(input, *(getattr(self, field) for field in fields))
+
+    made.__init__, made.forward = __init__, forward  # type: ignore[misc, attr-defined]
+    return made
+
+
+FractionalMaxPool2d, FractionalMaxPool3d = map(fractional, (2, 3))
+
+
+def unpool(rank: int) -> type:
+    """The class of a layer that puts back what a pooling layer chose."""
+    function = getattr(F, f"max_unpool{rank}d")
+    made = layer(f"MaxUnpool{rank}d", function, POOL, kernel_size=REQUIRED, stride=None, padding=0)
+    first = made.__init__  # type: ignore[misc]
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        first(self, *args, **kwargs)
+        self.stride = self.kernel_size if self.stride is None else self.stride
+        for field in ("kernel_size", "stride", "padding"):
+            setattr(self, field, each(getattr(self, field), rank))
+
+    def forward(self: Any, input: Tensor, indices: Tensor, output_size: Any = None) -> Any:
+        return function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    made.__init__, made.forward = __init__, forward  # type: ignore[misc, attr-defined]
+    return made
+
+
+MaxUnpool1d, MaxUnpool2d, MaxUnpool3d = map(unpool, (1, 2, 3))
+
+
+class Upsample(Module):
+    """The layer of `nn.functional.interpolate`.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> torch.nn.Upsample(scale_factor=2)(torch.tensor([[[1.0, 2.0]]]))
+        tensor([[[1., 1., 2., 2.]]])
+    """
+
+    def __init__(
+        self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.size, self.mode, self.align_corners, self.recompute_scale_factor = size, mode, align_corners, recompute_scale_factor
+        many = isinstance(scale_factor, tuple)
+        self.scale_factor = tuple(map(float, scale_factor)) if many else float(scale_factor) if scale_factor else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        size = f"size={self.size!r}" if self.scale_factor is None else f"scale_factor={self.scale_factor!r}"
+        return f"{size}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """Images of another size, by the nearest element."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor)
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Images of another size, by linear interpolation with corners that are aligned."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "bilinear", True)
 
 
 def padding(kind: str, mode: str, rank: int) -> type:
