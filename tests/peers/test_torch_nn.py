@@ -150,7 +150,8 @@ def second(t, expression, names):
     grads = t.autograd.grad(weighted(t, [part for part in outs if part.requires_grad]), leaves, create_graph=True, allow_unused=True)
     grads = [grad for grad in grads if grad is not None and grad.requires_grad]
     found = t.autograd.grad(weighted(t, grads), leaves, allow_unused=True) if grads else [None] * len(leaves)
-    return [None if each is None else np.array(each.tolist()).reshape(each.shape) for each in found]
+    # PyTorch has zeros that have no memory: a copy of them has.
+    return [None if each is None else (t.zeros(each.shape, dtype=each.dtype) + each).numpy() for each in found]
 
 
 def outcome(t, expression, names):

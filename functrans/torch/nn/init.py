@@ -164,3 +164,22 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     for column in values.T:
         column[source.permutation(len(column))[: math.ceil(sparsity * len(column))]] = 0
     return _filled(tensor, values)
+
+
+def _deprecated(function: Any) -> Any:
+    """The function under its name without underscore, which torch had before."""
+    old = function.__name__.removesuffix("_")
+
+    def call(*args: Any, **kwargs: Any) -> Tensor:
+        warnings.warn(f"`nn.init.{old}` is now deprecated in favor of `nn.init.{old}_`.", FutureWarning, stacklevel=2)
+        return function(*args, **kwargs)  # type: ignore[no-any-return]
+
+    call.__name__ = call.__qualname__ = old
+    call.__doc__ = f"`{function.__name__}`, which takes its place."
+    return call
+
+
+constant, dirac, eye, kaiming_normal, kaiming_uniform, normal, orthogonal, sparse, uniform, xavier_normal, xavier_uniform = map(
+    _deprecated,
+    (constant_, dirac_, eye_, kaiming_normal_, kaiming_uniform_, normal_, orthogonal_, sparse_, uniform_, xavier_normal_, xavier_uniform_),
+)

@@ -191,7 +191,8 @@ def move_tangent(target: Tensor, value: Tensor) -> None:
 
 def rebase(target: Tensor, edge: Any, old: Any, name: str) -> None:
     """Give a tensor that was written into, or its base, the history of what was written."""
-    if edge is not None and edge[0].is_leaf:
+    if edge is not None and (edge[0].is_leaf or name == "copy_"):
+        # The node that made the value stays as it is: what it saved may be what is overwritten.
         edge = named("CopyBackwards", Through)((edge,)), 0
     view = target._view
     if view is None:

@@ -14,13 +14,13 @@ from functrans.ops import special
 from functrans.torch.autograd.modes import no_grad
 from functrans.torch.ops.table import FUNCTIONS, define
 from functrans.torch.random import numbers
-from functrans.torch.storage.writes import assign
+from functrans.torch.storage.writes import written
 from functrans.torch.tensor import Tensor, made
 
 __all__ = [
-    "celu", "elu", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu",
-    "log_softmax", "logsigmoid", "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_",
+    "log_softmax", "logsigmoid", "mish", "prelu", "relu", "relu_", "relu6", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin",
+    "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
 ]  # fmt: skip
 
 
@@ -70,11 +70,10 @@ _hardswish = _private(
 _rrelu = _private("rrelu", lambda x, slopes: np.where(x > 0, x, slopes * x), node="RreluWithNoiseBackward0")
 
 
-def _result(input: Tensor, output: Tensor, inplace: bool) -> Tensor:
-    """The output; with `inplace` written into the input, as torch does."""
-    if not inplace:
-        return output
-    return assign(input, output, "copy_")
+def _applied(name: str, operation: Any, inplace: bool, input: Any, *args: Any) -> Tensor:
+    """An activation of a tensor; with `inplace` written into it, as torch does."""
+    _tensor(name, input)
+    return written(input, operation, args, {}, f"{name}_") if inplace else operation(input, *args)
 
 
 def _tensor(name: str, input: Any) -> Tensor:
@@ -102,7 +101,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """`x` held between two numbers."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    return _result(input, _hardtanh(_tensor("hardtanh", input), min_val, max_val), inplace)
+    return _applied("hardtanh", _hardtanh, inplace, input, min_val, max_val)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -112,22 +111,22 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """`x` where positive, else ``alpha * (exp(x) - 1)`` (Clevert, Unterthiner and Hochreiter 2016)."""
-    return _result(input, _elu(_tensor("elu", input), alpha), inplace)
+    return _applied("elu", _elu, inplace, input, alpha)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """The self-normalising `elu` (Klambauer et al. 2017)."""
-    return _result(input, FUNCTIONS["selu"](_tensor("selu", input)), inplace)
+    return _applied("selu", FUNCTIONS["selu"], inplace, input)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """`x` where positive, else ``alpha * (exp(x / alpha) - 1)`` (Barron 2017)."""
-    return _result(input, FUNCTIONS["celu"](_tensor("celu", input), alpha), inplace)
+    return _applied("celu", FUNCTIONS["celu"], inplace, input, alpha)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """`x` where positive, else `negative_slope` times `x`."""
-    return _result(input, _leaky_relu(_tensor("leaky_relu", input), negative_slope), inplace)
+    return _applied("leaky_relu", _leaky_relu, inplace, input, negative_slope)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -139,12 +138,28 @@ def rrelu(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: b
     """`leaky_relu` with slopes drawn between two numbers in training, and of their mean otherwise."""
     shape = _tensor("rrelu", input)._array.shape
     slopes = numbers(None).uniform(lower, upper, shape) if training else (lower + upper) / 2
-    return _result(input, _rrelu(input, np.asarray(slopes, input._array.dtype)), inplace)
+    return _applied("rrelu", _rrelu, inplace, input, np.asarray(slopes, input._array.dtype))
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """`x` where above `threshold`, else `value`."""
-    return _result(input, FUNCTIONS["threshold"](_tensor("threshold", input), threshold, value), inplace)
+    return _applied("threshold", FUNCTIONS["threshold"], inplace, input, threshold, value)
+
+
+def _written(function: Any) -> Any:
+    """The function that writes its result into the input."""
+
+    def call(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return function(input, *args, **kwargs, inplace=True)  # type: ignore[no-any-return]
+
+    call.__name__ = call.__qualname__ = f"{function.__name__}_"
+    call.__doc__ = f"As `{function.__name__}`, written into the input."
+    return call
+
+
+celu_, elu_, hardtanh_, leaky_relu_, relu_, rrelu_, selu_, threshold_ = map(
+    _written, (celu, elu, hardtanh, leaky_relu, relu, rrelu, selu, threshold)
+)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -156,12 +171,12 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """``x * sigmoid(x)``."""
-    return _result(input, _silu(_tensor("silu", input)), inplace)
+    return _applied("silu", _silu, inplace, input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """``x * tanh(softplus(x))`` (Misra 2019)."""
-    return _result(input, _mish(_tensor("mish", input)), inplace)
+    return _applied("mish", _mish, inplace, input)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -198,12 +213,12 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """``x / 6 + 1 / 2`` held between 0 and 1."""
-    return _result(input, _hardsigmoid(_tensor("hardsigmoid", input)), inplace)
+    return _applied("hardsigmoid", _hardsigmoid, inplace, input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """``x`` times `hardsigmoid` of it (Howard et al. 2019)."""
-    return _result(input, _hardswish(_tensor("hardswish", input)), inplace)
+    return _applied("hardswish", _hardswish, inplace, input)
 
 
 def _dim(dim: int | None, ndim: int) -> int:

@@ -47,7 +47,7 @@ def embedding_bag(
         offsets: where each bag begins, if `input` has one axis.
         mode: ``"sum"``, ``"mean"`` or ``"max"``.
         per_sample_weights: what rows are multiplied by before the sum, in the shape of `input`.
-        include_last_offset: whether the last of `offsets` is the end of the last bag.
+        include_last_offset: whether the last of `offsets` is the end of the last bag, and begins none.
         padding_idx: the number of a row that does not count.
 
     Returns:
@@ -92,11 +92,9 @@ def embedding_bag(
     if starts.size and starts[-1] > total:
         raise RuntimeError(f"offsets[-1] can not be greater than input's length({total}) but got offsets[-1] of {starts[-1]}{at_user_line()}")
     if include_last_offset and input.ndim == 1:
-        total, starts = int(starts[-1]), starts[:-1]
+        starts = starts[:-1]
     bags = np.searchsorted(starts, np.arange(words.size), side="right") - 1
-    kept = np.arange(words.size) < total
-    if padding_idx is not None:
-        kept &= words != padding_idx % rows
+    kept = np.ones(words.size, np.bool_) if padding_idx is None else words != padding_idx % rows
     factors: Any = None if per_sample_weights is None else per_sample_weights.reshape(-1)  # type: ignore[attr-defined]
     return _bagged(weight, words, bags, len(starts), mode, factors, kept)  # type: ignore[no-any-return]
 

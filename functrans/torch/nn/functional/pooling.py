@@ -233,7 +233,7 @@ def _max_unpool_of(rank: int) -> Any:
         strides = window if stride is None else each(stride, rank)
         sizes = [(n - 1) * s + k - 2 * p for n, k, s, p in zip(input.shape[-rank:], window, strides, margins)]
         if output_size is not None:
-            sizes = _asked_for(list(output_size), sizes, strides)
+            sizes = _asked_for(output_size, sizes, strides)
         places = indices._array
         if places.dtype != np.int64:
             raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype}{at_user_line()}")
@@ -252,7 +252,7 @@ def _max_unpool_of(rank: int) -> Any:
     return unpool
 
 
-def _asked_for(given: list[int], sizes: list[int], strides: Any) -> list[int]:
+def _asked_for(given: Any, sizes: list[int], strides: Any) -> list[int]:
     """The lengths of the result that are asked for, which may differ by less than a stride."""
     rank = len(sizes)
     if len(given) == rank + 2:
@@ -264,7 +264,7 @@ def _asked_for(given: list[int], sizes: list[int], strides: Any) -> list[int]:
     for axis, (own, size, step) in enumerate(zip(given, sizes, strides)):
         if not size - step < own < size + step:
             raise ValueError(f'invalid output_size "{given}" (dim {axis} must be between {size - step} and {size + step}){at_user_line()}')
-    return given
+    return list(given)
 
 
 max_unpool1d, max_unpool2d, max_unpool3d = map(_max_unpool_of, (1, 2, 3))

@@ -14,6 +14,7 @@ import numpy as np
 
 from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
+from functrans.torch.dtypes import title
 from functrans.torch.nn.functional.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from functrans.torch.ops.table import define
 from functrans.torch.tensor import Tensor, made
@@ -143,7 +144,9 @@ def interpolate(
     if antialias and (mode not in ("bilinear", "bicubic", "lanczos") or rank != 2):
         raise ValueError("Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as input")
     lengths = input.shape[2:]
-    if rank not in (1, 2, 3) or mode in RANKS and RANKS[mode] != rank:
+    if rank in (1, 2, 3) and RANKS.get(mode, rank) != rank:
+        raise NotImplementedError(f"Got {input.ndim}D input, but {mode} mode needs {RANKS[mode] + 2}D input{at_user_line()}")
+    if rank not in (1, 2, 3) or mode not in (*MODES, "nearest", "nearest-exact", "area"):
         raise NotImplementedError(
             f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.ndim}D) for the modes: nearest | linear | bilinear | "
             f"bicubic | trilinear | area | nearest-exact (got {mode}){at_user_line()}"
@@ -159,8 +162,8 @@ def interpolate(
             for n, m, factor in zip(lengths, sizes, factors)
         ]
         return _picked[mode, rank](input, places)  # type: ignore[no-any-return]
-    if mode not in MODES or mode == "lanczos" and not antialias:
-        raise NotImplementedError(f"torch.nn.functional.interpolate: mode {mode!r} is not supported\n  Remedy: use 'bilinear'.{at_user_line()}")
+    if mode == "lanczos" and not antialias:
+        raise ValueError(f"lanczos mode requires antialias=True{at_user_line()}")
     make = antialiased if antialias else shares
     matrices = [make(MODES[mode], n, m, factor, bool(align_corners)) for n, m, factor in zip(lengths, sizes, factors)]
     return _resampled[mode, rank](input, [matrix.astype(input._array.dtype) for matrix in matrices])  # type: ignore[no-any-return]
@@ -291,22 +294,15 @@ def grid_sample(
     if align_corners is None:
         warnings.warn(CORNERS_WARNING, UserWarning, stacklevel=2)
     rank = input.ndim - 2
-    if input.dtype is not grid.dtype:
-        raise RuntimeError(
-            f"grid_sampler(): expected input and grid to have same dtype, but input has {input.dtype} and grid has {grid.dtype}{at_user_line()}"
-        )
-    if rank not in (2, 3) or grid.ndim != input.ndim:
-        raise RuntimeError(
-            f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes "
-            f"{list(input.shape)} and grid with sizes {list(grid.shape)}{at_user_line()}"
-        )
+    shapes = f"but got input with sizes {list(input.shape)} and grid with sizes {list(grid.shape)}{at_user_line()}"
     if input.shape[0] != grid.shape[0]:
-        raise RuntimeError(
-            f"grid_sampler(): expected grid and input to have same batch size, but got input with sizes {list(input.shape)} and grid "
-            f"with sizes {list(grid.shape)}{at_user_line()}"
-        )
+        raise RuntimeError(f"grid_sampler(): expected grid and input to have same batch size, {shapes}")
     if grid.shape[-1] != rank:
-        raise RuntimeError(f"grid_sampler(): expected grid to have size {rank} in last dimension, but got grid with sizes {list(grid.shape)}{at_user_line()}")
+        raise RuntimeError(f"grid_sampler(): expected grid to have size {rank} in last dimension, {shapes}")
+    if rank not in (2, 3) or grid.ndim != input.ndim:
+        raise RuntimeError(f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, {shapes}")
+    if input.dtype is not grid.dtype:
+        raise RuntimeError(f"expected scalar type {title(input.dtype)} but found {title(grid.dtype)}{at_user_line()}")
     if mode == "bicubic" and rank != 2:
         raise RuntimeError(f"grid_sampler(): bicubic interpolation only supports 4D input{at_user_line()}")
     return _sampled[rank](input, grid, mode, padding_mode, bool(align_corners))  # type: ignore[no-any-return]

@@ -48,8 +48,8 @@ class LazyModuleMixin(Module):
             RuntimeError: it has another number of axes than the layer takes.
         """
         if self.ranks and input.ndim not in self.ranks:
-            expected = " or ".join(f"{rank}D" for rank in self.ranks)
-            raise RuntimeError(f"Expected {expected} input to {type(self).__name__}, but got input of size: {input.shape}{at_user_line()}")
+            expected = " or ".join(f"{rank}D {kind}" for rank, kind in zip(self.ranks, ("(unbatched)", "(batched)")))
+            raise RuntimeError(f"Expected {expected} input to {type(self).__name__}, but got input of size: {list(input.shape)}{at_user_line()}")
         axis = -1 if self.size == "in_features" else -(self.rank + 1) if self.size == "in_channels" else 1 if input.ndim == max(self.ranks) else 0
         args, kwargs = self._arguments
         other = self.cls_to_become(input.shape[axis], *args, **kwargs)
