@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from functrans.errors import at_user_line
 from functrans.torch.ops.table import FUNCTIONS
 from functrans.torch.tensor import Tensor, made
 
