@@ -283,7 +283,7 @@ def based(t):
     def base(module):
         """Give the random parts of a parametrisation fixed values."""
         own = module.parametrizations.weight[0]
-        for name, size in (("_u", 4), ("_v", 4)):
+        for name in ("_u", "_v"):
             if hasattr(own, name):
                 getattr(own, name).copy_(t.arange(1.0, getattr(own, name).numel() + 1).double() / 9)
         return module
