@@ -150,6 +150,15 @@ def losses(t, make, expression, steps=20):
     return np.array(found)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """PyTorch's threads wait for each other where processors are busy: a hundredfold, with arrays as small as these."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_losses_are_the_same(make, optimizer):
