@@ -121,7 +121,7 @@ OPTIMIZERS = {
     "momentum": "SGD(p, 0.05, momentum=0.9, weight_decay=1e-3)",
     "adam": "Adam(p, 0.01)",
     "adamw": "AdamW(p, 0.01, amsgrad=True)",
-    "lbfgs": "LBFGS(p, lr=0.5, max_iter=2, history_size=5, line_search_fn='strong_wolfe')",
+    "lbfgs": "LBFGS(p, lr=0.5, max_iter=1, history_size=5, line_search_fn='strong_wolfe')",
 }
 
 
