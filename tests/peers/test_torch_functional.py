@@ -63,6 +63,9 @@ F.ctc_loss(F.log_softmax(r, -1), labels, t.tensor([7, 6, 5]), t.tensor([3, 2, 0]
 F.ctc_loss(F.log_softmax(r, -1), labels, [7, 2, 3], [3, 2, 2], zero_infinity=True) | F.ctc_loss(F.log_softmax(r, -1), labels - 1, [7, 6, 5], [3, 2, 2], blank=4)
 F.linear_cross_entropy(a, a, classes[:4] % 4) | F.linear_cross_entropy(a, a, classes % 4, label_smoothing=0.1, linear_bias=a[:, 0], reduction='sum')
 F.instance_norm(s) | F.instance_norm(s, t.zeros(4).double(), t.ones(4).double(), use_input_stats=False) | F.celu_(a * 1) | F.leaky_relu_(a * 1, 0.2) | F.hardtanh_(a * 1)
+F.l1_loss(a, a * 2, weight=a * a) | F.mse_loss(a, a * 2, size_average=False) | F.l1_loss(a, a * 2, reduce=False) | t.nn.SmoothL1Loss(False)(a, a * 3)
+t.nn.HuberLoss('sum', 0.5)(a, a * 3) | t.nn.CrossEntropyLoss(None, False)(a, classes) | t.nn.MultiMarginLoss(2, 0.5, None, None, None, 'sum')(a, classes)
+t.nn.KLDivLoss(None, None, 'batchmean', True)(a, a * 2) | t.nn.CTCLoss(4, 'sum', True)(F.log_softmax(r, -1), labels - 1, [7, 2, 5], [3, 2, 2])
 t.nn.utils.rnn.pad_sequence([a, a[:2], a[1:]]) | t.nn.utils.rnn.pad_sequence([a[:, 0], a[0]], True, -1.5, 'left') | t.nn.utils.rnn.pack_sequence([a, a[:2]]).data
 t.nn.utils.rnn.pack_padded_sequence(x, [3, 2, 2, 1, 1, 3], enforce_sorted=False).data | t.nn.utils.rnn.pack_padded_sequence(x, t.tensor([6, 5, 2]), True).data
 t.nn.utils.rnn.pad_packed_sequence(t.nn.utils.rnn.pack_padded_sequence(x, [2, 6, 5], True, False), True, 7.5, 8)[0]
@@ -182,6 +185,7 @@ t.nn.utils.parametrize.remove_parametrizations(t.nn.utils.parametrizations.weigh
 t.nn.utils.parametrizations.spectral_norm(t.nn.Linear(2, 2), 'no') | t.nn.utils.parametrizations.spectral_norm(t.nn.Linear(2, 2), n_power_iterations=0)
 t.nn.utils.parametrizations.orthogonal(t.nn.Linear(2, 2), 'bias') | t.nn.utils.parametrizations.orthogonal(t.nn.Linear(2, 2), orthogonal_map='no')
 t.nn.utils.weight_norm(t.nn.utils.weight_norm(t.nn.Linear(2, 2))) | setattr(t.nn.utils.parametrize.register_parametrization(t.nn.Linear(2, 2), 'weight', t.nn.ReLU()), 'weight', t.ones(2, 2))
+t.nn.L1Loss(3, 4, 5, 6, 7) | t.nn.GaussianNLLLoss(True) | t.nn.TripletMarginWithDistanceLoss(None) | t.nn.Linear(2, 2).set_submodule('', t.nn.ReLU()) | t.nn.Linear(2, 2).set_submodule('weight', t.nn.ReLU())
 __import__('pickle').dumps(t.nn.utils.parametrizations.weight_norm(t.nn.Linear(2, 2)))
 """
 BAD = [case.strip() for line in BAD.strip().splitlines() for case in line.split(" | ")]
@@ -226,6 +230,12 @@ def test_every_name_of_torch_is_there_or_says_that_it_is_not_supported():
             if not hasattr(own, name):
                 missing.append(f"torch.{path}.{name}")
     assert missing == []
+
+
+def test_a_device_that_is_not_there_is_refused():
+    for make in (shim.nn.Linear, shim.nn.LSTM, shim.nn.MultiheadAttention, shim.nn.Bilinear, shim.nn.TransformerEncoderLayer):
+        with pytest.raises(NotImplementedError, match="device 'cuda' is not supported"):
+            make(*[4] * (3 if make is shim.nn.Bilinear else 2), device="cuda")
 
 
 def test_names_that_are_not_supported_raise():

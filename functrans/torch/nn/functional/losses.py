@@ -34,6 +34,17 @@ def check_reduction(reduction: str) -> None:
         raise ValueError(f"{reduction} is not a valid value for reduction")
 
 
+def chosen(reduction: str, size_average: Any, reduce: Any, *, check: bool = True) -> str:
+    """The reduction, also as older arguments have it: whether losses are reduced, and whether to their mean."""
+    if size_average is not None or reduce is not None:
+        reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
+        message = f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead."
+        warnings.warn(message, UserWarning, stacklevel=3)
+    if check:
+        check_reduction(reduction)
+    return reduction
+
+
 def reduced(loss: Any, reduction: str) -> Any:
     """The mean, the sum, or the losses of elements as they are; of arrays and of tensors."""
     check_reduction(reduction)
@@ -113,7 +124,7 @@ def _matched(input: Tensor, target: Tensor) -> None:
 
 def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Tensor:
     """``(x - y)^2``."""
-    check_reduction(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     _matched(input, target)
     if weight is not None:
         loss = _mse["none"](input, target) * weight
@@ -121,19 +132,23 @@ def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: An
     return _mse[reduction](input, target)
 
 
-def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Tensor:
     """``|x - y|``."""
+    reduction = chosen(reduction, size_average, reduce)
     _matched(input, target)
-    return reduced((input - target).abs(), reduction)
+    loss = (input - target).abs()
+    if weight is None:
+        return reduced(loss, reduction)
+    return reduced(loss * weight, reduction) if reduction != "mean" else (loss * weight).sum() / weight.expand_as(loss).sum()
 
 
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
     """A square within `beta` of 0, beyond it linear (Girshick 2015)."""
+    reduction = chosen(reduction, size_average, reduce)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    check_reduction(reduction)
     _matched(input, target)
     return _smooth_l1(input, target, beta, reduction=reduction)
 
@@ -158,7 +173,7 @@ def binary_cross_entropy(
         ValueError: shapes differ.
         RuntimeError: elements of the input are not between 0 and 1.
     """
-    check_reduction(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     if input.shape != target.shape:
         raise ValueError(
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they have the same size."
@@ -174,7 +189,7 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean", pos_weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """`binary_cross_entropy` of `sigmoid`, without overflow."""
-    check_reduction(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     if input.shape != target.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
     return _bce_logits(input, target, weight, pos_weight, reduction=reduction)
@@ -227,7 +242,7 @@ def nll_loss(
     Raises:
         IndexError: a label is out of range.
     """
-    check_reduction(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     _check_labels(input, target, ignore_index)
     return (_nll if input.ndim <= 2 else _nll_many)(input, weight, target, ignore_index, reduction)
 
@@ -243,7 +258,7 @@ def cross_entropy(
         >>> torch.nn.functional.cross_entropy(torch.zeros(1, 4), torch.tensor([2]))
         tensor(1.3863)
     """
-    check_reduction(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     axis = 1 if input.ndim > 1 else 0
@@ -277,9 +292,9 @@ def kl_div(
     input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
     """``y (log y - x)``, with `input` in logarithms."""
+    reduction = chosen(reduction, size_average, reduce, check=reduction != "batchmean")
     if reduction != "batchmean":
-        check_reduction(reduction)
-    loss = target.exp() * (target - input) if log_target else FUNCTIONS["xlogy"](target, target) - target * input
+        loss = target.exp() * (target - input) if log_target else FUNCTIONS["xlogy"](target, target) - target * input
     return loss.sum() / input.shape[0] if reduction == "batchmean" else reduced(loss, reduction)
 
 
@@ -288,7 +303,7 @@ def poisson_nll_loss(
     reduce: Any = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """Minus the log-likelihood of counts; `full` adds Stirling's approximation of the rest."""
-    check_reduction(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         rest = target * target.log() - target + 0.5 * (2 * math.pi * target).log()
@@ -318,7 +333,7 @@ def gaussian_nll_loss(
 
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """``log(1 + exp(-y x))``."""
-    check_reduction(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     return _soft_margin(input, target, reduction=reduction)
 
 
@@ -326,6 +341,7 @@ def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Tensor:
     """`x` where the target is 1, ``max(0, margin - x)`` where it is -1."""
+    reduction = chosen(reduction, size_average, reduce)
     other = (margin - input).clamp_min(0).masked_fill(target == 1, 0)
     return reduced(other + input.masked_fill(target == -1, 0), reduction)
 
@@ -334,6 +350,7 @@ def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Tensor:
     """``max(0, -y (x1 - x2) + margin)``."""
+    reduction = chosen(reduction, size_average, reduce)
     return reduced((-target * (input1 - input2) + margin).clamp_min(0), reduction)
 
 
@@ -341,6 +358,7 @@ def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Tensor:
     """1 minus the cosine where the target is 1, ``max(0, cosine - margin)`` where it is -1."""
+    reduction = chosen(reduction, size_average, reduce)
     squares = (input1 * input1).sum(-1) + 1e-12, (input2 * input2).sum(-1) + 1e-12
     cosine = (input1 * input2).sum(-1) / (squares[0] * squares[1]).sqrt()
     return reduced((1 - cosine).masked_fill(target != 1, 0) + (cosine - margin).clamp_min(0).masked_fill(target != -1, 0), reduction)
@@ -351,6 +369,7 @@ def triplet_margin_loss(
     size_average: Any = None, reduce: Any = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """``max(0, |a - p| - |a - n| + margin)`` (Balntas et al. 2016)."""
+    reduction = chosen(reduction, size_average, reduce)
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = FUNCTIONS["minimum"](far, pairwise_distance(positive, negative, p, eps))
@@ -362,6 +381,7 @@ def multi_margin_loss(
     reduce: Any = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """The mean over other classes of ``max(0, margin - x[label] + x)^p``."""
+    reduction = chosen(reduction, size_average, reduce)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     rows = input if input.ndim > 1 else input.unsqueeze(0)
@@ -380,6 +400,7 @@ def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Tensor:
     """The mean over classes of `binary_cross_entropy_with_logits`."""
+    reduction = chosen(reduction, size_average, reduce)
     return reduced(_bce_logits(input, target, weight, None, reduction="none").mean(-1), reduction)
 
 
@@ -409,7 +430,7 @@ def multilabel_margin_loss(
         >>> torch.nn.functional.multilabel_margin_loss(x, torch.tensor([[3, 0, -1, 1]]))
         tensor(0.8500)
     """
-    check_reduction(reduction)
+    reduction = chosen(reduction, size_average, reduce)
     if input.shape != target.shape:
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}{at_user_line()}")
     labels = target._array

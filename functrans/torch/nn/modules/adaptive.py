@@ -64,11 +64,11 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         self.div_value, self.head_bias = div_value, head_bias
         self.shortlist_size, self.n_clusters = own[0], len(own)
         self.head_size = self.shortlist_size + self.n_clusters
-        self.head = Linear(in_features, self.head_size, bias=head_bias, dtype=dtype)
+        self.head = Linear(in_features, self.head_size, bias=head_bias, device=device, dtype=dtype)
         self.tail = ModuleList()
         for number, (start, stop) in enumerate(zip(self.cutoffs, self.cutoffs[1:]), 1):
             width = int(in_features // div_value**number)
-            parts = Linear(in_features, width, bias=False, dtype=dtype), Linear(width, stop - start, bias=False, dtype=dtype)
+            parts = Linear(in_features, width, bias=False, device=device, dtype=dtype), Linear(width, stop - start, bias=False, device=device, dtype=dtype)
             self.tail.append(Sequential(*parts))
 
     def reset_parameters(self) -> None:

@@ -58,15 +58,15 @@ class MultiheadAttention(Module):
         self._qkv_same_embed_dim = self.kdim == embed_dim and self.vdim == embed_dim
         widths = {"q_proj_weight": embed_dim, "k_proj_weight": self.kdim, "v_proj_weight": self.vdim}
         if self._qkv_same_embed_dim:
-            self.in_proj_weight = parameter((3 * embed_dim, embed_dim), dtype)
+            self.in_proj_weight = parameter((3 * embed_dim, embed_dim), dtype, device=device)
         for name, width in widths.items():
-            self.register_parameter(name, None if self._qkv_same_embed_dim else parameter((embed_dim, width), dtype))
+            self.register_parameter(name, None if self._qkv_same_embed_dim else parameter((embed_dim, width), dtype, device=device))
         if not self._qkv_same_embed_dim:
             self.register_parameter("in_proj_weight", None)
-        self.register_parameter("in_proj_bias", parameter((3 * embed_dim,), dtype, 0.0) if bias else None)
-        self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias=bias, dtype=dtype)
+        self.register_parameter("in_proj_bias", parameter((3 * embed_dim,), dtype, 0.0, device=device) if bias else None)
+        self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias=bias, device=device, dtype=dtype)
         for name in ("bias_k", "bias_v"):
-            self.register_parameter(name, parameter((1, 1, embed_dim), dtype) if add_bias_kv else None)
+            self.register_parameter(name, parameter((1, 1, embed_dim), dtype, device=device) if add_bias_kv else None)
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:

@@ -280,6 +280,40 @@ class ParameterDict(Module):
     def items(self) -> Any:
         return [(key, self[key]) for key in self._keys]
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter, or `default`."""
+        return self[key] if key in self._keys else default
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The parameter; `default` is added if there is none."""
+        if key not in self._keys:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: str) -> Any:
+        """Take a parameter out."""
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take out the parameter that was added last, with its name."""
+        key = list(self._keys)[-1]
+        return key, self.pop(key)
+
+    def clear(self) -> None:
+        """Take out all."""
+        for key in list(self._keys):
+            del self[key]
+
+    def copy(self) -> ParameterDict:
+        """Another dict of the same parameters."""
+        return ParameterDict(dict(self.items()))
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A dict with one value for all names."""
+        return ParameterDict(dict.fromkeys(keys, default))
+
     def update(self, parameters: Any) -> None:
         """Add parameters by name."""
         for key, value in parameters.items() if hasattr(parameters, "items") else parameters:

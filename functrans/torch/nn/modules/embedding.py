@@ -36,7 +36,7 @@ class Embedding(Module):
             padding_idx %= num_embeddings
         self.padding_idx = padding_idx
         self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse = max_norm, norm_type, scale_grad_by_freq, sparse
-        self.weight = parameter((num_embeddings, embedding_dim), dtype) if _weight is None else Parameter(_weight)
+        self.weight = parameter((num_embeddings, embedding_dim), dtype, device=device) if _weight is None else Parameter(_weight)
         if _weight is None:
             self.reset_parameters()
 

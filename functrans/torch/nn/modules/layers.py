@@ -9,7 +9,7 @@ import numpy as np
 
 import functrans.torch.nn.functional as F
 import functrans.torch.nn.init as init
-from functrans.torch.dtypes import default, numpy_dtype
+from functrans.torch.dtypes import Device, default, numpy_dtype
 from functrans.torch.nn.functional.convolution import each
 from functrans.torch.nn.modules.module import Module
 from functrans.torch.nn.parameter import Parameter
@@ -22,8 +22,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def parameter(shape: Any, dtype: Any, value: float | None = None) -> Parameter:
+def parameter(shape: Any, dtype: Any, value: float | None = None, device: Any = None) -> Parameter:
     """A parameter of this shape, filled with a number or not at all."""
+    if device is not None:
+        Device(device)  # which raises for others than the CPU
     kind = default.numpy if dtype is None else numpy_dtype(dtype)
     return Parameter(made(np.empty(shape, kind) if value is None else np.full(shape, value, kind)))
 
@@ -51,8 +53,8 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self.weight = parameter((out_features, in_features), dtype)
-        self.register_parameter("bias", parameter((out_features,), dtype) if bias else None)
+        self.weight = parameter((out_features, in_features), dtype, device=device)
+        self.register_parameter("bias", parameter((out_features,), dtype, device=device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -76,8 +78,8 @@ class Bilinear(Module):
         if in1_features <= 0:
             raise ValueError(f"in1_features must be > 0, but got {in1_features}")
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
-        self.weight = parameter((out_features, in1_features, in2_features), dtype)
-        self.register_parameter("bias", parameter((out_features,), dtype) if bias else None)
+        self.weight = parameter((out_features, in1_features, in2_features), dtype, device=device)
+        self.register_parameter("bias", parameter((out_features,), dtype, device=device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -126,8 +128,8 @@ class _Conv(Module):
         self.padding = padding if isinstance(padding, str) else each(padding, rank)
         self.output_padding = (0,) * rank
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
-        self.weight = parameter((first, second // groups, *self.kernel_size), dtype)
-        self.register_parameter("bias", parameter((out_channels,), dtype) if bias else None)
+        self.weight = parameter((first, second // groups, *self.kernel_size), dtype, device=device)
+        self.register_parameter("bias", parameter((out_channels,), dtype, device=device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -247,11 +249,11 @@ class _BatchNorm(Module):
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        self.register_parameter("weight", parameter((num_features,), dtype, 1.0) if affine else None)
-        self.register_parameter("bias", parameter((num_features,), dtype, 0.0) if affine and bias else None)
+        self.register_parameter("weight", parameter((num_features,), dtype, 1.0, device=device) if affine else None)
+        self.register_parameter("bias", parameter((num_features,), dtype, 0.0, device=device) if affine and bias else None)
         tracked = track_running_stats
-        self.register_buffer("running_mean", parameter((num_features,), dtype, 0.0).data if tracked else None)
-        self.register_buffer("running_var", parameter((num_features,), dtype, 1.0).data if tracked else None)
+        self.register_buffer("running_mean", parameter((num_features,), dtype, 0.0, device=device).data if tracked else None)
+        self.register_buffer("running_var", parameter((num_features,), dtype, 1.0, device=device).data if tracked else None)
         self.register_buffer("num_batches_tracked", made(np.array(0)) if tracked else None)
 
     def reset_running_stats(self) -> None:
@@ -352,8 +354,8 @@ class LayerNorm(Module):
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        self.register_parameter("weight", parameter(self.normalized_shape, dtype, 1.0) if elementwise_affine else None)
-        self.register_parameter("bias", parameter(self.normalized_shape, dtype, 0.0) if elementwise_affine and bias else None)
+        self.register_parameter("weight", parameter(self.normalized_shape, dtype, 1.0, device=device) if elementwise_affine else None)
+        self.register_parameter("bias", parameter(self.normalized_shape, dtype, 0.0, device=device) if elementwise_affine and bias else None)
 
     def reset_parameters(self) -> None:
         """Begin the parameters anew."""
@@ -378,7 +380,7 @@ class RMSNorm(Module):
         super().__init__()
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        self.register_parameter("weight", parameter(self.normalized_shape, dtype, 1.0) if elementwise_affine else None)
+        self.register_parameter("weight", parameter(self.normalized_shape, dtype, 1.0, device=device) if elementwise_affine else None)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
@@ -398,8 +400,8 @@ class GroupNorm(Module):
         if num_channels % num_groups:
             raise ValueError(f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups})")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
-        self.register_parameter("weight", parameter((num_channels,), dtype, 1.0) if affine else None)
-        self.register_parameter("bias", parameter((num_channels,), dtype, 0.0) if affine and bias else None)
+        self.register_parameter("weight", parameter((num_channels,), dtype, 1.0, device=device) if affine else None)
+        self.register_parameter("bias", parameter((num_channels,), dtype, 0.0, device=device) if affine and bias else None)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
@@ -413,8 +415,8 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
-        self.num_parameters = num_parameters
-        self.weight = parameter((num_parameters,), dtype, init)
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = parameter((num_parameters,), dtype, init, device=device)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.prelu(input, self.weight)

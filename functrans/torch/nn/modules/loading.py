@@ -28,6 +28,8 @@ class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpect
 
 def save(module: Any, destination: Any, prefix: str, keep_vars: bool) -> Any:
     """Add the tensors of a module to a dict, by their dotted names."""
+    for hook in module._state_dict_pre_hooks.values():
+        hook(module, prefix, keep_vars)
     if not hasattr(destination, "_metadata"):
         if isinstance(destination, OrderedDict):
             destination._metadata = OrderedDict()  # type: ignore[attr-defined]

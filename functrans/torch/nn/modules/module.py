@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from functrans.errors import at_user_line
 from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.autograd.modes import no_grad
@@ -17,7 +19,8 @@ from functrans.torch.dtypes import dtype as Dtype
 from functrans.torch.nn.modules.hooks import with_backward_hooks
 from functrans.torch.nn.modules.loading import load, save
 from functrans.torch.nn.parameter import Buffer, Parameter, is_lazy, typename
-from functrans.torch.tensor import Tensor
+from functrans.torch.nn.unsupported import METHODS, refusal
+from functrans.torch.tensor import Tensor, made
 
 __all__ = ["Module"]
 
@@ -50,7 +53,7 @@ class Module:
         own["_non_persistent"] = set()
         own["_pre_hooks"], own["_hooks"], own["_backward_hooks"], own["_backward_pre_hooks"] = {}, {}, {}, {}
         own["_with_kwargs"] = set()
-        own["_state_dict_hooks"], own["_load_pre_hooks"], own["_load_post_hooks"] = {}, {}, {}
+        own["_state_dict_pre_hooks"], own["_state_dict_hooks"], own["_load_pre_hooks"], own["_load_post_hooks"] = {}, {}, {}, {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; subclasses define it."""
@@ -206,6 +209,10 @@ class Module:
         """Call ``hook(module, state_dict, prefix, local_metadata)`` at the end of `state_dict`."""
         return RemovableHandle(self._state_dict_hooks, hook)
 
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(module, prefix, keep_vars)`` at the beginning of `state_dict`."""
+        return RemovableHandle(self._state_dict_pre_hooks, hook)
+
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)`` before loading."""
         return RemovableHandle(self._load_pre_hooks, hook)
@@ -291,6 +298,18 @@ class Module:
             if not isinstance(module, Module):
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put another part in the place of the one with a dotted name; with `strict` there must be one."""
+        path, _, name = target.rpartition(".")
+        if not target:
+            raise ValueError("Cannot set the submodule without a target name!")
+        parent = self.get_submodule(path)
+        if strict and not hasattr(parent, name):
+            raise AttributeError(f"{type(parent).__name__} has no attribute `{name}`")
+        if hasattr(parent, name) and not isinstance(getattr(parent, name), Module):
+            raise AttributeError(f"`{name}` is not an nn.Module")
+        setattr(parent, name, module)
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter with a dotted name."""
@@ -397,17 +416,14 @@ class Module:
         """All parameters and buffers in another dtype."""
         return self._apply(lambda t: t.to(dtype=dst_type))  # type: ignore[attr-defined]
 
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Module:
+        """Parameters and buffers with memory of their own, in which there may be any numbers."""
+        Device(device)
+        return self._apply(lambda t: made(np.empty_like(t._array)))
+
     def cpu(self) -> Module:
         """Itself."""
         return self
-
-    def cuda(self, device: Any = None) -> Module:
-        """Not supported."""
-        raise NotImplementedError(f"Module.cuda is not supported: tensors live on the cpu\n  Remedy: leave the module where it is.{at_user_line()}")
-
-    def share_memory(self) -> Module:
-        """Not supported."""
-        raise NotImplementedError(f"Module.share_memory is not supported\n  Remedy: use threads, which share memory.{at_user_line()}")
 
     # State.
 
@@ -464,6 +480,10 @@ class Module:
             return f"{self._get_name()}({extra[0]})"
         lines = extra + parts
         return f"{self._get_name()}(" + ("\n  " + "\n  ".join(lines) + "\n" if lines else "") + ")"
+
+
+for _name, _other in METHODS.items():
+    setattr(Module, _name, refusal(f"torch.nn.Module.{_name}", _other))
 
 
 def indented(text: str) -> str:

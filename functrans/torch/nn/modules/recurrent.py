@@ -123,13 +123,13 @@ class RNNBase(Module):
         for layer in range(num_layers):
             width = input_size if layer == 0 else out * (1 + bidirectional)
             for suffix in self._suffixes(layer):
-                setattr(self, f"weight_ih{suffix}", parameter((rows, width), dtype))
-                setattr(self, f"weight_hh{suffix}", parameter((rows, out), dtype))
+                setattr(self, f"weight_ih{suffix}", parameter((rows, width), dtype, device=device))
+                setattr(self, f"weight_hh{suffix}", parameter((rows, out), dtype, device=device))
                 if bias:
-                    setattr(self, f"bias_ih{suffix}", parameter((rows,), dtype))
-                    setattr(self, f"bias_hh{suffix}", parameter((rows,), dtype))
+                    setattr(self, f"bias_ih{suffix}", parameter((rows,), dtype, device=device))
+                    setattr(self, f"bias_hh{suffix}", parameter((rows,), dtype, device=device))
                 if proj_size:
-                    setattr(self, f"weight_hr{suffix}", parameter((proj_size, hidden_size), dtype))
+                    setattr(self, f"weight_hr{suffix}", parameter((proj_size, hidden_size), dtype, device=device))
         self.reset_parameters()
 
     def _suffixes(self, layer: int) -> list[str]:
@@ -317,10 +317,10 @@ class RNNCellBase(Module):
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         rows = STEPS[self.kind][1] * hidden_size
-        self.weight_ih = parameter((rows, input_size), dtype)
-        self.weight_hh = parameter((rows, hidden_size), dtype)
+        self.weight_ih = parameter((rows, input_size), dtype, device=device)
+        self.weight_hh = parameter((rows, hidden_size), dtype, device=device)
         for name in ("bias_ih", "bias_hh"):
-            self.register_parameter(name, parameter((rows,), dtype) if bias else None)
+            self.register_parameter(name, parameter((rows,), dtype, device=device) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -45,7 +45,7 @@ def layer(name: str, function: Callable[..., Any], text: str = "", *, training: 
 
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD
     members = {
-        "__doc__": f"The layer of `nn.functional.{getattr(function, '__name__', name)}`.",
+        "__doc__": described(name, function),
         "__module__": __name__,
         "__qualname__": name,
         "_fields": tuple(fields),
@@ -56,6 +56,79 @@ def layer(name: str, function: Callable[..., Any], text: str = "", *, training: 
     }
     return type(name, (base,), members)
 
+
+def described(name: str, function: Callable[..., Any]) -> str:
+    """The docstring of a layer, with an example if there is one."""
+    text = f"The layer of `nn.functional.{getattr(function, '__name__', name)}`."
+    if name not in EXAMPLES:
+        return text
+    arguments, given, result = EXAMPLES[name]
+    lines = result.replace("\n\n", "\n<BLANKLINE>\n").replace("\n", "\n        ")
+    return f"""{text}
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> torch.nn.{name}({arguments})({given})
+        {lines}
+    """
+
+
+_LINE, _SQUARE, _SERIES = "torch.tensor([-1.0, 0.5])", "torch.arange(4.0).reshape(1, 1, 2, 2)", "torch.tensor([[[1.0, 2.0, 4.0, 3.0]]])"
+# For each layer its arguments, the input and the result.
+EXAMPLES = {
+    "Identity": ("", _LINE, "tensor([-1.0000,  0.5000])"),
+    "ReLU": ("", _LINE, "tensor([0.0000, 0.5000])"),
+    "ReLU6": ("", _LINE, "tensor([0.0000, 0.5000])"),
+    "Sigmoid": ("", _LINE, "tensor([0.2689, 0.6225])"),
+    "Tanh": ("", _LINE, "tensor([-0.7616,  0.4621])"),
+    "LogSigmoid": ("", _LINE, "tensor([-1.3133, -0.4741])"),
+    "Softsign": ("", _LINE, "tensor([-0.5000,  0.3333])"),
+    "Tanhshrink": ("", _LINE, "tensor([-0.2384,  0.0379])"),
+    "SiLU": ("", _LINE, "tensor([-0.2689,  0.3112])"),
+    "Mish": ("", _LINE, "tensor([-0.3034,  0.3752])"),
+    "SELU": ("", _LINE, "tensor([-1.1113,  0.5254])"),
+    "Hardsigmoid": ("", _LINE, "tensor([0.3333, 0.5833])"),
+    "Hardswish": ("", _LINE, "tensor([-0.3333,  0.2917])"),
+    "GELU": ("", _LINE, "tensor([-0.1587,  0.3457])"),
+    "ELU": ("", _LINE, "tensor([-0.6321,  0.5000])"),
+    "CELU": ("alpha=0.5", _LINE, "tensor([-0.4323,  0.5000])"),
+    "LeakyReLU": ("0.1", _LINE, "tensor([-0.1000,  0.5000])"),
+    "Hardtanh": ("-0.5, 0.25", _LINE, "tensor([-0.5000,  0.2500])"),
+    "Softplus": ("", _LINE, "tensor([0.3133, 0.9741])"),
+    "Softshrink": ("", _LINE, "tensor([-0.5000,  0.0000])"),
+    "Hardshrink": ("0.75", _LINE, "tensor([-1.,  0.])"),
+    "Threshold": ("0.0, 20.0", _LINE, "tensor([20.0000,  0.5000])"),
+    "GLU": ("", _LINE, "tensor([-0.6225])"),
+    "Softmax": ("dim=0", _LINE, "tensor([0.1824, 0.8176])"),
+    "Softmin": ("dim=0", _LINE, "tensor([0.8176, 0.1824])"),
+    "LogSoftmax": ("dim=0", _LINE, "tensor([-1.7014, -0.2014])"),
+    "Flatten": ("", _SQUARE, "tensor([[0., 1., 2., 3.]])"),
+    "Unflatten": ("0, (2, 1)", _LINE, "tensor([[-1.0000],\n        [ 0.5000]])"),
+    "PixelShuffle": ("2", "torch.arange(4.0).reshape(1, 4, 1, 1)", "tensor([[[[0., 1.],\n          [2., 3.]]]])"),
+    "PixelUnshuffle": ("2", _SQUARE, "tensor([[[[0.]],\n\n         [[1.]],\n\n         [[2.]],\n\n         [[3.]]]])"),
+    "Unfold": ("2", _SQUARE, "tensor([[[0.],\n         [1.],\n         [2.],\n         [3.]]])"),
+    "Fold": ("(1, 3), (1, 2)", "torch.ones(1, 2, 2)", "tensor([[[[1., 2., 1.]]]])"),
+    "ChannelShuffle": ("2", "torch.arange(4).reshape(1, 4, 1)", "tensor([[[0],\n         [2],\n         [1],\n         [3]]])"),
+    "LocalResponseNorm": ("1, alpha=1.0, beta=1.0", "torch.ones(1, 1, 2)", "tensor([[[0.5000, 0.5000]]])"),
+    "CosineSimilarity": ("", "torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])", "tensor([0.7071])"),
+    "PairwiseDistance": ("eps=0.0", "torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])", "tensor([5.])"),
+    "MaxPool1d": ("2", _SERIES, "tensor([[[2., 4.]]])"),
+    "MaxPool2d": ("2", _SQUARE, "tensor([[[[3.]]]])"),
+    "AvgPool1d": ("2", _SERIES, "tensor([[[1.5000, 3.5000]]])"),
+    "AvgPool2d": ("2", _SQUARE, "tensor([[[[1.5000]]]])"),
+    "AdaptiveAvgPool1d": ("2", _SERIES, "tensor([[[1.5000, 3.5000]]])"),
+    "AdaptiveAvgPool2d": ("1", _SQUARE, "tensor([[[[1.5000]]]])"),
+    "AdaptiveMaxPool1d": ("2", _SERIES, "tensor([[[2., 4.]]])"),
+    "AdaptiveMaxPool2d": ("1", _SQUARE, "tensor([[[[3.]]]])"),
+    "LPPool1d": ("2, 2", "torch.tensor([[[3.0, 4.0]]])", "tensor([[[5.]]])"),
+    "LPPool2d": ("1, 2", _SQUARE, "tensor([[[[6.]]]])"),
+    "MaxUnpool1d": ("2", "torch.tensor([[[5.0, 6.0]]]), torch.tensor([[[1, 2]]])", "tensor([[[0., 5., 6., 0.]]])"),
+    "ZeroPad1d": ("1", _SERIES, "tensor([[[0., 1., 2., 4., 3., 0.]]])"),
+    "ConstantPad1d": ("(1, 0), 9.0", _SERIES, "tensor([[[9., 1., 2., 4., 3.]]])"),
+    "ReflectionPad1d": ("1", _SERIES, "tensor([[[2., 1., 2., 4., 3., 4.]]])"),
+    "ReplicationPad1d": ("1", _SERIES, "tensor([[[1., 1., 2., 4., 3., 3.]]])"),
+    "CircularPad1d": ("1", _SERIES, "tensor([[[3., 1., 2., 4., 3., 1.]]])"),
+}  # fmt: skip
 
 Identity = layer("Identity", lambda input: input)
 # It takes any arguments, so that it can stand for any layer.

@@ -37,13 +37,13 @@ class _Layer(Module):
         if isinstance(activation, str) and activation not in ("relu", "gelu"):
             raise RuntimeError(f"activation should be relu/gelu, not {activation}")
         for name in ("self_attn", "multihead_attn")[: self.parts - 1]:
-            setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype))
-        self.linear1 = Linear(d_model, dim_feedforward, bias, dtype=dtype)
+            setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, device=device, dtype=dtype))
+        self.linear1 = Linear(d_model, dim_feedforward, bias, device=device, dtype=dtype)
         self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, dtype=dtype)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, device=device, dtype=dtype)
         self.norm_first = norm_first
         for number in range(1, self.parts + 1):
-            setattr(self, f"norm{number}", LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype))
+            setattr(self, f"norm{number}", LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype))
         for number in range(1, self.parts + 1):
             setattr(self, f"dropout{number}", Dropout(dropout))
         self.activation = getattr(F, activation) if isinstance(activation, str) else activation
@@ -195,10 +195,10 @@ class Transformer(Module):
         options = dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, device, dtype
         self.encoder, self.decoder = custom_encoder, custom_decoder
         if custom_encoder is None:
-            norm = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+            norm = LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
             self.encoder = TransformerEncoder(TransformerEncoderLayer(d_model, nhead, *options), num_encoder_layers, norm)
         if custom_decoder is None:
-            norm = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+            norm = LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
             self.decoder = TransformerDecoder(TransformerDecoderLayer(d_model, nhead, *options), num_decoder_layers, norm)
         for each in self.parameters():
             if each.ndim > 1:
@@ -229,4 +229,4 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Any:
         """A mask ``[sz, sz]`` to add to scores, by which a target attends only to sources up to its own place."""
-        return FUNCTIONS["full"]((sz, sz), float("-inf"), dtype=dtype).triu(1)
+        return FUNCTIONS["full"]((sz, sz), float("-inf"), device=device, dtype=dtype).triu(1)
