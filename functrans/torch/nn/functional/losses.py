@@ -122,13 +122,18 @@ def _matched(input: Tensor, target: Tensor) -> None:
         )
 
 
+def _weighed(loss: Any, weight: Any, reduction: str) -> Any:
+    """Losses times weights, their sum, or their weighted mean."""
+    loss = loss * weight
+    return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
+
+
 def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Tensor:
     """``(x - y)^2``."""
     reduction = chosen(reduction, size_average, reduce)
     _matched(input, target)
     if weight is not None:
-        loss = _mse["none"](input, target) * weight
-        return loss if reduction == "none" else loss.sum() / (weight.expand_as(loss).sum() if reduction == "mean" else 1)
+        return _weighed(_mse["none"](input, target), weight, reduction)
     return _mse[reduction](input, target)
 
 
@@ -137,9 +142,7 @@ def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any
     reduction = chosen(reduction, size_average, reduce)
     _matched(input, target)
     loss = (input - target).abs()
-    if weight is None:
-        return reduced(loss, reduction)
-    return reduced(loss * weight, reduction) if reduction != "mean" else (loss * weight).sum() / weight.expand_as(loss).sum()
+    return reduced(loss, reduction) if weight is None else _weighed(loss, weight, reduction)
 
 
 def smooth_l1_loss(
@@ -157,10 +160,10 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     """Half a square within `delta` of 0, beyond it linear (Huber 1964)."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    if weight is not None:
-        raise NotImplementedError(f"torch.nn.functional.huber_loss: weight is not supported\n  Remedy: reduction='none', times the weight.{at_user_line()}")
     check_reduction(reduction)
     _matched(input, target)
+    if weight is not None:
+        return _weighed(_huber_loss(input, target, delta, reduction="none"), weight, reduction)
     return _huber_loss(input, target, delta, reduction=reduction)
 
 
@@ -293,8 +296,7 @@ def kl_div(
 ) -> Tensor:
     """``y (log y - x)``, with `input` in logarithms."""
     reduction = chosen(reduction, size_average, reduce, check=reduction != "batchmean")
-    if reduction != "batchmean":
-        loss = target.exp() * (target - input) if log_target else FUNCTIONS["xlogy"](target, target) - target * input
+    loss = target.exp() * (target - input) if log_target else FUNCTIONS["xlogy"](target, target) - target * input
     return loss.sum() / input.shape[0] if reduction == "batchmean" else reduced(loss, reduction)
 
 
