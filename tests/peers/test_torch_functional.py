@@ -63,7 +63,7 @@ F.ctc_loss(F.log_softmax(r, -1), labels, t.tensor([7, 6, 5]), t.tensor([3, 2, 0]
 F.ctc_loss(F.log_softmax(r, -1), labels, [7, 2, 3], [3, 2, 2], zero_infinity=True) | F.ctc_loss(F.log_softmax(r, -1), labels - 1, [7, 6, 5], [3, 2, 2], blank=4)
 F.linear_cross_entropy(a, a, classes[:4] % 4) | F.linear_cross_entropy(a, a, classes % 4, label_smoothing=0.1, linear_bias=a[:, 0], reduction='sum')
 F.instance_norm(s) | F.instance_norm(s, t.zeros(4).double(), t.ones(4).double(), use_input_stats=False) | F.celu_(a * 1) | F.leaky_relu_(a * 1, 0.2) | F.hardtanh_(a * 1)
-F.l1_loss(a, a * 2, weight=a * a) | F.mse_loss(a, a * 3, weight=a * a, reduction='sum') | F.huber_loss(a, a * 3, weight=a[0] ** 2) | F.mse_loss(a, a * 2, size_average=False) | F.l1_loss(a, a * 2, reduce=False) | t.nn.SmoothL1Loss(False)(a, a * 3)
+F.l1_loss(a, a * 2, weight=a * a) | F.mse_loss(a, a * 3, weight=a * a, reduction='sum') | F.huber_loss(a, a * 3, weight=a * a) | F.mse_loss(a, a * 2, size_average=False) | F.l1_loss(a, a * 2, reduce=False) | t.nn.SmoothL1Loss(False)(a, a * 3)
 t.nn.HuberLoss('sum', 0.5)(a, a * 3) | t.nn.CrossEntropyLoss(None, False)(a, classes) | t.nn.MultiMarginLoss(2, 0.5, None, None, None, 'sum')(a, classes)
 t.nn.KLDivLoss(None, None, 'batchmean', True)(a, a * 2) | t.nn.CTCLoss(4, 'sum', True)(F.log_softmax(r, -1), labels - 1, [7, 2, 5], [3, 2, 2])
 t.nn.utils.rnn.pad_sequence([a, a[:2], a[1:]]) | t.nn.utils.rnn.pad_sequence([a[:, 0], a[0]], True, -1.5, 'left') | t.nn.utils.rnn.pack_sequence([a, a[:2]]).data
@@ -185,7 +185,7 @@ t.nn.utils.parametrize.remove_parametrizations(t.nn.utils.parametrizations.weigh
 t.nn.utils.parametrizations.spectral_norm(t.nn.Linear(2, 2), 'no') | t.nn.utils.parametrizations.spectral_norm(t.nn.Linear(2, 2), n_power_iterations=0)
 t.nn.utils.parametrizations.orthogonal(t.nn.Linear(2, 2), 'bias') | t.nn.utils.parametrizations.orthogonal(t.nn.Linear(2, 2), orthogonal_map='no')
 t.nn.utils.weight_norm(t.nn.utils.weight_norm(t.nn.Linear(2, 2))) | setattr(t.nn.utils.parametrize.register_parametrization(t.nn.Linear(2, 2), 'weight', t.nn.ReLU()), 'weight', t.ones(2, 2))
-t.nn.L1Loss(3, 4, 5, 6, 7) | t.nn.GaussianNLLLoss(True) | t.nn.TripletMarginWithDistanceLoss(None) | t.nn.Linear(2, 2).set_submodule('', t.nn.ReLU()) | t.nn.Linear(2, 2).set_submodule('weight', t.nn.ReLU())
+t.nn.L1Loss(3, 4, 5, 6, 7) | F.huber_loss(a, a, weight=a[0]) | F.mse_loss(a, a, weight=a[0]) | t.nn.GaussianNLLLoss(True) | t.nn.TripletMarginWithDistanceLoss(None) | t.nn.Linear(2, 2).set_submodule('', t.nn.ReLU()) | t.nn.Linear(2, 2).set_submodule('weight', t.nn.ReLU())
 __import__('pickle').dumps(t.nn.utils.parametrizations.weight_norm(t.nn.Linear(2, 2)))
 """
 BAD = [case.strip() for line in BAD.strip().splitlines() for case in line.split(" | ")]

@@ -124,6 +124,8 @@ def _matched(input: Tensor, target: Tensor) -> None:
 
 def _weighed(loss: Any, weight: Any, reduction: str) -> Any:
     """Losses times weights, their sum, or their weighted mean."""
+    if weight.shape != loss.shape:
+        raise ValueError(f"Weights and input must have the same size.{at_user_line()}")
     loss = loss * weight
     return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
 
@@ -163,7 +165,9 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     check_reduction(reduction)
     _matched(input, target)
     if weight is not None:
-        return _weighed(_huber_loss(input, target, delta, reduction="none"), weight, reduction)
+        if weight.shape != input.shape:
+            raise ValueError(f"Weights and input must have the same size.{at_user_line()}")
+        return reduced(_huber_loss(input, target, delta, reduction="none") * weight, reduction)
     return _huber_loss(input, target, delta, reduction=reduction)
 
 
