@@ -107,10 +107,9 @@ def multi_head_attention_forward(
         k = FUNCTIONS["cat"]([k, bias_k.repeat(1, batch, 1)])
         v = FUNCTIONS["cat"]([v, bias_v.repeat(1, batch, 1)])
         masks = [None if mask is None else pad(mask, (0, 1)) for mask in masks]
-    split = lambda x: x.reshape(len(x), batch, num_heads, -1).permute(1, 2, 0, 3)
-    q = split(q)
-    k = split(k) if static_k is None else static_k.reshape(batch, num_heads, *static_k.shape[1:])
-    v = split(v) if static_v is None else static_v.reshape(batch, num_heads, *static_v.shape[1:])
+    q = _heads(q, num_heads)
+    k = _heads(k, num_heads) if static_k is None else static_k.reshape(batch, num_heads, *static_k.shape[1:])
+    v = _heads(v, num_heads) if static_v is None else static_v.reshape(batch, num_heads, *static_v.shape[1:])
     if add_zero_attn:
         k, v = pad(k, (0, 0, 0, 1)), pad(v, (0, 0, 0, 1))
         masks = [None if mask is None else pad(mask, (0, 1)) for mask in masks]
@@ -123,6 +122,11 @@ def multi_head_attention_forward(
     if single:
         return out.squeeze(1), None if found is None else found.squeeze(0)
     return out, found
+
+
+def _heads(x: Any, heads: int) -> Any:
+    """``[time, batch, n]`` as ``[batch, heads, time, n / heads]``."""
+    return x.reshape(*x.shape[:2], heads, -1).permute(1, 2, 0, 3)
 
 
 def _check_axes(query: Any, key: Any, value: Any, padding: Any, mask: Any) -> bool:

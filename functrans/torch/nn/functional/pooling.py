@@ -283,7 +283,11 @@ def _starts(share: Any, length: int, window: int, count: int) -> Any:
 def _fractional(x: Any, starts: Any, window: Any) -> Any:
     """The greatest of each window, the first of equals, and its place; `starts` has for each axis ``[batch, channels, places]``."""
     rank = len(window)
-    spread = lambda array, axis: np.reshape(array, (*array.shape[:2], *(array.shape[2] if n == axis else 1 for n in range(rank)), *(1,) * rank))
+
+    def spread(array: Any, axis: int) -> Any:
+        lengths = (array.shape[2] if n == axis else 1 for n in range(rank))
+        return np.reshape(array, (*array.shape[:2], *lengths, *(1,) * rank))
+
     index = [
         spread(begin, axis) + np.reshape(np.arange(size), (-1, *(1,) * (rank - 1 - axis))) for axis, (begin, size) in enumerate(zip(starts, window))
     ]

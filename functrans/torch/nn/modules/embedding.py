@@ -45,7 +45,7 @@ class Embedding(Module):
         """An embedding with these rows."""
         if embeddings.ndim != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        made_ = cls(*embeddings.shape, padding_idx, _weight=embeddings, **options)
+        made_ = cls(embeddings.shape[0], embeddings.shape[1], padding_idx, _weight=embeddings, **options)
         made_.weight.requires_grad_(not freeze)
         return made_
 
@@ -85,11 +85,13 @@ class EmbeddingBag(Embedding):
         self.mode, self.include_last_offset = mode, include_last_offset
 
     @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, *args: Any, **options: Any) -> EmbeddingBag:  # type: ignore[override]
+    def from_pretrained(  # type: ignore[override]
+        cls, embeddings: Tensor, freeze: bool = True, max_norm: float | None = None, norm_type: float = 2.0, *args: Any, **options: Any
+    ) -> EmbeddingBag:
         """An embedding with these rows."""
         if embeddings.ndim != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        made_ = cls(*embeddings.shape, *args, _weight=embeddings, **options)
+        made_ = cls(embeddings.shape[0], embeddings.shape[1], max_norm, norm_type, *args, _weight=embeddings, **options)
         made_.weight.requires_grad_(not freeze)
         return made_
 

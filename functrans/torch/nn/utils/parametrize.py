@@ -71,7 +71,7 @@ class ParametrizationList(ModuleList):
             raise ValueError("ParametrizationList requires one or more modules.")
         super().__init__(modules)
         self.unsafe = unsafe
-        new: Any = original
+        new: Any = original  # what is stored
         with no_grad():
             for module in reversed(list(self)):
                 if hasattr(module, "right_inverse"):
