@@ -131,6 +131,10 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """`x` where positive, else `weight`, of each channel or of all, times `x` (He et al. 2015)."""
+    if input.ndim == 0:
+        if weight.numel() != 1:
+            raise RuntimeError(f"Not allow zero-dim input tensor.{at_user_line()}")
+        return FUNCTIONS["prelu"](input.reshape(1), weight.reshape(1)).reshape(())  # type: ignore[attr-defined, no-any-return]
     return FUNCTIONS["prelu"](input, weight)
 
 
@@ -249,8 +253,8 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         raise RuntimeError(
             f"Halving dimension must be even, but dimension {dim % input.ndim} is size {input.shape[dim]}{at_user_line()}"
         )
-    first, second = input.chunk(2, dim)
-    return first * second.sigmoid()
+    half = input.shape[dim] // 2
+    return input.narrow(dim, 0, half) * input.narrow(dim, half, half).sigmoid()
 
 
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:

@@ -99,14 +99,15 @@ def _conv_of(rank: int) -> Any:
 
         def call(x: Tensor) -> Tensor:
             _check_channels(x, weight, bias, weight.shape[1] * groups, groups, rank)
-            if not isinstance(padding, str):
-                spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:])]
-                padded = [n + 2 * p for n, p in zip(x.shape[2:], padding)]
-                if any(n < span for n, span in zip(padded, spans)):
-                    raise RuntimeError(
-                        f"Calculated padded input size per channel: ({' x '.join(map(str, padded))}). Kernel size: "
-                        f"({' x '.join(map(str, spans))}). Kernel size can't be greater than actual input size{at_user_line()}"
-                    )
+            spans = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:])]
+            margins = {"same": [span - 1 for span in spans], "valid": [0] * rank}
+            totals = margins[padding] if isinstance(padding, str) else [2 * p for p in padding]
+            padded = [n + total for n, total in zip(x.shape[2:], totals)]
+            if any(n < span for n, span in zip(padded, spans)):
+                raise RuntimeError(
+                    f"Calculated padded input size per channel: ({' x '.join(map(str, padded))}). Kernel size: "
+                    f"({' x '.join(map(str, spans))}). Kernel size can't be greater than actual input size{at_user_line()}"
+                )
             return _conv(x, weight, bias, stride, padding, dilation, groups)
 
         return with_batch(input, rank, name, call)

@@ -9,6 +9,7 @@ import numpy as np
 from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.numpy.indexing import At
+from functrans.torch.dtypes import title
 from functrans.torch.ops.table import define
 from functrans.torch.tensor import Tensor
 
@@ -83,6 +84,11 @@ def embedding_bag(
         )
     words = input._array
     starts = _starts(words, offsets)
+    if words.dtype.kind not in "iu":
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"torch.{title(input.dtype)}Tensor instead (while checking arguments for embedding_bag){at_user_line()}"
+        )
     words, total = words.reshape(-1), words.size
     rows = weight.shape[0]
     if words.size and (words.min() < 0 or words.max() >= rows):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
 
 from functrans.errors import at_user_line
 from functrans.torch.nn.functional.convolution import each, with_batch
-from functrans.torch.nn.functional.pooling import patches_of
+from functrans.torch.nn.functional.pooling import patches_of, places_of
 from functrans.torch.ops.table import define
 from functrans.torch.tensor import Tensor
 
@@ -19,7 +20,9 @@ __all__ = ["channel_shuffle", "fold", "native_channel_shuffle", "unfold"]
 def _unfolded(x: Any, window: Any, dilation: Any, padding: Any, stride: Any) -> Any:
     patches = patches_of(x, window, stride, [(p, p) for p in padding], dilation, 0)
     batch, channels, *places, count = patches.shape
-    return np.reshape(np.moveaxis(np.reshape(patches, (batch, channels, -1, count)), 3, 2), (batch, channels * count, -1))
+    total = math.prod(places)
+    columns = np.moveaxis(np.reshape(patches, (batch, channels, total, count)), 3, 2)
+    return np.reshape(columns, (batch, channels * count, total))
 
 
 _unfold = define("_nn_unfold", _unfolded, node="Im2ColBackward0", method=False, public=False)
@@ -36,9 +39,20 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
                  [3., 4.],
                  [4., 5.]]])
     """
-    return with_batch(
-        input, 2, "unfold", lambda x: _unfold(x, each(kernel_size, 2), each(dilation, 2), each(padding, 2), each(stride, 2))
-    )
+    window, gaps, margins, steps = (each(value, 2) for value in (kernel_size, dilation, padding, stride))
+    if input.ndim in (3, 4):
+        places = places_of(input.shape[-2:], window, steps, margins, gaps)
+        if 0 in input.shape[-3:]:
+            raise RuntimeError(
+                "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+                f"{list(input.shape)}{at_user_line()}"
+            )
+        if min(places) <= 0:
+            raise RuntimeError(
+                f"Given input with spatial size {tuple(input.shape[-2:])}, kernel_size={window}, dilation={gaps}, padding={margins}, calculated "
+                f"shape of the array of sliding blocks as {tuple(places)}, but its components must be at least one.{at_user_line()}"
+            )
+    return with_batch(input, 2, "unfold", lambda x: _unfold(x, window, gaps, margins, steps))  # type: ignore[no-any-return]
 
 
 def _folded(x: Any, sizes: Any, window: Any, dilation: Any, padding: Any, stride: Any, places: Any) -> Any:
@@ -79,7 +93,7 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
             f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={rows} and "
             f"kernel_size=({window[0]}, {window[1]}).{at_user_line()}"
         )
-    places = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, d, p, s in zip(sizes, window, gaps, margins, steps)]
+    places = places_of(sizes, window, steps, margins, gaps)
     if columns != places[0] * places[1]:
         raise RuntimeError(
             f"Given output_size={sizes}, kernel_size={window}, dilation={gaps}, padding={margins}, stride={steps}, expected size of "

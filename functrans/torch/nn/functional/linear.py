@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -230,9 +231,30 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pad)} "
             f"and input of dimension {input.ndim}{at_user_line()}"
         )
+    if mode != "constant":
+        _check_margins(input, pad, mode)
     pairs = list(zip(pad[::2], pad[1::2]))[::-1]
     pairs = [(0, 0)] * (input.ndim - len(pairs)) + pairs
     return _pad(input, pairs, mode, 0.0 if value is None else value)
+
+
+def _check_margins(input: Tensor, pad: Sequence[int], mode: str) -> None:
+    """Raise unless torch pads this many axes of such an input by so much, other than by a constant."""
+    rank = len(pad) // 2
+    if input.ndim not in (rank + 1, rank + 2) or rank > 3:
+        raise NotImplementedError(f"Padding size {len(pad)} is not supported for {input.ndim}D input tensor.{at_user_line()}")
+    for back in range(rank):
+        low, high = pad[2 * back : 2 * back + 2]
+        length, axis = input.shape[-1 - back], input.ndim - 1 - back
+        if mode == "reflect" and max(low, high) >= length:
+            raise RuntimeError(
+                f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({low}, {high}) at "
+                f"dimension {axis} of input {list(input.shape)}{at_user_line()}"
+            )
+        if mode == "circular" and max(low, high) > length:
+            raise RuntimeError(f"Padding value causes wrapping around more than once.{at_user_line()}")
+        if mode == "replicate" and length == 0:
+            raise RuntimeError(f"Expected input with non-zero lengths to replicate, but got {list(input.shape)}{at_user_line()}")
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
@@ -250,22 +272,37 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
 
 
+def _check_image(name: str, input: Tensor) -> None:
+    if input.ndim < 3:
+        raise RuntimeError(
+            f"{name} expects input to have at least 3 dimensions, but got input with {input.ndim} dimension(s){at_user_line()}"
+        )
+
+
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """``[..., C r^2, H, W]`` as ``[..., C, H r, W r]`` (Shi et al. 2016)."""
     r = upscale_factor
+    _check_image("pixel_shuffle", input)
     *lead, channels, height, width = input.shape
     if channels % (r * r):
         raise RuntimeError(
             f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={channels} is not divisible by {r * r}{at_user_line()}"
         )
-    parts = input.reshape(-1, channels // (r * r), r, r, height, width).permute(0, 1, 4, 2, 5, 3)
+    parts = input.reshape(math.prod(lead), channels // (r * r), r, r, height, width).permute(0, 1, 4, 2, 5, 3)
     return parts.reshape(*lead, channels // (r * r), height * r, width * r)
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """``[..., C, H r, W r]`` as ``[..., C r^2, H, W]``."""
     r = downscale_factor
+    _check_image("pixel_unshuffle", input)
     *lead, channels, height, width = input.shape
-    parts = input.reshape(-1, channels, height // r, r, width // r, r).permute(0, 1, 3, 5, 2, 4)
+    for axis, length in ((-2, height), (-1, width)):
+        if length % r:
+            raise RuntimeError(
+                f"pixel_unshuffle expects {'height' if axis == -2 else 'width'} to be divisible by downscale_factor, but input.size({axis})="
+                f"{length} is not divisible by {r}{at_user_line()}"
+            )
+    parts = input.reshape(math.prod(lead), channels, height // r, r, width // r, r).permute(0, 1, 3, 5, 2, 4)
     return parts.reshape(*lead, channels * r * r, height // r, width // r)
 

@@ -99,6 +99,8 @@ def layer_norm(
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """`input` divided by the root of the mean square over its last axes (Zhang and Sennrich 2019)."""
     shape = tuple(normalized_shape)
+    if input.ndim < len(shape):
+        raise ValueError(f"Input tensor must have at least {len(shape)} dimensions, but got {input.ndim}{at_user_line()}")
     _check_shape(input, shape)
     eps = float(np.finfo(input._array.dtype).eps) if eps is None else eps
     axes = tuple(range(-len(shape), 0))
@@ -107,7 +109,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
 
 
 def _grouped(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> Any:
-    parts = np.reshape(x, (x.shape[0], groups, -1))
+    parts = np.reshape(x, (x.shape[0], groups, math.prod(x.shape[1:]) // groups))
     normal, _, _ = _standardised(parts, (2,), eps)
     return _scaled(np.reshape(normal, x.shape), weight, bias, (-1, *(1,) * (x.ndim - 2)))
 

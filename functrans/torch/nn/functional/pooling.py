@@ -43,7 +43,7 @@ def patches_of(x: Any, window: Any, stride: Any, pairs: Any, dilation: Any, fill
     if any(map(any, pairs)):
         x = np.pad(x, [(0, 0), (0, 0), *pairs], constant_values=fill)
     patches = windows(x, window=window, stride=stride, dilation=dilation)
-    return np.reshape(patches, (*patches.shape[: 2 + len(window)], -1))
+    return np.reshape(patches, (*patches.shape[: 2 + len(window)], math.prod(window)))
 
 
 def _max_pooled(x: Any, numbers: Any, window: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
@@ -70,11 +70,27 @@ def _avg_pooled(x: Any, window: Any, stride: Any, padding: Any, ceil: bool, with
     return total / np.sum(patches_of(inner, window, stride, rest, ones, 0), axis=-1)
 
 
-def _pool_checked(name: str, rank: int, window: Any, padding: Any) -> None:
+def places_of(lengths: Sequence[int], window: Any, stride: Any, padding: Any, dilation: Any) -> list[int]:
+    """How many places of a window there are on each axis; not positive if there is none."""
+    return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(lengths, window, stride, padding, dilation)]
+
+
+def _pool_checked(input: Tensor, rank: int, window: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> None:
+    if 0 in input.shape[-rank - 1 :]:
+        raise RuntimeError(
+            f"Expected {rank + 1}D or {rank + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(input.shape)}{at_user_line()}"
+        )
     if any(2 * p > k for p, k in zip(padding, window)):
         raise RuntimeError(
             f"pad should be at most half of effective kernel size, but got pad={max(padding)}, kernel_size={window[0]} and dilation=1{at_user_line()}"
         )
+    if input.ndim in (rank + 1, rank + 2):
+        lengths, channels = input.shape[-rank:], input.shape[-rank - 1]
+        # Rounding up adds at most one place.
+        places = [n + ceil for n in places_of(lengths, window, stride, padding, dilation)]
+        if min(places) <= 0:
+            sizes = ["x".join(map(str, (channels, *each))) for each in (lengths, places)]
+            raise RuntimeError(f"Given input size: ({sizes[0]}). Calculated output size: ({sizes[1]}). Output size is too small{at_user_line()}")
 
 
 def _max_pool_of(rank: int) -> Any:
@@ -89,7 +105,7 @@ def _max_pool_of(rank: int) -> Any:
         window = each(kernel_size, rank)
         strides = window if stride is None else each(stride, rank)
         margins = each(padding, rank)
-        _pool_checked(name, rank, window, margins)
+        _pool_checked(input, rank, window, strides, margins, each(dilation, rank), ceil_mode)
 
         def call(x: Tensor) -> Any:
             places = made(np.arange(np.prod(x.shape[2:])).reshape(1, 1, *x.shape[2:])) if return_indices else None
@@ -116,7 +132,7 @@ def _avg_pool_of(rank: int) -> Any:
         window = each(kernel_size, rank)
         strides = window if stride is None else each(stride, rank)
         margins = each(padding, rank)
-        _pool_checked(name, rank, window, margins)
+        _pool_checked(input, rank, window, strides, margins, (1,) * rank, ceil_mode)
         return with_batch(
             input, rank, name, lambda x: operation(x, window, strides, margins, ceil_mode, count_include_pad, divisor_override)
         )
@@ -150,7 +166,7 @@ def _adaptive_max(x: Any, sizes: Sequence[int]) -> Any:
     parts, places = [], []
     for ranges in itertools.product(*(_bounds(n, count) for n, count in zip(x.shape[2:], sizes))):
         inner = tuple(slice(*pair) for pair in ranges)
-        part = np.reshape(x[(slice(None), slice(None), *inner)], (*x.shape[:2], -1))
+        part = np.reshape(x[(slice(None), slice(None), *inner)], (*x.shape[:2], plane[inner].size))
         chosen = np.argmax(part, axis=-1)
         parts.append(np.take_along_axis(part, chosen[..., None], axis=-1)[..., 0])
         places.append(plane[inner].reshape(-1)[chosen])
@@ -163,6 +179,12 @@ def _adaptive_of(kind: str, function: Any, rank: int) -> Any:
     operation = define(f"_nn_{name}", function, node=f"Adaptive{kind.capitalize()}Pool{rank}DBackward0", method=False, public=False)
 
     def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        if isinstance(output_size, (tuple, list)) and input.ndim <= rank:
+            raise ValueError(f"Input dimension should be at least {rank + 1}")
+        if 0 in input.shape[-rank:]:
+            raise RuntimeError(
+                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {list(input.shape)}{at_user_line()}"
+            )
         sizes = (output_size,) * rank if isinstance(output_size, int) or output_size is None else tuple(output_size)
         sizes = tuple(n if size is None else size for size, n in zip(sizes, input.shape[-rank:]))
         out = with_batch(input, rank, name, lambda x: operation(x, sizes))

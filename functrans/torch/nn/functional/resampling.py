@@ -138,19 +138,18 @@ def interpolate(
         raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
     if recompute_scale_factor and size is not None:
         raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
+    if rank not in (1, 2, 3):
+        raise wrong_mode(input, mode)
     sizes, factors = lengths_of(input, size, scale_factor, rank)
     if recompute_scale_factor or mode == "area":
         factors = [None] * rank
     if antialias and (mode not in ("bilinear", "bicubic", "lanczos") or rank != 2):
         raise ValueError("Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as input")
     lengths = input.shape[2:]
-    if rank in (1, 2, 3) and RANKS.get(mode, rank) != rank:
+    if RANKS.get(mode, rank) != rank:
         raise NotImplementedError(f"Got {input.ndim}D input, but {mode} mode needs {RANKS[mode] + 2}D input{at_user_line()}")
-    if rank not in (1, 2, 3) or mode not in (*MODES, "nearest", "nearest-exact", "area"):
-        raise NotImplementedError(
-            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.ndim}D) for the modes: nearest | linear | bilinear | "
-            f"bicubic | trilinear | area | nearest-exact (got {mode}){at_user_line()}"
-        )
+    if mode not in (*MODES, "nearest", "nearest-exact", "area"):
+        raise wrong_mode(input, mode)
     if min(*lengths, *sizes) <= 0:
         raise RuntimeError(f"Input and output sizes should be greater than 0, but got input {list(lengths)} and output {list(sizes)}{at_user_line()}")
     if mode == "area":
@@ -167,6 +166,14 @@ def interpolate(
     make = antialiased if antialias else shares
     matrices = [make(MODES[mode], n, m, factor, bool(align_corners)) for n, m, factor in zip(lengths, sizes, factors)]
     return _resampled[mode, rank](input, [matrix.astype(input._array.dtype) for matrix in matrices])  # type: ignore[no-any-return]
+
+
+def wrong_mode(input: Tensor, mode: str) -> NotImplementedError:
+    """The error for an input of which there is no interpolation, or none of this mode."""
+    return NotImplementedError(
+        f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.ndim}D) for the modes: nearest | linear | bilinear | "
+        f"bicubic | trilinear | area | nearest-exact (got {mode}){at_user_line()}"
+    )
 
 
 def lengths_of(input: Tensor, size: Any, factor: Any, rank: int) -> tuple[list[int], list[Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 
 import functrans.torch.nn.functional as F
 import functrans.torch.nn.init as init
+from functrans.errors import at_user_line
 from functrans.torch.dtypes import Device, default, numpy_dtype
 from functrans.torch.nn.functional.convolution import each
 from functrans.torch.nn.modules.module import Module
@@ -320,7 +322,19 @@ class _InstanceNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in self.ranks:
             raise ValueError(f"expected {' or '.join(f'{rank}D' for rank in self.ranks)} input (got {input.ndim}D input)")
-        batched = input if input.ndim == self.ranks[1] else input.unsqueeze(0)
+        batched = input if input.ndim == self.ranks[1] else input.unsqueeze(0)  # type: ignore[attr-defined]
+        axis = 1 if batched is input else 0
+        if input.shape[axis] != self.num_features:
+            if self.affine:
+                raise ValueError(
+                    f"expected input's size at dim={axis} to match num_features ({self.num_features}), but got: {input.shape[axis]}.{at_user_line()}"
+                )
+            warnings.warn(
+                f"input's size at dim={axis} does not match num_features. You can silence this warning by not passing in num_features, "
+                "which is not used because affine=False",
+                UserWarning,
+                stacklevel=3,
+            )
         own = self.training or not self.track_running_stats
         out = F.instance_norm(batched, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum, self.eps)
         return out if batched is input else out.squeeze(0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import functrans.torch.nn.functional as F
+from functrans.errors import at_user_line
 from functrans.torch.nn.functional.convolution import each
 from functrans.torch.nn.modules.module import Module
 from functrans.torch.tensor import Tensor
@@ -160,7 +161,16 @@ GLU = layer("GLU", F.glu, "dim={dim}", dim=-1)
 Softmax = layer("Softmax", F.softmax, "dim={dim}", dim=None)
 Softmin = layer("Softmin", F.softmin, "dim={dim}", dim=None)
 LogSoftmax = layer("LogSoftmax", F.log_softmax, "dim={dim}", dim=None)
-Softmax2d = layer("Softmax2d", lambda input: F.softmax(input, -3))
+
+
+def softmax_of_channels(input: Tensor) -> Any:
+    """`softmax` over the channels of images."""
+    if input.ndim not in (3, 4):
+        raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.ndim}D instead{at_user_line()}")
+    return F.softmax(input, -3)
+
+
+Softmax2d = layer("Softmax2d", softmax_of_channels)
 
 Flatten = layer("Flatten", Tensor.flatten, "start_dim={start_dim}, end_dim={end_dim}", start_dim=1, end_dim=-1)
 Unflatten = layer(
@@ -341,7 +351,14 @@ def padding(kind: str, mode: str, rank: int) -> type:
     """The class of a layer that pads the last axes."""
     fields = {"padding": REQUIRED, **({"value": REQUIRED} if kind == "Constant" else {})}
     text = "padding={padding}, value={value}" if kind == "Constant" else "{padding}"
-    made = layer(f"{kind}Pad{rank}d", lambda input, padding, value=0.0: F.pad(input, padding, mode, value), text, **fields)
+
+    def padded(input: Tensor, padding: Any, value: float = 0.0) -> Tensor:
+        if kind == "Circular" and input.ndim not in (rank + 1, rank + 2):
+            raise ValueError(f"expected {rank + 1}D or {rank + 2}D input (got {input.ndim}D input){at_user_line()}")
+        return F.pad(input, padding, mode, value)  # type: ignore[no-any-return]
+
+    padded.__name__ = "pad"
+    made = layer(f"{kind}Pad{rank}d", padded, text, **fields)
     first = made.__init__  # type: ignore[misc]
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
