@@ -344,7 +344,7 @@ SHAPES = [(), (3,), (2, 6), (3, 5), (2, 3, 4), (2, 4, 4, 5, 4), (1, 4, 1, 1), (2
 LAYERS = """
 t.nn.Linear(6,3) t.nn.Conv1d(4,2,3) t.nn.Conv2d(4,3,3) t.nn.Conv1d(4,2,3,padding='same') t.nn.ConvTranspose2d(4,3,3) t.nn.MaxPool1d(2) t.nn.MaxPool2d(2)
 t.nn.MaxPool3d(2) t.nn.AvgPool1d(2) t.nn.AvgPool3d(2) t.nn.BatchNorm2d(4) t.nn.LayerNorm(6) t.nn.GroupNorm(2,4) t.nn.InstanceNorm2d(4) t.nn.InstanceNorm1d(4,affine=True)
-t.nn.RMSNorm(6) t.nn.ReflectionPad2d((1,2,0,1)) t.nn.ReplicationPad1d(2) t.nn.CircularPad2d(1) t.nn.ZeroPad2d(1) t.nn.PixelShuffle(2) t.nn.PixelUnshuffle(2)
+t.nn.RMSNorm(6) t.nn.ReflectionPad2d((1,2,0,1)) t.nn.ReplicationPad1d(2) t.nn.CircularPad2d(1) t.nn.ZeroPad2d(1) t.nn.PixelShuffle(2)
 t.nn.Softmax2d() t.nn.GLU() t.nn.PReLU() t.nn.PReLU(4) t.nn.Fold((4,5),2) t.nn.Upsample(3) t.nn.Upsample(scale_factor=2,mode='bilinear') t.nn.LocalResponseNorm(3)
 t.nn.ChannelShuffle(2) t.nn.EmbeddingBag(5,3) t.nn.RNN(4,3) t.nn.LSTM(4,3) t.nn.GRUCell(6,3) t.nn.TransformerEncoderLayer(4,2,8) t.nn.AdaptiveMaxPool2d(2)
 """.split()

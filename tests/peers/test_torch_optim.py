@@ -284,7 +284,34 @@ def test_hooks_and_groups_see_the_same():
     assert told(shim) == told(torch)
 
 
+@pytest.mark.parametrize("options", ["", "use_buffers=True", "avg_fn=w.get_ema_avg_fn(0.9)", "multi_avg_fn=w.get_ema_multi_avg_fn(0.8)"])
+def test_means_of_models(options):
+    def found(t):
+        model = t.nn.Sequential(t.nn.Linear(6, 3), t.nn.BatchNorm1d(3)).double()
+        with t.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(t.arange(1.0, parameter.numel() + 1).double().reshape(parameter.shape) / 7)
+        mean = eval(f"w.AveragedModel(model, {options})", {"w": t.optim.swa_utils, "model": model})
+        optimizer = t.optim.SGD(model.parameters(), 0.1)
+        schedule = t.optim.swa_utils.SWALR(optimizer, 0.05, 3)
+        rates = []
+        for _ in range(5):
+            optimizer.zero_grad()
+            (model(t.tensor(MATRIX)) ** 3).sum().backward()
+            optimizer.step()
+            mean.update_parameters(model)
+            schedule.step()
+            rates.append(schedule.get_last_lr()[0])
+        t.optim.swa_utils.update_bn([(t.tensor(MATRIX),), (t.tensor(MATRIX * 2),)], mean)
+        return list(mean.state_dict()), [np.asarray(value.numpy(), float) for value in mean.state_dict().values()], np.array(rates)
+
+    own, peer = found(shim), found(torch)
+    assert own[0] == peer[0]
+    assert_alike([*own[1], own[2]], [*peer[1], peer[2]])
+
+
 BAD = """
+t.optim.swa_utils.SWALR(o,0.1,-1) | t.optim.swa_utils.SWALR(o,0.1,anneal_strategy='no') | t.optim.swa_utils.SWALR(o,[1,2]) | t.optim.swa_utils.get_ema_avg_fn(2.0)
 t.optim.SGD([],0.1) | t.optim.SGD([t.ones(1)],-0.1) | t.optim.SGD(t.ones(1),0.1) | t.optim.Adam([t.ones(1)],betas=(1.0,0.9)) | t.optim.SGD([3],0.1)
 t.optim.SGD([t.ones(1)],t.ones(2)) | t.optim.SGD([t.ones(1)],nesterov=True) | t.optim.Adam([t.ones(1)],fused=True,foreach=True)
 t.optim.Adam([t.ones(1)],betas=(t.tensor(0.5),0.9)) | t.optim.SGD([t.ones(1,requires_grad=True)*2]) | t.optim.SGD([('a',t.ones(1)),t.ones(1)])

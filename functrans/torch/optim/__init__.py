@@ -3,7 +3,7 @@
 from typing import Any as _Any
 
 from functrans.torch.nn.unsupported import refusal as _refusal
-from functrans.torch.optim import lr_scheduler
+from functrans.torch.optim import lr_scheduler, swa_utils
 from functrans.torch.optim.further import ASGD, Adadelta, Adafactor, Adamax, NAdam, RAdam, Rprop
 from functrans.torch.optim.lbfgs import LBFGS
 from functrans.torch.optim.optimizer import Optimizer
@@ -11,11 +11,11 @@ from functrans.torch.optim.rules import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [
     "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "NAdam", "Optimizer", "RAdam", "RMSprop",
-    "Rprop", "SGD", "lr_scheduler",
+    "Rprop", "SGD", "lr_scheduler", "swa_utils",
 ]  # fmt: skip
 
 _UNSUPPORTED = {
-    "Muon": "AdamW", "SparseAdam": "Adam, with dense gradients", "swa_utils": "a running mean of the state dicts",
+    "Muon": "AdamW", "SparseAdam": "Adam, with dense gradients",
     "swap_in_optimizer_params_and_state": "state_dict and load_state_dict",
 }  # fmt: skip
 
