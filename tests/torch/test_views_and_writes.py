@@ -239,3 +239,21 @@ def test_what_is_missing_says_so(call):
     with pytest.raises(NotImplementedError, match="not supported") as info:
         call(torch.ones(2, 2))
     assert "Remedy" in str(info.value)
+
+
+def test_copying_over_what_was_saved_is_seen():
+    x = torch.tensor([2.0, 3.0], requires_grad=True)
+    a = x * 1
+    square = a * a
+    a.copy_(square)
+    assert type(a.grad_fn).__name__ == "CopyBackwards" and a.grad_fn is not square.grad_fn
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        a.sum().backward()
+
+
+def test_in_place_activations_have_the_same_gradients_of_gradients():
+    x = torch.tensor([-0.5, 0.7], requires_grad=True)
+    (grad,) = torch.autograd.grad(torch.nn.functional.celu(x * 1, inplace=True).sum(), x, create_graph=True)
+    (other,) = torch.autograd.grad(torch.nn.functional.celu(x).sum(), x, create_graph=True)
+    assert torch.equal(grad, other)
+    assert torch.equal(*(torch.autograd.grad(each.sum(), x)[0] for each in (grad, other)))

@@ -199,3 +199,12 @@ def test_gradients_clipped_and_vectors():
     vector = nn.utils.parameters_to_vector(model.parameters())
     nn.utils.vector_to_parameters(vector.detach() * 0, model.parameters())
     assert model(torch.ones(1, 2)).item() == 0.0
+
+
+def test_ordinary_attributes_can_be_deleted():
+    module = nn.Module()
+    module.note = "a"
+    del module.note
+    assert not hasattr(module, "note")
+    with pytest.raises(AttributeError):
+        del module.note

@@ -10,6 +10,7 @@ from functrans.torch.nn.functional.embedding import *  # noqa: F403
 from functrans.torch.nn.functional.folding import *  # noqa: F403
 from functrans.torch.nn.functional.linear import *  # noqa: F403
 from functrans.torch.nn.functional.losses import *  # noqa: F403
+from functrans.torch.nn.functional.margins import *  # noqa: F403
 from functrans.torch.nn.functional.normalization import *  # noqa: F403
 from functrans.torch.nn.functional.pooling import *  # noqa: F403
 from functrans.torch.nn.functional.resampling import *  # noqa: F403
