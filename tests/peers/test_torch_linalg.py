@@ -181,7 +181,7 @@ def observed(module, case):
     own = shared.tensors(module, True)
     leaves = [tensor for tensor in own.values() if tensor.requires_grad]
     more = {name: make(module, own) for name, make in INPUTS.items()}
-    out = shared.parts(eval(case, {"t": module, **own, **more}))
+    out = shared.parts(module, eval(case, {"t": module, **own, **more}))
     seen = {"values": [shared.numbers(part) for part in out], "dtypes": [str(part.dtype) for part in out]}
     loss = shared.total(module, out)
     if loss is None:
