@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 
 import functrans as ft
-import functrans.ops.special  # noqa: F401  (declared when SciPy's ufuncs are first met)
+import functrans.ops.special as ops_special  # declared when SciPy's ufuncs are first met
 from functrans.core.primitive import PRIMITIVES, Control
 
 pytestmark = pytest.mark.peers
@@ -47,7 +47,7 @@ ELEMENTWISE_1 = "negative positive absolute fabs sign sqrt cbrt square reciproca
 ELEMENTWISE_2 = "add subtract multiply divide power floor_divide remainder fmod logaddexp logaddexp2 arctan2 hypot maximum minimum fmax fmin copysign heaviside nextafter equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor"
 INTEGERS = "bitwise_and bitwise_or bitwise_xor left_shift right_shift gcd lcm"
 
-SPECIAL = "erf erfc expit logit ndtr log_ndtr digamma gammaln"
+SPECIAL = "erf erfc expit logit ndtr log_ndtr digamma gammaln entr erfinv ndtri i0 i0e i1 i1e"
 
 
 def special(module):
@@ -65,6 +65,10 @@ CASES = {
     **{name: (lambda m, x, name=name: getattr(m, name)(x), (UNIT,)) for name in ("arcsin", "arccos", "arctanh")},
     **{name: (lambda m, x, name=name: getattr(special(m), name)(x), (UNIT,)) for name in SPECIAL.split()},
     "xlogy": (lambda m, x, y: special(m).xlogy(x, y), (A, B)),
+    "xlog1py": (lambda m, x, y: special(m).xlog1py(x, y), (A, B)),
+    "gammainc": (lambda m, x: (jsp if m is jnp else ops_special).gammainc(np.float64(1.7), x), (A,)),
+    "gammaincc": (lambda m, x: (jsp if m is jnp else ops_special).gammaincc(np.float64(1.7), x), (A,)),
+    "fft": (lambda m, x: m.abs(m.fft.fft(x, axis=1)) + m.fft.irfft(m.fft.rfft(x**2, axis=0), n=2, axis=0), (A,)),
     "zeta": (lambda m, x: special(m).digamma(special(m).expit(x)), (A,)),
     "arccosh": (lambda m, x: m.arccosh(x), (A + 1.0,)),
     "invert": (lambda m, x: m.invert(np.array([5, 2, 9])) * x, (B,)),
@@ -124,6 +128,8 @@ ELSEWHERE = {
     "axis_sum", "barrier", "checkpoint_name", "custom_call", "debug_breakpoint", "debug_check", "debug_print", "fold", "offload",
     "positions", "pure_callback", "stop_gradient", "windows",
 } | {name for name, primitive in PRIMITIVES.items() if isinstance(primitive, Control)}  # fmt: skip
+# JAX has none of these; the samples of their declarations compare them with finite differences.
+ELSEWHERE |= {"erfcinv", "erfcx", "j0", "j1", "k0", "k0e", "k1", "k1e", "y0", "y1"}
 # JAX has no derivative of these.
 VALUES_ONLY = {"nextafter"}
 
