@@ -52,7 +52,7 @@ coverage: $(VENV)/.test
 	$(BIN)/python docs/coverage.py --check
 
 peers: $(VENV)/.peers
-	$(BIN)/python -m pytest -q -m peers tests/peers
+	$(BIN)/python -m pytest -q -n 2 -m peers tests/peers
 
 bench: $(VENV)/.peers
 	$(BIN)/python benchmarks/run.py
