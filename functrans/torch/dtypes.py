@@ -180,6 +180,12 @@ def result_dtype(*values: Any) -> np.dtype[Any]:
     return result
 
 
+# As messages list them.
+DEVICES = (
+    "cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip, ve, fpga, maia, xla, lazy, vulkan, mps, meta, hpu, mtia, privateuseone"
+)
+
+
 class Device:
     """Where tensors live: only ``cpu`` is supported."""
 
@@ -190,7 +196,7 @@ class Device:
             type, index = type.type, type.index
         name, _, number = str(type).partition(":")
         if name not in ("cpu", "cuda", "mps", "meta"):
-            raise RuntimeError(f"Expected one of cpu, cuda, mps, meta device type at start of device string: {name}")
+            raise RuntimeError(f"Expected one of {DEVICES} device type at start of device string: {name}")
         if name != "cpu":
             raise NotImplementedError(
                 f"device {type!r} is not supported: tensors live on the cpu\n  Remedy: for CUDA, compile a function of CuPy arrays with ft.jit."

@@ -133,7 +133,7 @@ def suffixes(tensor: Tensor, array: Any) -> list[str]:
         words.append(f"dtype={DTYPES[array.dtype]}")
     edge = current_edge(tensor)
     if edge is not None:
-        words.append("requires_grad=True" if edge[0].is_leaf else f"grad_fn=<{edge[0].name()}>")
+        words.append("requires_grad=True" if edge[0].is_leaf else f"grad_fn=<{type(edge[0]).__name__}>")
     if tensor._extras and "tangent" in tensor._extras:
         words.append(f"tangent={text(tensor._extras['tangent'])}")
     return words

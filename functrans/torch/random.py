@@ -11,15 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.staging import StagingTrace
+from functrans.core.trace import EVALUATION, Trace, current
+from functrans.core.tracer import Tracer
 from functrans.errors import GlobalRandomError, at_user_line
 from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import default, numpy_dtype
+from functrans.torch.ops.apply import seen
 from functrans.torch.ops.creation import creation, finished, shape_argument
 from functrans.torch.ops.table import function
 from functrans.torch.storage.writes import assign
 from functrans.torch.tensor import Tensor, made
+from functrans.transforms.batch import BatchTrace
 
-__all__ = ["Generator", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
+__all__ = ["Draw", "Generator", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
 
 
 class Generator:
@@ -103,14 +108,82 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
-def numbers(generator: Generator | None) -> np.random.Generator:
-    """The NumPy generator to draw from."""
-    if state.transform is not None and state.transform.stages:
-        raise GlobalRandomError(
-            "torch.compile: random numbers would be the same at every call of the compiled function"
-            f"\n  Remedy: draw them outside, and pass them in.{at_user_line()}"
-        )
-    return (default_generator if generator is None else generator).numbers
+class Draw:
+    """A call of a method of a generator, which transforms answer in their ways.
+
+    Attributes:
+        generator, method, args: what is called; the last argument is the shape, but for ``permutation``.
+        lead: axes in front of those asked for.
+    """
+
+    def __init__(self, generator: Generator, method: str, args: tuple[Any, ...], lead: tuple[int, ...] = ()) -> None:
+        self.generator, self.method, self.args, self.lead = generator, method, args, lead
+
+    def __call__(self, numbers: np.random.Generator | None = None) -> Any:
+        """The numbers."""
+        call = getattr(self.generator.numbers if numbers is None else numbers, self.method)
+        if not self.lead:
+            return call(*self.args)
+        if self.method == "permutation":
+            rows = [call(*self.args) for _ in range(int(np.prod(self.lead)))]
+            return np.stack(rows).reshape(*self.lead, -1)
+        *others, shape = self.args
+        return call(*others, (*self.lead, *((shape,) if isinstance(shape, int) else shape)))
+
+    def widened(self, size: int) -> Draw:
+        """The same for a batch."""
+        return Draw(self.generator, self.method, self.args, (size, *self.lead))
+
+    def under(self, trace: Trace) -> Any:
+        """The numbers, as the transforms from `trace` outwards want them."""
+        if trace is EVALUATION:
+            return self()
+        answer = state.random.get(trace)
+        if answer is not None:
+            return answer(self)
+        if isinstance(trace, StagingTrace):
+            raise GlobalRandomError(
+                "random numbers would be the same at every call of the compiled function"
+                f"\n  Remedy: compile with torch.compile, or draw them outside and pass them in.{at_user_line()}"
+            )
+        if isinstance(trace, BatchTrace):
+            raise RuntimeError(RANDOMNESS + "\n  Remedy: use torch.func.vmap, which has a flag for it." + at_user_line())
+        return self.under(trace.parent)
+
+
+RANDOMNESS = (
+    "vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' randomness flags on "
+    "vmap or perform the randomness operation out of vmap"
+)
+
+
+class Numbers:
+    """Stands for a generator of NumPy inside transforms."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+
+    def __getattr__(self, method: str) -> Any:
+        def call(*args: Any) -> Any:
+            if any(isinstance(each, Tracer) for each in args):
+                raise NotImplementedError(
+                    f"random numbers whose distribution depends on traced values ({method}) are not supported inside transforms"
+                    f"\n  Remedy: draw uniform or normal numbers and transform them.{at_user_line()}"
+                )
+            return Draw(self.generator, method, args).under(current.get())
+
+        return call
+
+
+def numbers(generator: Generator | None) -> Any:
+    """The NumPy generator to draw from, or what stands for it inside transforms."""
+    generator = default_generator if generator is None else generator
+    return generator.numbers if current.get() is EVALUATION else Numbers(generator)
+
+
+def as_array(value: Any) -> Any:
+    """Numbers that were drawn, with an `astype`."""
+    return value if isinstance(value, Tracer) else np.asarray(value)
 
 
 def kind_of(dtype: Any) -> np.dtype[Any]:
@@ -120,14 +193,14 @@ def kind_of(dtype: Any) -> np.dtype[Any]:
 @creation
 def rand(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform numbers from 0 to 1."""
-    return finished(numbers(generator).random(shape_argument(size)).astype(kind_of(dtype)), requires_grad, device)
+    return finished(as_array(numbers(generator).random(shape_argument(size))).astype(kind_of(dtype)), requires_grad, device)
 
 
 @creation
 def randn(*size: Any, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
     shape = shape_argument(size)
-    return finished(np.asarray(numbers(generator).standard_normal(shape)).astype(kind_of(dtype)), requires_grad, device)
+    return finished(as_array(numbers(generator).standard_normal(shape)).astype(kind_of(dtype)), requires_grad, device)
 
 
 @creation
@@ -140,13 +213,13 @@ def randint(
     if high <= low:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     kind = np.dtype(np.int64) if dtype is None else numpy_dtype(dtype)
-    return finished(np.asarray(numbers(generator).integers(low, high, shape_argument((size,)))).astype(kind), requires_grad, device)
+    return finished(as_array(numbers(generator).integers(low, high, shape_argument((size,)))).astype(kind), requires_grad, device)
 
 
 @creation
 def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = None) -> Tensor:
     """The numbers below `n` in random order."""
-    return made(numbers(generator).permutation(n).astype(np.int64 if dtype is None else numpy_dtype(dtype)))
+    return made(as_array(numbers(generator).permutation(n)).astype(np.int64 if dtype is None else numpy_dtype(dtype)))
 
 
 @function(method=False)
@@ -154,7 +227,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None
     """Normal numbers of means and standard deviations."""
     shape = size if size is not None else np.broadcast_shapes(np.shape(_plain(mean)), np.shape(_plain(std)))
     drawn = numbers(generator).standard_normal(tuple(shape)) * _plain(std) + _plain(mean)
-    return made(np.asarray(drawn).astype(default.numpy))
+    return made(as_array(drawn).astype(default.numpy))
 
 
 def _plain(value: Any) -> Any:
@@ -164,7 +237,7 @@ def _plain(value: Any) -> Any:
 @function(in_place=True)
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
     """1 with the probability that each element says, else 0."""
-    chance = input._array if p is None else p
+    chance = seen(input)._array if p is None else p
     return made((numbers(generator).random(input._array.shape) < chance).astype(input._array.dtype))
 
 
@@ -211,7 +284,7 @@ def drawn(name: str, draw: Any) -> None:
 
     def method(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
         values = draw(numbers(generator), self._array.shape, *args, **kwargs)
-        return assign(self, made(np.asarray(values).astype(self._array.dtype)), name)
+        return assign(self, made(as_array(values).astype(self._array.dtype)), name)
 
     method.__name__ = name
     setattr(Tensor, name, method)

@@ -61,7 +61,8 @@ class Tensor:
         _grad: the gradient, a tensor, or None.
         _changes: the writes into the memory, ``(time, where)``; the list is shared by all that share memory.
         _view: how it was made from the tensor that owns the memory, or None.
-        _extras: what few tensors have: a tangent, whether it was made in inference mode, hooks of leaves; or None.
+        _extras: what few tensors have: a tangent, whether it was made in inference mode, the transform it was made inside,
+            and views of a tracer; or None.
 
     Example:
         >>> import functrans.torch as torch
@@ -95,7 +96,7 @@ class Tensor:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        tree.register(cls, _children, lambda data, children: _rebuilt(children[0]))
+        tree.register(cls, _children, lambda data, children: _rebuilt(children[0], cls))
 
     # NumPy leaves operators to us.
     __array_priority__ = 1000
@@ -209,11 +210,11 @@ class Tensor:
         """The one element, as a Python number."""
         if self._array.size != 1:
             raise RuntimeError(f"a Tensor with {self._array.size} elements cannot be converted to Scalar")
-        return self._array.item()
+        return contents(self).item()
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
-        return self._array.tolist()
+        return contents(self).tolist()
 
     def __len__(self) -> int:
         if not self._array.ndim:
@@ -227,7 +228,8 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self._array.size == 1:
-            return bool(self._array) if self._array.ndim == 0 else bool(self._array.reshape(()))
+            array = contents(self)
+            return bool(array) if array.ndim == 0 else bool(array.reshape(()))
         if self._array.size == 0:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
@@ -236,7 +238,7 @@ class Tensor:
         """The one element, for Python's conversions."""
         if self._array.size != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
-        return self._array.item()
+        return contents(self).item()
 
     def _real_scalar(self, kind: str) -> Any:
         """The one element, which must be real."""
@@ -259,7 +261,7 @@ class Tensor:
     def __index__(self) -> int:
         if self._array.dtype.kind not in "iub" or self._array.size != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self._array.item())
+        return int(contents(self).item())
 
     def __hash__(self) -> int:
         return id(self)
@@ -270,7 +272,7 @@ class Tensor:
         return object.__format__(self, specification)
 
     def __contains__(self, element: Any) -> bool:
-        return bool(np.any(self._array == (element._array if isinstance(element, Tensor) else element)))
+        return bool(np.any(contents(self) == (contents(element) if isinstance(element, Tensor) else element)))
 
 
 def _children(tensor: Tensor) -> Any:
@@ -278,9 +280,17 @@ def _children(tensor: Tensor) -> Any:
     return (tensor._array if state.transform is None else state.transform.take(tensor)._array,), None
 
 
-def _rebuilt(child: Any) -> Tensor:
-    """The container of an array; of a tensor, as in derivatives of derivatives, the tensor."""
-    return child if isinstance(child, Tensor) else made(child)
+def _rebuilt(child: Any, cls: type = Tensor) -> Tensor:
+    """The container of an array; of anything else, as the trees of tensors in derivatives of derivatives, that itself.
+
+    Inside transforms it is of the class of what was taken apart; results are plain tensors.
+    """
+    if isinstance(child, Tensor) or not hasattr(child, "dtype"):
+        return child
+    tensor = made(child, cls if isinstance(child, Tracer) else Tensor)
+    if state.transform is not None:
+        tensor._extras = {"inside": state.transform}
+    return tensor
 
 
 tree.register(Tensor, _children, lambda data, children: _rebuilt(children[0]))
@@ -313,6 +323,12 @@ def memory(tensor: Tensor) -> Any:
     if type(array) is not np.ndarray and not isinstance(array, Tracer):
         array = tensor._array = np.asarray(array)
     return array
+
+
+def contents(tensor: Tensor) -> Any:
+    """The array of a tensor whose elements Python asks for; while a program is staged, a tracer, which refuses."""
+    transform = state.transform
+    return tensor._array if transform is None or not transform.stages else transform.take(tensor)._array
 
 
 def current_edge(tensor: Tensor) -> Any:

@@ -44,6 +44,7 @@ class CustomRule(Transformed):
         self.forward: Callable[..., Any] | None = None
         self.backward: Callable[..., Any] | None = None
         self.push: Callable[..., Any] | None = None
+        self.batched: Callable[..., Any] | None = None
 
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         """Set the reverse rule: ``forward(*args) -> (output, residuals)``, ``backward(residuals, ct) -> cotangents``."""
@@ -53,6 +54,15 @@ class CustomRule(Transformed):
         """Set the forward rule: ``push(primals, tangents) -> (output, tangent)``. Usable as a decorator."""
         self.push = push
         return push
+
+    def defvmap(self, batched: Callable[..., Any]) -> Callable[..., Any]:
+        """Set the batching rule: ``batched(size, flags, args) -> output``.
+
+        `flags` says for each argument whether it has the batch axis, in front; each result has it there. Without this
+        rule the function and its other rules are batched.
+        """
+        self.batched = batched
+        return batched
 
     def by_position(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
         """The arguments that rules take, in the order of the function's signature."""
@@ -239,7 +249,9 @@ def pull_leaves(call: Call, operands: Sequence[Any], cts: Sequence[Any]) -> list
 
 
 def batch_call(operands: Any, batched: Any, size: int, call: Call) -> Any:
-    """A call of the batched function, whose rules are the batched rules."""
+    """What the batching rule gives, or a call of the batched function, whose rules are the batched rules."""
+    if call.rule.batched is not None:
+        return call.flat(call.rule.batched(size, call.arguments(batched), call.arguments(operands)))
     axes = [0 if own else None for own in batched]
     rule = CustomRule(call.rule.transform, call.rule.function)
     rule.function = vmap(lambda *leaves: call.run(call.rule.function, leaves), tuple(axes), axis_size=size)

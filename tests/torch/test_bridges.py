@@ -100,17 +100,6 @@ def test_compiled_functions_give_containers():
 def test_what_cannot_be_compiled_says_so():
     with pytest.raises(TypeError, match="Remedy"):
         torch.compile(lambda x: x if x.sum() > 0 else -x)(X)
-    with pytest.raises(RuntimeError, match="draw them outside"):
-        torch.compile(lambda x: x + torch.rand(3))(X)
-    buffer = torch.zeros(3, dtype=torch.float64)
-
-    def writes(x):
-        buffer.add_(x)
-        return buffer * 1
-
-    with pytest.raises(NotImplementedError, match="made outside cannot be written into"):
-        torch.compile(writes)(X)
-    assert buffer.tolist() == [0.0, 0.0, 0.0]
     assert np.allclose(torch.compile(lambda x: x * 2)(X).numpy(), (X * 2).numpy())
 
 
@@ -137,5 +126,3 @@ def test_in_place_code_and_ranks_inside_transforms():
     batch = torch.stack([X, W])
     for f in (lambda x: x.sort()[0], lambda x: x.max(0)[0], lambda x: x.topk(2)[0], lambda x: x.median(), lambda x: x.argmax()):
         assert torch.equal(F.vmap(f)(batch), torch.stack([f(X), f(W)])) and torch.equal(torch.compile(f)(X), f(X))
-    with pytest.raises(NotImplementedError, match="writing into a view inside a transform"):
-        F.grad(lambda x: (x * 1)[1:].add_(1).sum())(X)

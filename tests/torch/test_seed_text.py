@@ -256,9 +256,6 @@ SNIPPETS = {
     """,
 }
 
-NEEDS_MODULES = {"modules", "training", "an accidental detach"}
-
-
 def expected(code):
     """What comments say is printed."""
     lines = [re.search(r"print\(.*#\s(.*)$", line) for line in code.splitlines()]
@@ -282,8 +279,6 @@ def run(code, module):
 
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_snippet(name):
-    if name in NEEDS_MODULES:
-        pytest.importorskip("functrans.torch.nn")
     assert run(SNIPPETS[name], "functrans.torch") == expected(SNIPPETS[name])
 
 

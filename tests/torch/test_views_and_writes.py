@@ -66,7 +66,7 @@ def test_a_write_makes_a_plain_tensor_depend_on_what_was_written():
     x = torch.zeros(2, 2)
     x[0] = w * 3
     x[1, 0] = 7
-    assert x.requires_grad and x.grad_fn.name() == "CopySlices"
+    assert x.requires_grad and x.grad_fn.name() == "torch::autograd::CopySlices"
     (x * x).sum().backward()
     assert w.grad.tolist() == [18.0, 18.0]
 
@@ -239,6 +239,12 @@ def test_what_is_missing_says_so(call):
     with pytest.raises(NotImplementedError, match="not supported") as info:
         call(torch.ones(2, 2))
     assert "Remedy" in str(info.value)
+
+
+def test_printed_nodes_have_their_short_names():
+    y = torch.zeros(2) * 1
+    y[0] = torch.tensor(1.0, requires_grad=True)
+    assert repr(y) == "tensor([1., 0.], grad_fn=<CopySlices>)"
 
 
 def test_copying_over_what_was_saved_is_seen():

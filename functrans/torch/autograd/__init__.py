@@ -6,7 +6,10 @@ from functrans.torch.autograd.function import Function
 from functrans.torch.autograd.gradient_checks import gradcheck, gradgradcheck
 from functrans.torch.autograd.hooks import detect_anomaly, set_detect_anomaly
 from functrans.torch.autograd.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+from functrans.torch.autograd.unsupported import AUTOGRAD, refusals
 from functrans.torch.tensor import Tensor as Variable
+
+globals().update(refusals("torch.autograd", AUTOGRAD))
 
 __all__ = [
     "Function",

@@ -14,11 +14,24 @@ from typing import Any
 import numpy as np
 
 from functrans.core.trace import TracedValue, current
-from functrans.errors import describe_origin, user_origin
-from functrans.torch.autograd.graph import Node, tensor_title
-from functrans.torch.autograd.modes import state
-from functrans.torch.autograd.trace import GraphTrace
+from functrans.errors import at_user_line, describe_origin, user_origin
+from functrans.torch.autograd.checks import (
+    checked_count,
+    checked_grad,
+    conjugate,
+    input_edge,
+    look_for_nan,
+    root_edge,
+    seed,
+    seeds_given,
+    tensors_given,
+)
+from functrans.torch.autograd.edges import GradientEdge
+from functrans.torch.autograd.graph import Node
+from functrans.torch.autograd.modes import cut, state, switch
+from functrans.torch.autograd.trace import GraphTrace, Transform, with_history
 from functrans.torch.tensor import Tensor, clock, current_edge, made
+from functrans.transforms.batch import vmap
 
 __all__ = ["Pass", "backward", "grad"]
 
@@ -33,6 +46,12 @@ class Pass:
         accumulate: whether captured leaves have theirs accumulated.
     """
 
+    # Of the nodes that are gone through, where hooks ask; and which hooks have.
+    roots: Sequence[Any] = ()
+    needed: dict[Node, bool] | None = None
+    reached: set[Node] | None = None
+    called: frozenset[int] = frozenset()
+
     def __init__(self, keep: bool, trace: GraphTrace | None, captured: Sequence[Any] | None = None, accumulate: bool = True) -> None:
         self.keep = keep
         self.trace = trace
@@ -46,30 +65,44 @@ class Pass:
 
     def run(self, roots: Sequence[Any], cotangents: Sequence[Any]) -> None:
         """Send cotangents back from the edges `roots`."""
+        self.roots, self.transform = roots, state.transform
         pending: dict[Node, Any] = {}
         flagged: set[Node] = set()
         heap: list[Any] = []
         for (node, place), ct in zip(roots, cotangents):
             self.taken.add(id(ct))
             self._send(pending, heap, node, place, ct)
-        needed = None if self.captured is None else self._needed(heap)
+        needed = self.needed = None if self.captured is None else self._needed(heap)
         pop, push, trace, keep, captured = heapq.heappop, heapq.heappush, self.trace, self.keep, self.captured
         anomaly = state.anomaly
         while heap:
             node = pop(heap)[1]
             cts = pending.pop(node)
-            if node.hooks is not None:
-                cts = self._before(node, cts)
             if captured is not None and node in captured:
-                self._capture(node, cts)
-                if not node.is_leaf and not needed[node]:  # type: ignore[index]
-                    continue
+                # As torch has it: what only passes by is captured before hooks.
+                passes = needed[node] and not self.accumulates  # type: ignore[index]
+                if passes:
+                    self._capture(node, cts)
+                if node.hooks is not None:
+                    cts = self._tensor_hooks(node, cts)
+                if not passes:
+                    self._capture(node, cts)
+                    if not (needed[node] or node.is_leaf and self.accumulates):  # type: ignore[index]
+                        continue
+                if node.hooks is not None:
+                    cts = self._before(node, cts)
+            elif node.hooks is not None:
+                cts = self._before(node, self._tensor_hooks(node, cts))
             if node.is_leaf:
-                if captured is None or node in captured and self.accumulates:
+                if captured is None or node in captured:
                     self._accumulate(node, cts[0])
+                    if node.hooks is not None and node.hooks.after:
+                        self._after(node, (), cts)
                 continue
             flag = node in flagged
             results = node.pull(cts, flag, trace)
+            if trace is not None:
+                results = with_history(node, results, trace)
             if anomaly:
                 look_for_nan(node, results)
             if not keep:
@@ -100,6 +133,26 @@ class Pass:
             heapq.heappush(heap, (-target.sequence, target))
         waiting[place] = ct if waiting[place] is None else waiting[place] + ct
 
+    def will_visit(self, node: Node) -> bool:
+        """Whether the pass comes to `node`, or came."""
+        if self.needed is not None:
+            return node in self.needed
+        if self.reached is None:
+            self.reached = set()
+            stack = [each for each, _ in self.roots]
+            while stack:
+                each = stack.pop()
+                if each not in self.reached:
+                    self.reached.add(each)
+                    stack.extend([edge[0] for edge in each.edges if edge is not None])
+        return node in self.reached
+
+    def seen_by(self, hook: Any) -> bool:
+        """Whether `hook` has asked before; it has now."""
+        before = id(hook) in self.called
+        self.called |= {id(hook)}
+        return before
+
     def _needed(self, heap: list[Any]) -> dict[Node, bool]:
         """The nodes that captured ones can be reached from, and whether through their own edges."""
         captured = self.captured
@@ -121,8 +174,8 @@ class Pass:
                 needed[node] = through
         return needed
 
-    def _before(self, node: Node, cts: list[Any]) -> list[Any]:
-        """The cotangents after the hooks of the tensors they belong to, and of the node."""
+    def _tensor_hooks(self, node: Node, cts: list[Any]) -> list[Any]:
+        """The cotangents after the hooks of the tensors they belong to."""
         hooks = node.hooks
         if hooks.tensor or hooks.retain:
             cts = list(cts)
@@ -131,15 +184,19 @@ class Pass:
                     if cts[place] is not None:
                         given = hook(self.shown(cts[place]))
                         if given is not None:
-                            cts[place] = self.hidden(checked_grad(given, cts[place], "hook"))
+                            cts[place] = self.hidden(checked_grad(given, cts[place], hook))
             for place, reference in hooks.retain.items():
                 tensor = reference()
                 if tensor is not None and cts[place] is not None:
                     self._keep(tensor, cts[place])
-        for hook in list(hooks.before.values()):
+        return cts
+
+    def _before(self, node: Node, cts: list[Any]) -> list[Any]:
+        """The cotangents after the node's hooks that come before it."""
+        for hook in list(node.hooks.before.values()):
             given = hook(tuple(None if ct is None else self.shown(ct) for ct in cts))
             if given is not None:
-                given = given if isinstance(given, tuple) else (given,)
+                given = checked_count(given, len(cts), hook)
                 cts = [None if ct is None else self.hidden(ct) for ct in given]
         return cts
 
@@ -149,7 +206,7 @@ class Pass:
             outgoing = tuple(None if ct is None else self.shown(ct) for ct in results)
             given = hook(outgoing, tuple(None if ct is None else self.shown(ct) for ct in cts))
             if given is not None:
-                given = given if isinstance(given, tuple) else (given,)
+                given = checked_count(given, len(results), hook)
                 results = [None if ct is None else self.hidden(ct) for ct in given]
         return results
 
@@ -161,14 +218,13 @@ class Pass:
 
     def shown(self, ct: Any) -> Tensor:
         """A cotangent as the user sees it: a tensor, of torch's convention."""
-        if ct.dtype.kind == "c":
-            ct = np.conjugate(ct)
-        return made(ct) if self.trace is None else self.trace.give(ct)
+        ct = conjugate(ct)
+        return made(cut(ct)) if self.trace is None else self.trace.give(ct)
 
     def hidden(self, tensor: Tensor) -> Any:
         """What a user gives for a cotangent, as the pass has it."""
         ct = tensor._array if self.trace is None else self.trace.take(tensor)
-        return np.conjugate(ct) if ct.dtype.kind == "c" else ct
+        return conjugate(ct)
 
     def own(self, ct: Any) -> Any:
         """A cotangent whose memory is nobody else's."""
@@ -186,7 +242,9 @@ class Pass:
             new._array = self.own(new._array)
             tensor._grad = new if old is None else old + new  # type: ignore[operator]
             return
-        array = self.own(np.conjugate(ct) if ct.dtype.kind == "c" else ct)
+        if ct.dtype.kind == "c":
+            ct = np.conjugate(ct)
+        array = self.own(ct if type(ct) is np.ndarray else cut(ct))
         if old is None:
             tensor._grad = made(array)
         elif type(old._array) is np.ndarray and old._edge is None:
@@ -202,77 +260,12 @@ class Pass:
         leaf = node.leaf()
         if leaf is None or ct is None:
             return
+        if self.transform is not None:
+            self.transform.accumulates(leaf)
         self._keep(leaf, ct)
         if node.after_accumulation:
             for hook in list(node.after_accumulation.values()):
                 hook(leaf)
-
-
-def look_for_nan(node: Node, results: Sequence[Any]) -> None:
-    """Raise if a node gave nan, in anomaly mode."""
-    for place, ct in enumerate(results):
-        if ct is not None:
-            value = ct.peek("detect_anomaly") if isinstance(ct, TracedValue) else ct
-            if np.isnan(np.sum(value)):
-                raise RuntimeError(
-                    f"Function '{node.name()}' returned nan values in its {place}th output."
-                    f"\n  made at {describe_origin(node.origin)}"
-                )
-
-
-def checked_grad(given: Any, ct: Any, what: str) -> Tensor:
-    """What a hook returned, if it can stand for the cotangent."""
-    if not isinstance(given, Tensor):
-        raise TypeError(f"hook {what!r} must return None or a Tensor, got {type(given).__name__}")
-    if given._array.shape != ct.shape:
-        raise RuntimeError(f"{what} has changed the size of value")
-    if given._array.dtype != ct.dtype:
-        raise RuntimeError(f"{what} has changed the type of value (was {tensor_title(ct)} got {tensor_title(given._array)})")
-    return given
-
-
-def _tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
-
-
-def root_edge(tensor: Tensor, place: int) -> Any:
-    """The edge a backward pass begins at."""
-    edge = current_edge(tensor)
-    if edge is None:
-        raise RuntimeError(
-            f"element {place} of tensors does not require grad and does not have a grad_fn"
-            "\n  Remedy: make what it is computed from with requires_grad=True, and outside of torch.no_grad(); .detach(), .item(), "
-            f".numpy() and torch.tensor(x) cut the graph.\n  at {describe_origin(user_origin())}"
-        )
-    return edge
-
-
-def seed(tensor: Tensor, gradient: Tensor | None, batched: bool = False) -> Tensor:
-    """The cotangent a pass begins with at `tensor`."""
-    if gradient is None:
-        array = tensor._array
-        if array.size != 1:
-            raise RuntimeError(
-                "grad can be implicitly created only for scalar outputs"
-                f"\n  Remedy: this one has shape {list(array.shape)}: sum it, or pass gradient=torch.ones_like(y).\n  at {describe_origin(user_origin())}"
-            )
-        if array.dtype.kind == "c":
-            raise RuntimeError("grad can be implicitly created only for real scalar outputs but got " + tensor.dtype.__repr__())
-        return made(np.ones(array.shape, array.dtype)[()])
-    if not isinstance(gradient, Tensor):
-        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
-    if gradient._array.shape != tensor._array.shape:
-        raise RuntimeError(
-            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {tensor.shape}."
-        )
-    if (gradient._array.dtype.kind == "c") != (tensor._array.dtype.kind == "c"):
-        raise RuntimeError(
-            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
-            f"grad_output[0] has a dtype of {gradient.dtype} and output[0] has a dtype of {tensor.dtype}."
-        )
-    if gradient._array.dtype != tensor._array.dtype:
-        gradient = gradient.to(tensor.dtype)  # type: ignore[attr-defined]
-    return gradient
 
 
 def run_pass(
@@ -281,11 +274,12 @@ def run_pass(
     """A pass from tensors."""
     roots = [root_edge(tensor, place) for place, tensor in enumerate(tensors)]
     seeds = [seed(tensor, gradient) for tensor, gradient in zip(tensors, gradients)]
-    previous = state.grad
-    state.grad = create
+    previous = state.grad, state.since
+    switch(create)
     trace = GraphTrace("backward(create_graph=True)", current.get()) if create else None
     step = Pass(keep, trace, captured, accumulate)
     token = trace.begin() if trace is not None else None
+    state.passes.append(step)
     try:
         with np.errstate(all="ignore"):
             step.run(roots, [step.hidden(each) for each in seeds])
@@ -295,7 +289,8 @@ def run_pass(
                 found = [step.captured[node][place] for node, place in captured]
                 found = [None if ct is None else step.shown(ct) for ct in found]
     finally:
-        state.grad = previous
+        state.passes.pop()
+        state.grad, state.since = previous
         if trace is not None:
             trace.end(token)
     return step, found
@@ -328,32 +323,27 @@ def backward(
         >>> x.grad
         tensor([2., 4.])
     """
-    tensors = _tuple(tensors)
-    gradients = (None,) * len(tensors) if grad_tensors is None else _tuple(grad_tensors)
+    tensors = tensors_given(tensors)
+    gradients = seeds_given(grad_tensors, len(tensors))
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is None:
         run_pass(tensors, gradients, None, keep, create_graph, True)
         return
-    inputs = _tuple(inputs)
+    inputs = tensors_given(inputs)
     if not inputs:
-        raise RuntimeError("'inputs' argument to backward() cannot be empty.")
+        raise RuntimeError(f"`inputs` argument to `backward()` cannot be empty.{at_user_line()}")
+    for each in inputs:
+        if not isinstance(each, GradientEdge) and current_edge(each) is None:
+            raise RuntimeError(f"can't retain_grad on Tensor that has requires_grad=False{at_user_line()}")
     edges = [input_edge(tensor) for tensor in inputs]
     step, found = run_pass(tensors, gradients, edges, keep, create_graph, True)
     for tensor, gradient, edge in zip(inputs, found, edges):
-        if gradient is not None and not edge[0].is_leaf:
+        if gradient is not None and not edge[0].is_leaf and isinstance(tensor, Tensor):
             if tensor._grad is None:
                 gradient._array = step.own(gradient._array)
                 tensor._grad = gradient
             else:
                 tensor._grad = tensor._grad + gradient
-
-
-def input_edge(tensor: Tensor) -> Any:
-    """The edge of a tensor whose gradient is asked for."""
-    edge = current_edge(tensor)
-    if edge is None:
-        raise RuntimeError(f"One of the differentiated Tensors does not require grad\n  at {describe_origin(user_origin())}")
-    return edge
 
 
 def grad(
@@ -375,7 +365,7 @@ def grad(
         retain_graph: whether the graph can be used again; as `create_graph` by default.
         create_graph: whether the gradients have a history themselves.
         allow_unused: whether inputs that outputs do not depend on get None, instead of an error.
-        is_grads_batched: whether to make one pass per item of the leading axis.
+        is_grads_batched: whether the cotangents have a batch axis; the pass goes through `vmap`, and so have the gradients.
         materialize_grads: zeros instead of None.
 
     Returns:
@@ -387,17 +377,18 @@ def grad(
         >>> torch.autograd.grad(x ** 3, x)
         (tensor(12.),)
     """
-    outputs, inputs = _tuple(outputs), _tuple(inputs)
-    gradients = (None,) * len(outputs) if grad_outputs is None else _tuple(grad_outputs)
+    outputs, inputs = tensors_given(outputs), tensors_given(inputs)
+    gradients = seeds_given(grad_outputs, len(outputs))
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
     keep = create_graph if retain_graph is None else retain_graph
     edges = [input_edge(tensor) for tensor in inputs]
     if is_grads_batched:
-        return _batched(outputs, inputs, gradients, keep, create_graph, allow_unused, materialize_grads)
-    found = run_pass(outputs, gradients, edges, keep, create_graph, False)[1]
+        found = batched_pass(outputs, gradients, edges, keep, create_graph)
+    else:
+        found = run_pass(outputs, gradients, edges, keep, create_graph, False)[1]
     if materialize_grads:
-        return tuple(made(np.zeros_like(x._array)) if ct is None else ct for x, ct in zip(inputs, found))
+        return tuple([made(np.zeros_like(x._array)) if ct is None and isinstance(x, Tensor) else ct for x, ct in zip(inputs, found)])
     unused = [place for place, ct in enumerate(found) if ct is None]
     if unused and not allow_unused:
         raise RuntimeError(
@@ -408,13 +399,39 @@ def grad(
     return tuple(found)
 
 
-def _batched(outputs: Any, inputs: Any, gradients: Any, keep: bool, create: bool, allow_unused: Any, materialize: bool) -> Any:
-    """`grad` for each item of the leading axis of the cotangents, stacked."""
-    count = next(gradient._array.shape[0] for gradient in gradients if gradient is not None)
-    rows = []
-    for place in range(count):
-        own = [None if gradient is None else gradient[place] for gradient in gradients]
-        last = place == count - 1
-        rows.append(grad(outputs, inputs, own, keep or not last, create, allow_unused, False, materialize))
-    return tuple(None if parts[0] is None else parts[0]._stacked(parts) for parts in zip(*rows))
+def batched_pass(outputs: Sequence[Tensor], gradients: Sequence[Any], edges: Sequence[Any], keep: bool, create: bool) -> list[Any]:
+    """One pass for cotangents with a batch axis in front: what `vmap` of a pass gives."""
+    roots = [root_edge(tensor, place) for place, tensor in enumerate(outputs)]
+    for place, (gradient, output) in enumerate(zip(gradients, outputs)):
+        if gradient is not None and gradient._array.shape[1:] != output._array.shape:
+            raise RuntimeError(
+                "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as the batch dimension. The sizes of "
+                "the remaining dimensions are expected to match the shape of corresponding output, but a mismatch was detected: "
+                f"grad_output[{place}] has a shape of {gradient.shape} and output[{place}] has a shape of {output.shape}. If you only want "
+                f"some tensors in `grad_output` to be considered batched, consider using vmap.{at_user_line()}"
+            )
+    unused: list[bool] = []
 
+    def one(cotangents: list[Any]) -> Any:
+        remaining = iter(cotangents)
+        seeds = [seed(out, None if ct is None else made(next(remaining))) for out, ct in zip(outputs, gradients)]
+        own = Pass(keep, step.trace if create else None, edges, False)
+        if not create:
+            switch(False)
+        state.passes.append(own)
+        try:
+            own.run(roots, [own.hidden(each) for each in seeds])
+        finally:
+            state.passes.pop()
+        assert own.captured is not None
+        found = [own.captured[node][place] for node, place in edges]
+        unused[:] = [ct is None for ct in found]
+        return [own.shown(ct)._array if not create else conjugate(ct) for ct in found if ct is not None]
+
+    step = Transform()
+    step.records = create
+    with step, np.errstate(all="ignore"):
+        taken = [step.take(each)._array if create else each._array for each in gradients if each is not None]
+        rows = iter(vmap(one)(taken))
+        results = [None if none else next(rows) for none in unused]
+    return [None if ct is None else step.trace.give(ct) if create else made(ct) for ct in results]

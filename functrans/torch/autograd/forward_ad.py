@@ -56,7 +56,7 @@ def enter_dual_level() -> int:
 def exit_dual_level(*, level: int | None = None) -> None:
     """End the level: tangents are dropped."""
     if not state.level:
-        raise RuntimeError("Trying to exit a forward AD level but no level was entered")
+        raise RuntimeError(f"Dual level must be a positive number.{at_user_line()}")
     state.level = 0
     state.special -= 1
     state.dual = None

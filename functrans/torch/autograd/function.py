@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from functrans.core.types import dtype_of, is_differentiable
-from functrans.errors import at_user_line, describe_origin
+from functrans.errors import at_user_line
 from functrans.torch.autograd.engine import Pass
 from functrans.torch.autograd.graph import FREED, FREED_MESSAGE, Node, named, overwritten
 from functrans.torch.autograd.modes import enable_grad, no_grad, state
-from functrans.torch.autograd.transformed import is_traced, through_transform
-from functrans.torch.dtypes import DTYPES
+from functrans.torch.autograd.transformed import checked_gradients, is_traced, through_transform
+from functrans.torch.autograd.unsupported import FUNCTION, refusals
 from functrans.torch.storage.writes import check_writable, rebase
 from functrans.torch.tensor import Tensor, current_edge, like, made
 
@@ -127,7 +128,9 @@ class FunctionNode(Node):
         with enable_grad() if trace is not None else no_grad():
             returned = self.function.backward(self.context, *given)
         returned = returned if isinstance(returned, tuple) else (returned,)
-        return [None if ct is None else step.hidden(ct) for ct in self._checked(returned)]
+        wanted = [edge is not None for edge in self.edges]
+        checked = checked_gradients(self.name(), self.arguments, self.types, wanted, self.origin, returned)
+        return [None if ct is None else step.hidden(ct) for ct in checked]
 
     def _shown(self, step: Pass, ct: Any, place: int) -> Tensor | None:
         if ct is not None:
@@ -137,42 +140,12 @@ class FunctionNode(Node):
         shape, dtype = self.results[place]
         return made(np.zeros(shape, dtype)[()])
 
-    def _checked(self, returned: tuple[Any, ...]) -> list[Any]:
-        """The gradients of those arguments that are tensors, of the right number and shapes."""
-        name, count = self.name(), self.arguments
-        if len(returned) > count and all(each is None for each in returned[count:]):
-            returned = returned[:count]
-        if len(returned) != count:
-            raise RuntimeError(
-                f"function {name} returned an incorrect number of gradients (expected {count}, got {len(returned)})"
-                f"\n  applied at {describe_origin(self.origin)}"
-            )
-        results = []
-        for position, (place, shape, dtype) in enumerate(self.types):
-            ct = returned[place]
-            if ct is None or self.edges[position] is None:
-                results.append(None)
-                continue
-            if not isinstance(ct, Tensor):
-                raise RuntimeError(f"function {name} returned a gradient of type {type(ct).__name__}, expected a Tensor or None")
-            if ct._array.shape != shape:
-                if not expands(shape, ct._array.shape):
-                    raise RuntimeError(
-                        f"Function {name} returned an invalid gradient at index {place} - got {list(ct._array.shape)} but expected "
-                        f"shape compatible with {list(shape)}\n  applied at {describe_origin(self.origin)}"
-                    )
-                ct = ct.sum_to_size(shape)  # type: ignore[attr-defined]
-            results.append(ct if ct._array.dtype == dtype else ct.to(DTYPES[dtype]))  # type: ignore[attr-defined]
-        return results
+    def saved_arrays(self) -> Sequence[tuple[Any, bool]]:
+        return [(each.array, each.place is not None) for each in self.saved if each is not None]
 
     def free(self) -> None:
         if self.saved:
             self.saved = FREED
-
-
-def expands(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
-    """Whether an array of `shape` can be repeated to `full`."""
-    return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1]))
 
 
 class Function:
@@ -202,7 +175,18 @@ class Function:
     generate_vmap_rule = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError(f"{type(self).__name__} should not be instantiated. Methods on autograd functions are all static")
+        warnings.warn(
+            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on the "
+            "class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with static "
+            f"forward method. (Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function){at_user_line()}"
+        )
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -224,6 +208,11 @@ class Function:
     vjp = backward
 
     @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        """The results of a batch, and their batch axes; the user's. `info` has ``batch_size`` and ``randomness``."""
+        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod or set generate_vmap_rule=True.")
+
+    @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
         """The tangents of the results; the user's."""
         raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward mode AD.")
@@ -234,7 +223,7 @@ class Function:
         if cls.vjp is not Function.vjp and cls.backward is Function.backward:
             cls.backward = cls.vjp  # type: ignore[method-assign]
         if is_traced(args) or state.transform is not None:
-            return through_transform(cls, args, kwargs, applied)
+            return through_transform(cls, args, kwargs, Function, FunctionCtx, applied)
         if state.special and state.dual is not None:
             return state.dual(cls, args, kwargs)
         return applied(cls, args, kwargs)[0]
@@ -259,6 +248,9 @@ def applied(cls: Any, args: Sequence[Any], kwargs: Any) -> Any:
     outs = (out,) if single else out
     for each in context._dirty:
         if isinstance(each, Tensor):
+            edge = current_edge(each)
+            if recorded and each._view is None and edge is not None and edge[0].is_leaf:
+                raise RuntimeError(f"a leaf Variable that requires grad has been used in an in-place operation.{at_user_line()}")
             check_writable(each, recorded)
     if recorded:
         outs = attach(cls, context, args, tensors, edges, outs)
@@ -341,3 +333,6 @@ class ErrorNode(Node):
 
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+
+
+globals().update(refusals("torch.autograd.function", FUNCTION))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.errors import at_user_line
 from functrans.torch.autograd import engine
 from functrans.torch.autograd.modes import enable_grad, no_grad
 from functrans.torch.tensor import Tensor, current_edge, made, memory
@@ -106,6 +107,7 @@ def gradcheck(
     check_undefined_grad: bool = True,
     check_grad_dtypes: bool = False,
     check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
     check_forward_ad: bool = False,
     check_backward_ad: bool = True,
     fast_mode: bool = False,
@@ -118,7 +120,9 @@ def gradcheck(
         inputs: a tensor or a tuple; those to check should be float64.
         eps, atol, rtol: the step of the differences, and the tolerances.
         raise_exception: whether a mismatch raises `GradcheckError`, instead of returning False.
+        check_batched_grad: whether gradients for a batch of cotangents are compared with those for each.
         check_forward_ad: whether forward mode is compared as well.
+        fast_mode: ignored: all elements are checked.
 
     Example:
         >>> import functrans.torch as torch
@@ -126,11 +130,15 @@ def gradcheck(
         >>> torch.autograd.gradcheck(lambda x: x.sin(), (x,))
         True
     """
+    if check_batched_forward_grad:
+        raise NotImplementedError(
+            f"gradcheck(check_batched_forward_grad=True) is not supported\n  Remedy: compare torch.func.vmap of torch.func.jvp with a loop.{at_user_line()}"
+        )
     inputs = _tensors(inputs)
     wanted = [(place, x) for place, x in enumerate(inputs) if isinstance(x, Tensor) and current_edge(x) is not None]
     if not wanted:
         raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+            "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
         )
     for place, x in wanted:
         if x._array.dtype not in (np.float64, np.complex128):
@@ -148,6 +156,8 @@ def gradcheck(
                         _compare(out, x, table, atol, rtol, (place, number))
                     elif check_backward_ad and not np.allclose(table, 0, atol=atol):
                         raise GradcheckError("Numerical gradient for function expected to be zero")
+                    if check_batched_grad and current_edge(out) is not None:
+                        _compare_batched(out, x, place)
                     if check_forward_ad and number == 0:
                         _compare_forward(func, inputs, place, x, numerical, atol, rtol)
     except GradcheckError:
@@ -155,6 +165,15 @@ def gradcheck(
             raise
         return False
     return True
+
+
+def _compare_batched(out: Tensor, x: Tensor, place: int) -> None:
+    """Raise unless a batched pass gives what passes one by one give."""
+    units = np.eye(out._array.size, dtype=out._array.dtype).reshape(out._array.size, *out._array.shape)
+    (found,) = engine.grad(out, x, made(units), retain_graph=True, allow_unused=True, is_grads_batched=True)
+    rows = [engine.grad(out, x, made(unit), retain_graph=True, allow_unused=True)[0] for unit in units]
+    if found is not None and not np.allclose(found._array, np.stack([row._array for row in rows if row is not None])):
+        raise GradcheckError(f"gradcheck: gradients of a batch differ from those of its elements with respect to input {place}")
 
 
 FORWARD: list[Callable[..., Any]] = []
@@ -181,7 +200,14 @@ def gradgradcheck(
     rtol: float = 1e-3,
     gen_non_contig_grad_outputs: bool = False,
     raise_exception: bool = True,
-    **ignored: Any,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
+    fast_mode: bool = False,
+    masked: bool = False,
 ) -> bool:
     """Whether gradients of the gradients of `func` agree with finite differences; arguments as of `gradcheck`.
 
@@ -223,4 +249,14 @@ def gradgradcheck(
         return tuple(ct for ct in found if ct is not None)
 
     differentiated = [isinstance(x, Tensor) and current_edge(x) is not None for x in inputs]
-    return gradcheck(gradients, (*inputs, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+    return gradcheck(
+        gradients,
+        (*inputs, *seeds),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        check_batched_grad=check_batched_grad,
+        check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev,
+    )

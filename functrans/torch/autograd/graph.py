@@ -18,9 +18,19 @@ from typing import Any
 from functrans.core.primitive import Contraction, Control, Elementwise, General, Indexing, Primitive, Reduction, Structural
 from functrans.core.program import programs_in
 from functrans.core.types import dtype_of, is_differentiable, shape_of, type_of
-from functrans.errors import describe_origin, user_origin
+from functrans.errors import at_user_line, describe_origin, user_origin
+from functrans.torch.autograd.edges import (
+    GradientEdge,
+    allow_mutation_on_saved_tensors,
+    disable_saved_tensors_hooks,
+    get_gradient_edge,
+    increment_version,
+    register_multi_grad_hook,
+)
 from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.autograd.hooks import save_on_cpu, saved_tensors_hooks
+from functrans.torch.autograd.modes import state
+from functrans.torch.autograd.unsupported import GRAPH, refusals
 from functrans.torch.dtypes import TITLES
 from functrans.torch.tensor import Tensor, clock, made
 from functrans.transforms.tape import PULLBACKS, SAVERS, fit
@@ -28,12 +38,18 @@ from functrans.transforms.tape import PULLBACKS, SAVERS, fit
 __all__ = [
     "AccumulateGrad",
     "FREED",
+    "GradientEdge",
     "Node",
     "PrimitiveNode",
     "accumulator",
+    "allow_mutation_on_saved_tensors",
+    "disable_saved_tensors_hooks",
+    "get_gradient_edge",
+    "increment_version",
     "named",
     "overwritten",
     "record",
+    "register_multi_grad_hook",
     "save_on_cpu",
     "saved_tensors_hooks",
 ]
@@ -102,6 +118,10 @@ class Node:
     def free(self) -> None:
         """Drop what was saved."""
 
+    def saved_arrays(self) -> Sequence[tuple[Any, bool]]:
+        """What was saved, in the order of what is watched, and whether it is the node's result; empty if that is not known."""
+        return ()
+
     def name(self) -> str:
         """Torch's name of the node."""
         return type(self).__name__
@@ -124,6 +144,10 @@ class Node:
 
     def hooked(self) -> Hooks:
         """Its hooks, to add one."""
+        if state.transform is not None and state.transform.stages:
+            raise NotImplementedError(
+                f"hooks inside torch.compile are not called in backward passes\n  Remedy: register them outside.{at_user_line()}"
+            )
         if self.hooks is None:
             self.hooks = Hooks()
         return self.hooks  # type: ignore[no-any-return]
@@ -155,6 +179,12 @@ class AccumulateGrad(Node):
         self.leaf = weakref.ref(leaf)
         self.after_accumulation: Any = None
 
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {id(self):#x}>"
+
     @property
     def variable(self) -> Tensor | None:
         return self.leaf()
@@ -180,13 +210,17 @@ def named(name: str, base: type) -> Any:
 PRIMITIVE_NODES: dict[Any, str] = {}
 
 
-def node_class(primitive: Primitive) -> Any:
-    """The class of nodes of a primitive that a pullback, or a composition, calls."""
+# Names of the nodes of functions of a tensor and a number, in pullbacks.
+BY_NUMBER = {"MulBackward0": "MulBackward1", "DivBackward0": "DivBackward1"}
+
+
+def node_class(primitive: Primitive, by_number: bool = False) -> Any:
+    """The class of nodes of a primitive that a pullback, or a composition, calls; `by_number`: of a tensor and a number."""
     name = PRIMITIVE_NODES.get(primitive)
     if name is None:
         name = "".join(part.capitalize() for part in primitive.name.split("_")) + "Backward0"
         PRIMITIVE_NODES[primitive] = name
-    return named(name, PrimitiveNode)
+    return named(BY_NUMBER.get(name, name) if by_number else name, PrimitiveNode)
 
 
 class PrimitiveNode(Node):
@@ -238,6 +272,16 @@ class PrimitiveNode(Node):
             results = [ct if type_ is None or ct is None else fit(ct, type_) for ct, type_ in zip(results, wanted)]
         return results
 
+    def saved_arrays(self) -> Sequence[tuple[Any, bool]]:
+        kind = type(self.primitive)
+        if kind is Elementwise:
+            return list(zip(self.saved, self.primitive.plans[self.active].save((False,) * len(self.edges) + (True,))))
+        if kind is Reduction:
+            return list(zip(self.saved[1:], (False, True)))
+        if kind is General:
+            return [*((value, False) for value in self.saved[0]), (self.saved[1], True)]
+        return [(value, False) for value in self.saved]
+
     def keep(self, packed: Callable[[Any], Any]) -> None:
         """Keep what `packed` makes of what was saved."""
         if self.watched:
@@ -261,17 +305,34 @@ class PrimitiveNode(Node):
 
 def overwritten(node: Node, watched: Sequence[Any]) -> None:
     """Raise if something that `node` saved was written into since."""
-    for changes in watched:
+    for place, changes in enumerate(watched):
         if changes and changes[-1][0] > node.sequence:
-            expected = sum(time <= node.sequence for time, *_ in changes)
-            written = next(change for change in changes if change[0] > node.sequence)
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[torch.{TITLES[written[2].name]}Tensor {list(written[3])}] is at version {len(changes)}; expected version {expected} instead. Hint: the value was saved "
-                f"by {node.name()}"
-                f"\n  saved at {describe_origin(node.origin)}\n  modified at {describe_origin(written[1])}"
-                "\n  Remedy: use the out-of-place operation, or write into a clone()."
-            )
+            raise RuntimeError(overwritten_message(node, changes, *saved_at(node, place)))
+
+
+def saved_at(node: Node, place: int) -> tuple[Any, bool]:
+    """What `node` saved at a place of what is watched, if that is known, and whether it is its result."""
+    arrays = node.saved_arrays()
+    return arrays[place] if arrays else (None, False)
+
+
+def overwritten_message(node: Node, changes: Any, array: Any, own: bool) -> str:
+    """What torch says of a saved value that was written into, and the two lines of user code."""
+    expected = sum(change[0] <= node.sequence for change in changes)
+    written = next(change for change in changes if change[0] > node.sequence)
+    dtype, shape = (written[2], written[3]) if array is None else (dtype_of(array), shape_of(array))
+    maker = node.name().removesuffix("Backward0") if own else changes[-1][4] if len(changes[-1]) > 4 else None
+    if maker is not None and not own and getattr(array, "base", None) is not None and array.shape != changes[-1][3]:
+        maker = "AsStrided"  # a view, whose history was found anew
+    of = "" if maker is None else f", which is output 0 of {maker},"
+    return (
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[torch.{TITLES[dtype.name]}Tensor {list(shape)}]{of} is at version {len(changes)}; expected version {expected} instead. Hint: "
+        "enable anomaly detection to find the operation that failed to compute its gradient, with "
+        "torch.autograd.set_detect_anomaly(True, check_nan=False)."
+        f"\n  saved by {node.name()} at {describe_origin(node.origin)}\n  modified at {describe_origin(written[1])}"
+        "\n  Remedy: use the out-of-place operation, or write into a clone()."
+    )
 
 
 def tensor_title(array: Any) -> str:
@@ -402,3 +463,6 @@ class MultipleNode(Node):
 
     def free(self) -> None:
         self.saved = self.operands = FREED
+
+
+globals().update(refusals("torch.autograd.graph", GRAPH))

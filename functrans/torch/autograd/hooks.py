@@ -30,6 +30,8 @@ class saved_tensors_hooks:
         self.unpack_hook = unpack_hook
 
     def __enter__(self) -> None:
+        if state.hooks_disabled is not None:
+            raise RuntimeError(state.hooks_disabled)
         state.saved_hooks.append((self.pack_hook, self.unpack_hook))
         state.special += 1
 

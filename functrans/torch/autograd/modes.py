@@ -15,7 +15,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled", "state"]
+from functrans.core.staging import StagedTracer
+from functrans.core.trace import Trace, current
+from functrans.core.tracer import Tracer
+from functrans.transforms.batch import BatchTracer
+from functrans.transforms.custom import stop_gradient
+from functrans.transforms.forward import ForwardTracer
+
+__all__ = ["cut", "enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled", "state"]
 
 
 class _State(threading.local):
@@ -23,22 +30,30 @@ class _State(threading.local):
 
     Attributes:
         grad: whether they are recorded.
+        since: if they are not, the trace that was current when recording was switched off.
         inference: whether results are inference tensors, which cannot be recorded later either.
         special: whether anything but `grad` is to be asked for at an operation: hooks of saved values, tangents.
         saved_hooks: pairs ``(pack, unpack)``, the innermost last.
         transform: the transform of functrans that tensors are in, of `torch.func` and `torch.compile`, or None.
+        random: what answers, by trace, when random numbers are drawn inside it.
         level, duals, dual: whether forward mode is on, its dual tensors, and what performs a `Function` in it.
+        passes: the backward passes under way, the innermost last.
+        hooks_disabled: what to say of hooks of saved values where they are not allowed, or None.
         anomaly: whether the backward pass looks for nans.
         quiet: calls a function of NumPy without warnings of floating-point errors, which torch does not give.
     """
 
     def __init__(self) -> None:
         self.grad = True
+        self.since: Trace | None = None
         self.inference = False
         self.special = 0
         self.saved_hooks: list[Any] = []
+        self.hooks_disabled: str | None = None
+        self.passes: list[Any] = []
         self.anomaly = False
         self.transform: Any = None
+        self.random: dict[Trace, Callable[[Any], Any]] = {}
         self.level = 0
         self.duals: list[Any] = []
         self.dual: Any = None
@@ -48,6 +63,40 @@ class _State(threading.local):
 
 
 state = _State()
+# Empty until any thread first enters `inference_mode`: before that nobody needs to look for its tensors.
+INFERRED: list[bool] = []
+
+
+def switch(mode: bool) -> None:
+    """Switch recording on or off."""
+    state.grad = mode
+    if not mode:
+        state.since = current.get()
+
+
+def cut(value: Any) -> Any:
+    """An operand as recording has it: a constant to each reverse mode inside which recording was switched off.
+
+    Transforms that began later, as in ``with no_grad(): torch.func.grad(f)(x)``, are not concerned, nor is forward mode. In
+    a program that is staged, which may be differentiated later, it is a constant.
+    """
+    return value if state.grad or not isinstance(value, Tracer) else without_history(value)
+
+
+def without_history(value: Any) -> Any:
+    """A value as `cut` has it."""
+    if isinstance(value, BatchTracer):
+        return BatchTracer(value.owner, without_history(value.value), value.batched)  # type: ignore[arg-type]
+    if isinstance(value, ForwardTracer):
+        pair = without_history(value.value), without_history(value.tangent)
+        return ForwardTracer(value.owner, *pair, value.selected)  # type: ignore[arg-type]
+    if isinstance(value, Tracer):
+        trace: Any = state.since
+        while trace is not None:
+            if trace is value.owner:
+                return stop_gradient(value) if isinstance(value, StagedTracer) else without_history(value.value)  # type: ignore[attr-defined]
+            trace = getattr(trace, "parent", None)
+    return value
 
 
 class _Mode:
@@ -107,11 +156,11 @@ class _GradMode(_Mode):
         return self(function)
 
     def __enter__(self) -> None:
-        self.previous = state.grad
-        state.grad = self.mode
+        self.previous = state.grad, state.since
+        switch(self.mode)
 
     def __exit__(self, *error: Any) -> None:
-        state.grad = self.previous
+        state.grad, state.since = self.previous
 
 
 class no_grad(_GradMode):
@@ -140,21 +189,21 @@ class set_grad_enabled(_Mode):
 
     def __init__(self, mode: bool) -> None:
         self.mode = bool(mode)
-        self.previous = state.grad
-        state.grad = self.mode
+        self.previous = state.grad, state.since
+        switch(self.mode)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        state.grad = self.previous
+        state.grad, state.since = self.previous
         return super().__call__(function)
 
     def clone(self) -> set_grad_enabled:
         return set_grad_enabled(self.mode)
 
     def __enter__(self) -> None:
-        state.grad = self.mode
+        switch(self.mode)
 
     def __exit__(self, *error: Any) -> None:
-        state.grad = self.previous
+        state.grad, state.since = self.previous
 
 
 class inference_mode(_Mode):
@@ -180,17 +229,17 @@ class inference_mode(_Mode):
         return inference_mode(self.mode)
 
     def __enter__(self) -> None:
-        self.previous = state.grad, state.inference
+        self.previous = state.grad, state.since, state.inference
         state.special += self.mode - state.inference
-        if self.mode:
-            state.grad = False
-        elif state.inference:
-            state.grad = True
+        if self.mode and not INFERRED:
+            INFERRED.append(True)
+        if self.mode or state.inference:
+            switch(not self.mode)
         state.inference = self.mode
 
     def __exit__(self, *error: Any) -> None:
-        state.special -= state.inference - self.previous[1]
-        state.grad, state.inference = self.previous
+        state.special -= state.inference - self.previous[2]
+        state.grad, state.since, state.inference = self.previous
 
 
 def is_grad_enabled() -> bool:

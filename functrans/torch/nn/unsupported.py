@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from functrans.errors import at_user_line
+from functrans.torch.autograd.unsupported import refusal
 
 __all__ = ["FUNCTIONS", "METHODS", "MODULES", "refusal"]
 
@@ -25,13 +22,3 @@ METHODS = {
     "bfloat16": _HALF, "compile": "torch.compile(module)", "cuda": _CPU, "ipu": _CPU, "mtia": _CPU,
     "register_backward_hook": "register_full_backward_hook", "share_memory": "threads, which share memory", "xpu": _CPU,
 }  # fmt: skip
-
-
-def refusal(name: str, alternative: str) -> Callable[..., Any]:
-    """A function that raises, naming what is not supported and an alternative."""
-
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(f"{name} is not supported\n  Remedy: use {alternative}.{at_user_line()}")
-
-    refuse.__name__ = refuse.__qualname__ = name.rpartition(".")[2]
-    return refuse

@@ -18,15 +18,16 @@ from functrans.core.tracer import Tracer
 from functrans.core.types import dtype_of, is_differentiable, type_of
 from functrans.errors import at_user_line
 from functrans.ops.structure import convert
+from functrans.torch.autograd.checks import check_saved, seen
 from functrans.torch.autograd.engine import Pass
 from functrans.torch.autograd.graph import FREED, FREED_MESSAGE, Node, PrimitiveNode, named, overwritten, record
-from functrans.torch.autograd.modes import state
+from functrans.torch.autograd.modes import INFERRED, cut, state
 from functrans.torch.autograd.trace import Placeholder
 from functrans.torch.dtypes import DTYPES, default, result_dtype
 from functrans.torch.tensor import Tensor, axis_message, current_edge, made
 from functrans.transforms.tape import ReverseTrace, backward, fit, release
 
-__all__ = ["RuleNode", "binary", "composition", "converted", "perform", "unary", "with_rule"]
+__all__ = ["RuleNode", "binary", "composition", "converted", "perform", "seen", "unary", "with_rule"]
 
 ndarray = np.ndarray
 PLAIN = frozenset({ndarray, np.float32, np.float64, np.int64, np.bool_, np.float16, np.int32, np.complex64, np.complex128})
@@ -123,7 +124,7 @@ def unary(name: str, primitive: Elementwise, cls: Any, floating: bool) -> Callab
         if type(x) not in PLAIN or floating and x.dtype.kind in "biu":
             (x,), (edge,) = prepared((input,), name, floating)
         try:
-            out = state.quiet(evaluate, x) if type(x) in PLAIN else primitive(x)
+            out = state.quiet(evaluate, x) if type(x) in PLAIN else primitive(cut(x))
         except (TypeError, ValueError) as error:
             raise torch_error(error, name, (x,)) from None
         result = made(out)
@@ -165,7 +166,8 @@ def binary(name: str, primitive: Elementwise, cls: Any, floating: bool) -> Calla
         if not plain:
             (x, y), (x_edge, y_edge) = prepared((input, other), name, floating)
         try:
-            out = primitive(x, y) if isinstance(x, Tracer) or isinstance(y, Tracer) else state.quiet(evaluate, x, y)
+            traced = isinstance(x, Tracer) or isinstance(y, Tracer)
+            out = primitive(cut(x), cut(y)) if traced else state.quiet(evaluate, x, y)
         except (TypeError, ValueError) as error:
             raise torch_error(error, name, (x, y)) from None
         result = made(out)
@@ -174,6 +176,8 @@ def binary(name: str, primitive: Elementwise, cls: Any, floating: bool) -> Calla
             plan = plans.get(active) or primitive.plan(active)
             saved = plan.save((x, y, out))
             watched = plan.save((x_changes, y_changes, result._changes))
+            if INFERRED:
+                check_saved((input, other), watched)
             wanted = None
             shape = out.shape
             if x_edge is not None and x.shape != shape:
@@ -206,7 +210,7 @@ def perform_plainly(primitive: Any, operands: Sequence[Any], params: Any, cls: A
     try:
         for value in values:
             if isinstance(value, Tracer):
-                out = primitive(*values, **params)
+                out = primitive(*map(cut, values), **params)
                 break
         else:
             out = state.quiet(primitive.evaluate, *values, **params)
@@ -218,6 +222,8 @@ def perform_plainly(primitive: Any, operands: Sequence[Any], params: Any, cls: A
         if edges.count(None) < len(edges):
             changes = [value._changes if isinstance(value, Tensor) else None for value in operands]
             result._edge = record(primitive, values, edges, out, params, changes, result._changes, cls)
+            if INFERRED and result._edge is not None:
+                check_saved(operands, result._edge[0].watched)
     return result
 
 
@@ -249,7 +255,7 @@ def filled(argument: Any, values: Sequence[Any]) -> Any:
 def plain(argument: Any) -> Any:
     """An argument with tensors replaced by their arrays."""
     if isinstance(argument, Tensor):
-        return argument._array
+        return cut(argument._array)
     if type(argument) in (list, tuple):
         return type(argument)([plain(item) for item in argument])
     return argument
@@ -328,6 +334,9 @@ class RuleNode(Node):
             operands = [trace.lift(value, edge) for value, edge in zip(operands, self.edges)]
         return self.rule(cts[0], *operands, [edge is not None for edge in self.edges])  # type: ignore[no-any-return]
 
+    def saved_arrays(self) -> Sequence[tuple[Any, bool]]:
+        return [(value, False) for value in self.operands]
+
     def keep(self, packed: Callable[[Any], Any]) -> None:
         """Keep what `packed` makes of what was saved."""
         self.operands = packed(self.operands)
@@ -352,7 +361,8 @@ def with_rule(
             return special(name, array_function, tensors, NO_PARAMS, function)
         values = [tensor._array for tensor in tensors]
         try:
-            out = array_function(*values) if any(isinstance(value, Tracer) for value in values) else state.quiet(array_function, *values)
+            traced = any(isinstance(value, Tracer) for value in values)
+            out = array_function(*map(cut, values)) if traced else state.quiet(array_function, *values)
         except (ValueError, TypeError) as error:
             raise torch_error(error, name, values) from None
         result = made(out)
@@ -364,6 +374,8 @@ def with_rule(
                 read = [any(edges[place] is not None for place in places) for places in reads]
                 node.operands = [value if flag else None for value, flag in zip(values, read)]
                 node.watched = [tensor._changes if flag else None for tensor, flag in zip(tensors, read)]
+                if INFERRED:
+                    check_saved(tensors, node.watched)
                 result._edge = node, 0
         return result
 
@@ -440,6 +452,8 @@ def traced(name: str, array_function: Callable[..., Any], cls: Any, operands: li
         node.watched_again = [operand._changes for operand in operands]
         held = held_by(trace.tape)
         node.watched = [each._changes for each in (*operands, *results) if id(owner(each._array)) in held]
+        if INFERRED:
+            check_saved(operands, node.watched)
         for number, (result, place) in enumerate(zip(results, places)):
             if place >= 0:
                 result._edge = node, number
@@ -449,8 +463,8 @@ def traced(name: str, array_function: Callable[..., Any], cls: Any, operands: li
 
 
 def owner(array: Any) -> Any:
-    """What owns an array's memory."""
-    return array if array.base is None else array.base
+    """What owns an array's memory; of a tracer, which nobody writes into, itself."""
+    return array if isinstance(array, Tracer) or array.base is None else array.base
 
 
 def held_by(tape: list[Any]) -> set[int]:
@@ -465,18 +479,6 @@ def held_by(tape: list[Any]) -> set[int]:
         elif kind is tuple or kind is list:
             stack.extend(part)
     return found
-
-
-def seen(value: Any) -> Any:
-    """An argument as the transform of functrans that is under way, if one is, has it: tensors made outside are its inputs."""
-    transform = state.transform
-    if transform is None:
-        return value
-    if isinstance(value, Tensor):
-        return transform.take(value)
-    if type(value) in (list, tuple):
-        return type(value)([seen(item) for item in value])
-    return value
 
 
 # What is asked for beside results, while `state.special`: set by `ops/special_calls.py`.

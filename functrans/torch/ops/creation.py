@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.tracer import Tracer
 from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import accumulator
 from functrans.torch.autograd.modes import state
@@ -65,6 +66,8 @@ def finished(array: Any, requires_grad: bool = False, device: Any = None) -> Ten
     result = made(array)
     if state.inference:
         result._extras = {"inference": True}
+    if state.transform is not None:
+        result._extras = {**(result._extras or {}), "inside": state.transform}
     if requires_grad:
         require(result)
     return result
@@ -166,6 +169,10 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         tensor([[1., 2.],
                 [3., 4.]], dtype=torch.float64)
     """
+    if isinstance(data, Tensor) and (state.transform is not None or isinstance(data._array, Tracer)):
+        copy = data.detach().clone()  # type: ignore[attr-defined]
+        copy = copy if dtype is None else copy.to(dtype)
+        return copy.requires_grad_(requires_grad)  # type: ignore[no-any-return]
     return finished(_array_of(data, dtype), requires_grad, device)
 
 
@@ -401,7 +408,7 @@ def _requires_grad(self: Tensor, value: bool) -> None:
         self._edge = None
     elif edge is None:
         if self._array.dtype.kind not in "fc":
-            raise RuntimeError(f"only Tensors of floating point dtype can require gradients{at_user_line()}")
+            raise RuntimeError(f"only Tensors of floating point and complex dtype can require gradients{at_user_line()}")
         if self._extras and self._extras.get("inference") and not state.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         require(self)
@@ -412,6 +419,8 @@ Tensor.requires_grad = _requires_grad  # type: ignore[attr-defined]
 
 def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     """Let the tensor, a leaf, require a gradient or not."""
+    if requires_grad and self._array.dtype.kind not in "fc":
+        raise RuntimeError(f"only Tensors of floating point dtype can require gradients{at_user_line()}")
     self.requires_grad = requires_grad  # type: ignore[attr-defined]
     return self
 

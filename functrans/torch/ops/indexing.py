@@ -19,8 +19,8 @@ from functrans.torch.ops.apply import perform, seen
 from functrans.torch.ops.shapes import axis_of
 from functrans.torch.ops.table import define, function
 from functrans.torch.storage.views import view
-from functrans.torch.storage.writes import assign, check_writable, put, requires_grad
-from functrans.torch.tensor import Tensor, made, memory
+from functrans.torch.storage.writes import assign, check_writable, put, requires_grad, view_of_leaf
+from functrans.torch.tensor import Tensor, current_edge, made, memory
 
 INDEX = named("IndexBackward0", PrimitiveNode)
 PUT = named("IndexPutBackward0", PrimitiveNode)
@@ -32,7 +32,7 @@ def plain_key(key: Any) -> Any:
         array = seen(key)._array
         if array.dtype.kind not in "iub":
             raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors{at_user_line()}")
-        return array if array.ndim or array.dtype.kind == "b" else int(array)
+        return array if array.ndim or array.dtype.kind == "b" or isinstance(array, Tracer) else int(array)
     if isinstance(key, tuple):
         return tuple(map(plain_key, key))
     if isinstance(key, list):
@@ -177,8 +177,11 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
     elif arrays:
         value = same_dtype(self, key, value)
     recorded = state.grad and (requires_grad(self) or requires_grad(value))
+    if not arrays and recorded and self._view is None and self.is_leaf and self.requires_grad:  # type: ignore[attr-defined]
+        raise view_of_leaf()
     check_writable(self, recorded)
-    if isinstance(self._array, Tracer) or isinstance(seen(value)._array, Tracer):
+    staged = state.transform is not None and state.transform.stages
+    if staged or isinstance(self._array, Tracer) or isinstance(seen(value)._array, Tracer):
         put_traced(self, template, arrays, seen(value))
         return
     if not recorded and type(memory(self)) is np.ndarray and type(value._array) is not list:
@@ -227,10 +230,13 @@ def same_dtype(self: Tensor, key: Any, value: Tensor) -> Tensor:
 
 def put_traced(self: Tensor, template: Any, arrays: Any, value: Tensor) -> None:
     """Assignment inside a transform of functrans, which makes a new array."""
-    shape = perform(getitem, (made(self._array), *arrays), {"index": template}, INDEX)._array.shape
+    inside = seen(self)
+    source = made(inside._array)
+    source._edge = current_edge(inside)
+    shape = perform(getitem, (made(inside._array), *arrays), {"index": template}, INDEX)._array.shape
     value = value.to(self.dtype)  # type: ignore[attr-defined]
     value = value.expand(shape) if value._array.shape != shape else value  # type: ignore[attr-defined]
-    assign(self, perform(index_set, (made(self._array), value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
+    assign(self, perform(index_set, (source, value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
 
 
 def check_fits(given: tuple[int, ...], wanted: tuple[int, ...], at_places: bool) -> None:

@@ -18,10 +18,11 @@ from functrans.torch.autograd.graph import PrimitiveNode, accumulator, named
 from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.dtypes import DTYPES, Device, numpy_dtype, title
 from functrans.torch.formats import FORMATS, checked_format
-from functrans.torch.ops.apply import converted, perform
+from functrans.torch.ops.apply import converted, perform, seen
 from functrans.torch.ops.table import FUNCTIONS, define, function
+from functrans.torch.storage.views import detached
 from functrans.torch.storage.writes import check_writable
-from functrans.torch.tensor import Tensor, current_edge, like, made, memory
+from functrans.torch.tensor import Tensor, current_edge, made, memory
 
 __all__ = ["RemovableHandle", "method"]
 
@@ -49,8 +50,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 @function()
 def detach(input: Tensor) -> Tensor:
     """A tensor of the same memory without a history."""
-    memory(input)
-    return like(input, input._array)
+    return detached(seen(input))
 
 
 @method
@@ -59,7 +59,7 @@ def detach_(self: Tensor) -> Tensor:
     if self._view is not None:
         raise RuntimeError(
             "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, and "
-            f"gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be called on these gradients.{at_user_line()}"
+            f"gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in torch/optim/optimizer.py as the solution.{at_user_line()}"
         )
     self._edge = None
     return self
@@ -67,7 +67,8 @@ def detach_(self: Tensor) -> Tensor:
 
 @property  # type: ignore[misc]
 def _data(self: Tensor) -> Tensor:
-    return made(memory(self))
+    inside = seen(self)
+    return made(memory(inside)) if inside is self else detached(inside)
 
 
 @_data.setter
@@ -82,6 +83,9 @@ def _grad(self: Tensor) -> Tensor | None:
         if edge is not None and not edge[0].is_leaf and not self.retains_grad:  # type: ignore[attr-defined]
             warn_non_leaf()
     return self._grad
+
+
+C_NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "int64": "long", "int32": "int", "int16": "short"}
 
 
 def warn_non_leaf() -> None:
@@ -108,7 +112,10 @@ def _grad(self: Tensor, value: Tensor | None) -> None:
             )
         if value._array.dtype != self._array.dtype:
             raise RuntimeError(
-                f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with dtype '{self.dtype}'. Please ensure that the gradient and the tensor have the same dtype"
+                f"attempting to assign a gradient with dtype '{C_NAMES.get(value._array.dtype.name, value.dtype.name)}' to a tensor with grad_dtype "
+                f"'{title(self.dtype)}'. The gradient must match the tensor's grad_dtype (defaults to the tensor's dtype). You can set the "
+                "tensor's grad_dtype attribute with a specific dtype, or None to allow any dtype. Set grad_dtype with caution. Diverging the "
+                f"dtypes of a tensor and its gradient may break downstream systems that assume they match.{at_user_line()}"
             )
     self._grad = value
 
@@ -180,6 +187,7 @@ def cuda(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 @method
 def numpy(self: Tensor, *, force: bool = False) -> Any:
     """The array, which shares the tensor's memory."""
+    self = seen(self)
     if current_edge(self) is not None and not force:
         raise RuntimeError(f"Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.{at_user_line()}")
     return memory(self)

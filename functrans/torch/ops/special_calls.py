@@ -33,6 +33,9 @@ def special_call(name: str, array_function: Any, args: Sequence[Any], params: An
             args = [seen(value) for value in args]
         out = plainly(*args)
         results = results_of(out)
+        if state.transform is not None:
+            for result in results:
+                result._extras = {**(result._extras or {}), "inside": state.transform}
         if state.saved_hooks:
             for node in {result._edge[0] for result in results if result._edge is not None}:
                 pack(node)

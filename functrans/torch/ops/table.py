@@ -7,6 +7,7 @@ that functrans differentiates. Names that torch has and we do not are in `unsupp
 
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,8 +18,9 @@ from functrans.core.primitive import Elementwise
 from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode, named
+from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import default, result_dtype, title
-from functrans.torch.ops.apply import CompositionNode, binary, composition, unary
+from functrans.torch.ops.apply import CompositionNode, binary, composition, seen, unary
 from functrans.torch.tensor import Tensor
 
 __all__ = ["FUNCTIONS", "IN_PLACE", "define", "function", "install"]
@@ -170,6 +172,19 @@ def operands_of(primitive: Elementwise) -> int:
     return getattr(primitive.ufunc, "nin", 1)
 
 
+def entering(made: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that reads arrays of its arguments, which inside a transform are those that the transform has."""
+
+    @functools.wraps(made)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if state.special and state.transform is not None:
+            args = tuple([seen(value) for value in args])
+            kwargs = {name: seen(value) for name, value in kwargs.items()}
+        return made(*args, **kwargs)
+
+    return call
+
+
 def install(
     name: str,
     function: Callable[..., Any],
@@ -200,6 +215,8 @@ def function(
     """A decorator: a function of tensors, made of others, is entered under its name."""
 
     def enter(made: Any) -> Any:
+        if "_array" in made.__code__.co_names:
+            made = entering(made)
         install(name or made.__name__, made, method=method, in_place=in_place, public=public, aliases=aliases)
         return made
 

@@ -60,6 +60,11 @@ def relaid(target: Tensor, view_of: Callable[..., Tensor], args: Sequence[Any], 
             "a tensor made outside cannot change its shape inside torch.func and torch.compile"
             f"\n  Remedy: use the function without underscore.{at_user_line()}"
         )
+    if isinstance(array, Tracer) and len((target._extras or {}).get("views", ())):
+        raise NotImplementedError(
+            "a tensor with views cannot change its shape inside torch.func and torch.compile"
+            f"\n  Remedy: use the function without underscore.{at_user_line()}"
+        )
     source = like(target, array)
     source._edge, source._view, source._extras = edge, target._view, target._extras
     # Without a node the cotangent would come back in the new shape, whatever the mode.

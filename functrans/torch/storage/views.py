@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 
+from functrans.core.trace import EVALUATION, current
 from functrans.core.tracer import Tracer
 from functrans.core.types import ArrayType, type_of
 from functrans.errors import at_user_line
 from functrans.ops import structure
-from functrans.ops.indexing import getitem, numpy_index
+from functrans.ops.indexing import ARRAY, getitem, index_set, numpy_index
 from functrans.torch.autograd.graph import Node, PrimitiveNode, named
-from functrans.torch.autograd.modes import state
+from functrans.torch.autograd.modes import cut, state
 from functrans.torch.ops.apply import special
 from functrans.torch.tensor import Tensor, current_edge, like, memory
+from functrans.transforms.custom import gradient_stop
 from functrans.transforms.tape import PULLBACKS
 
-__all__ = ["AsStrided", "Step", "View", "look", "replay", "view"]
+__all__ = ["AsStrided", "OVERLAP", "Step", "View", "detached", "hold", "look", "replaced", "replay", "view"]
 
 
 NOTHING: dict[str, Any] = {}
@@ -113,6 +116,42 @@ def replay(value: Any, steps: Sequence[Step]) -> Any:
     return value
 
 
+def replaced(whole: Any, steps: Sequence[Step], value: Any) -> Any:
+    """`whole` with `value` in place of what the steps lead to: a write through a view, inside a transform."""
+    if not steps:
+        return value
+    first, rest = steps[0], steps[1:]
+    if first.primitive is gradient_stop:
+        raise NotImplementedError(
+            f"writing into a detached tensor inside a transform of functrans is not supported\n  Remedy: write into a clone().{at_user_line()}"
+        )
+    if rest:
+        value = replaced(replay(whole, steps[:1]), rest, value)
+    if first.primitive is getitem:
+        return index_set(whole, value, *first.arrays, index=first.params["index"])
+    if first.primitive is structure.reshape:
+        return np.reshape(value, first.source.shape)
+    places = first.look(np.arange(int(np.prod(first.source.shape))).reshape(first.source.shape)).reshape(-1)
+    if places.size > np.unique(places).size:
+        raise RuntimeError(OVERLAP + at_user_line())
+    flat = index_set(np.reshape(whole, (-1,)), np.reshape(value, (-1,)), places, index=(ARRAY,))
+    return np.reshape(flat, first.source.shape)
+
+
+OVERLAP = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
+    "tensor before performing the operation."
+)
+
+
+def hold(tensor: Tensor, array: Any) -> None:
+    """Let a tensor that owns its memory, and its views, hold another array; inside transforms, where nothing is shared."""
+    tensor._array = array
+    views = (tensor._extras or {}).get("views")
+    for view in [] if views is None else list(views.values()):
+        view._array = replay(array, view._view.steps)
+
+
 def look(array: Any, primitive: Any, params: dict[str, Any], arrays: tuple[Any, ...] = ()) -> Any:
     """The view of an array's memory that a primitive makes; of a tracer, its result."""
     if isinstance(array, Tracer):
@@ -131,7 +170,7 @@ def look(array: Any, primitive: Any, params: dict[str, Any], arrays: tuple[Any, 
 
 def viewed(tensor: Tensor, primitive: Any, params: dict[str, Any], name: str, multiple: bool = False) -> Tensor:
     """A view that `primitive` makes of a tensor."""
-    array = memory(tensor)
+    array = cut(memory(tensor))
     result = like(tensor, look(array, primitive, params))
     edge = current_edge(tensor)
     step = Step(primitive, params, type_of(array))
@@ -149,6 +188,21 @@ def attached(result: Tensor, tensor: Tensor, step: Step, name: str, multiple: bo
     if multiple or parent is not None and parent.origin == "multiple":
         origin = "multiple"
     result._view = View(base, steps, len(tensor._changes), origin, name)
+    if current.get() is not EVALUATION:
+        extras = base._extras = base._extras or {}
+        extras.setdefault("views", WeakValueDictionary())[id(result)] = result
+    return result
+
+
+def detached(tensor: Tensor) -> Tensor:
+    """A tensor of the same memory without a history."""
+    array = memory(tensor)
+    if not isinstance(array, Tracer):
+        return like(tensor, array)
+    result = attached(like(tensor, gradient_stop(array)), tensor, Step(gradient_stop, {}, type_of(array)), "", False)
+    result._view.origin = "no_grad"
+    if state.transform is not None:
+        result._extras = {**(result._extras or {}), "inside": state.transform}
     return result
 
 

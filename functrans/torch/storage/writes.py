@@ -17,12 +17,13 @@ from functrans.core.types import dtype_of
 from functrans.errors import at_user_line, user_origin
 from functrans.ops.arithmetic import where
 from functrans.torch.autograd.graph import Node, named
-from functrans.torch.autograd.modes import state
+from functrans.torch.autograd.modes import cut, state
 from functrans.torch.dtypes import title
 from functrans.torch.ops.apply import converted
 from functrans.torch.ops.table import IN_PLACE
-from functrans.torch.storage.views import AsStrided, Step, replay
+from functrans.torch.storage.views import OVERLAP, AsStrided, Step, hold, replaced, replay
 from functrans.torch.tensor import Tensor, clock, current_edge, made, memory
+from functrans.transforms.custom import custom_jvp
 
 __all__ = ["assign", "in_place", "requires_grad", "written"]
 
@@ -35,6 +36,12 @@ class CopySlices(Node):
     def __init__(self, edges: tuple[Any, ...], shape: tuple[int, ...], steps: tuple[Step, ...]) -> None:
         super().__init__(edges)
         self.shape, self.steps = shape, steps
+
+    def name(self) -> str:
+        return "torch::autograd::CopySlices"
+
+    def __repr__(self) -> str:
+        return f"<CopySlices object at {id(self):#x}>"
 
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         (ct,) = cts
@@ -81,9 +88,11 @@ def check_writable(target: Tensor, recorded: bool) -> None:
     """Raise if torch does not let `target` be written into."""
     array = target._array
     if type(array) is np.ndarray and not array.flags.writeable:
+        raise RuntimeError(OVERLAP + at_user_line())
+    if target._extras is not None and target._extras.get("inference") and not state.inference:
         raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
-            f"Please clone() the tensor before performing the operation.{at_user_line()}"
+            "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal tensor before "
+            f"doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details.{at_user_line()}"
         )
     check_history(target, recorded)
 
@@ -91,16 +100,15 @@ def check_writable(target: Tensor, recorded: bool) -> None:
 def check_history(target: Tensor, recorded: bool) -> None:
     """Raise if torch does not let the history of `target` change."""
     view, edge = target._view, current_edge(target)
+    owner = target if view is None else view.base
+    if state.grad and owner._extras is not None and "leaf" in owner._extras:  # an argument of torch.func.grad
+        raise leaf_written() if view is None else view_of_leaf()
     base = None if view is None else current_edge(view.base)
     if not recorded and (base is None or not state.grad):
         return
     if view is None:
         if edge is not None and edge[0].is_leaf:
-            raise RuntimeError(
-                "a leaf Variable that requires grad is being used in an in-place operation."
-                "\n  Remedy: write inside torch.no_grad(), or into a clone(), or use the out-of-place operation."
-                f"{at_user_line()}"
-            )
+            raise leaf_written()
         return
     if view.steps is None:
         raise NotImplementedError(
@@ -114,16 +122,29 @@ def check_history(target: Tensor, recorded: bool) -> None:
             f"want the inplace to be tracked).{at_user_line()}"
         )
     if base is not None and base[0].is_leaf:
-        raise RuntimeError(
-            "a view of a leaf Variable that requires grad is being used in an in-place operation."
-            f"\n  Remedy: write inside torch.no_grad(), or into a view of a clone().{at_user_line()}"
-        )
+        raise view_of_leaf()
     if view.origin == "multiple":
         raise RuntimeError(
             f"Output {target.output_nr} of {view.name.removesuffix('Backward0')} is a view and is being modified inplace. This view is "
             "the output of a function that returns multiple views. Such functions do not allow the output views to be modified "
             f"inplace. You should replace the inplace operation by an out-of-place one.{at_user_line()}"
         )
+
+
+def leaf_written() -> RuntimeError:
+    """The error for a write into a leaf."""
+    return RuntimeError(
+        "a leaf Variable that requires grad is being used in an in-place operation."
+        f"\n  Remedy: write inside torch.no_grad(), or into a clone(), or use the out-of-place operation.{at_user_line()}"
+    )
+
+
+def view_of_leaf() -> RuntimeError:
+    """The error for a write into a part of a leaf."""
+    return RuntimeError(
+        "a view of a leaf Variable that requires grad is being used in an in-place operation."
+        f"\n  Remedy: write inside torch.no_grad(), or into a view of a clone().{at_user_line()}"
+    )
 
 
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
@@ -147,25 +168,37 @@ def fitting(target: Tensor, value: Tensor, name: str) -> Tensor:
 
 def put(target: Tensor, array: Any, origin: Any = None) -> None:
     """Write into the memory, and count it, with the user's line, if that is not known already."""
-    own = memory(target)
-    if isinstance(own, Tracer) or isinstance(array, Tracer):
-        if state.transform is not None and state.transform.is_outside(target):
-            raise NotImplementedError(
-                "a tensor made outside cannot be written into inside torch.func and torch.compile"
-                f"\n  Remedy: write into a clone() and return it.{at_user_line()}"
-            )
-        if target._view is not None:
-            raise NotImplementedError(
-                f"writing into a view inside a transform of functrans is not supported; write into the tensor itself{at_user_line()}"
-            )
-        target._array = array
+    own, transform = memory(target), state.transform
+    if isinstance(own, Tracer) or isinstance(array, Tracer) or transform is not None and transform.stages:
+        put_traced(target, own, array)
     else:
         state.quiet(np.copyto, own, array, "unsafe")
     target._changes.append((next(clock), origin or user_origin(), own.dtype, own.shape))
 
 
+def put_traced(target: Tensor, own: Any, array: Any) -> None:
+    """Write inside a transform of functrans, where a tensor that is written into holds another array."""
+    view = target._view
+    owner = target if view is None else view.base
+    if state.transform is not None:
+        state.transform.check_written(owner)
+    if not state.grad and cut(own) is not own and (current_edge(target) is not None or state.transform is None or not state.transform.stages):
+        array = keeps_derivative(own, array)
+    hold(owner, array if view is None else replaced(owner._array, view.steps, array))
+
+
+# A write without recording changes the value, and leaves the history as it is.
+keeps_derivative = custom_jvp(lambda old, new: new)
+keeps_derivative.defjvp(lambda primals, tangents: (primals[1], tangents[0]))
+
+
 def assign(target: Tensor, value: Tensor, name: str) -> Tensor:
     """Make `target` hold `value`: memory and history. Returns `target`."""
+    if state.transform is not None and state.transform.stages:
+        inside = state.transform.take(target)
+        if inside is not target:
+            assign(inside, value, name)
+            return target
     recorded = state.grad and (current_edge(target) is not None or current_edge(value) is not None)
     check_writable(target, recorded)
     value = fitting(target, value, name)
@@ -175,6 +208,10 @@ def assign(target: Tensor, value: Tensor, name: str) -> Tensor:
         move_tangent(target, value)
     if recorded:
         rebase(target, edge, old, name)
+        maker = current_edge(target)
+        if maker is not None:  # messages of overwritten values name it
+            made_by = CopySlices.name(maker[0]) if target._view is not None else maker[0].name().removesuffix("Backward0")
+            target._changes[-1] = (*target._changes[-1], made_by)
     return target
 
 
@@ -200,10 +237,21 @@ def rebase(target: Tensor, edge: Any, old: Any, name: str) -> None:
             edge = named(constant_name(name), ConstantNode)((old,)), 0
         if edge is not None:
             edge[0].sequence = next(clock)
+            keep_retaining(target, old, edge)
         target._edge = edge
         return
     base = view.base
     base._edge = CopySlices((current_edge(base), edge), base._array.shape, view.steps), 0
+
+
+def keep_retaining(target: Tensor, old: Any, new: Any) -> None:
+    """Let a tensor that retains its gradient, and was written into, retain that of what it holds now."""
+    if old is None or old[0].hooks is None or old[0] is new[0]:
+        return
+    reference = old[0].hooks.retain.get(old[1])
+    if reference is not None and reference() is target:
+        del old[0].hooks.retain[old[1]]
+        new[0].hooked().retain[new[1]] = reference
 
 
 class Through(Node):

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.tracer import Tracer
+from functrans.errors import at_user_line
 from functrans.torch.autograd.modes import state
 from functrans.torch.ops.table import define
 from functrans.torch.tensor import Tensor, current_edge
@@ -55,6 +57,11 @@ def with_backward_hooks(module: Any, args: Any, kwargs: Any) -> Any:
             args[place] = value
     result = module.forward(*args, **kwargs)
     outputs = result if isinstance(result, tuple) else (result,)
+    if any(isinstance(each, Tensor) and isinstance(each._array, Tracer) for each in outputs):
+        raise NotImplementedError(
+            f"backward hooks of {type(module).__name__} are not called inside transforms and torch.compile\n  Remedy: remove them, or call "
+            f"the module outside.{at_user_line()}"
+        )
     kept = [i for i, each in enumerate(outputs) if isinstance(each, Tensor) and current_edge(each) is not None]
     if not kept or not state.grad:
         return result
