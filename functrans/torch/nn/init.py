@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from functrans.torch.autograd.modes import no_grad
 from functrans.torch.random import numbers
@@ -63,8 +63,8 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 
 def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None) -> Tensor:
     """Normal numbers, of those between `a` and `b`."""
-    low, high = stats.norm.cdf([(a - mean) / std, (b - mean) / std])
-    drawn = stats.norm.ppf(numbers(generator).uniform(low, high, tensor._array.shape)) * std + mean
+    low, high = ndtr([(a - mean) / std, (b - mean) / std])
+    drawn = ndtri(numbers(generator).uniform(low, high, tensor._array.shape)) * std + mean
     return _filled(tensor, np.clip(drawn, a, b))
 
 
