@@ -1,5 +1,8 @@
 """functrans: derivatives, batching and staging of plain NumPy functions."""
 
+from importlib import import_module
+from typing import Any
+
 from functrans import debug, errors, inspect, nn, numpy, scipy, testing, tree
 from functrans.compile import eager as _eager  # noqa: F401, which has loops outside of jit compiled
 from functrans.compile.jit import jit
@@ -70,3 +73,10 @@ __all__ = [
     "vmap",
     "while_loop",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``functrans.torch`` is imported when it is first named: that takes four times as long as all the rest."""
+    if name == "torch":
+        return import_module("functrans.torch")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
