@@ -23,4 +23,4 @@ def test_it_is_imported_when_it_is_named():
 
 def test_other_names_raise():
     with pytest.raises(AttributeError, match="module 'functrans' has no attribute 'tensor'"):
-        ft.tensor
+        ft.tensor  # noqa: B018

@@ -7,7 +7,7 @@ same in every round moved out of them, leave something to do: its own pipeline t
 from __future__ import annotations
 
 import os
-from functools import cache, cached_property
+from functools import cache
 from threading import RLock
 from typing import Any
 
@@ -16,13 +16,13 @@ from llvmlite import binding, ir
 from functrans.compile.machine.signals import register_signals
 from functrans.errors import UnsupportedError, at_user_line
 
-__all__ = ["Library", "build", "converts_half", "processor", "vector_registers"]
+__all__ = ["Library", "build", "converts_half", "lock", "processor", "vector_registers"]
 
-# LLVM's context is shared by the process.
-_lock = RLock()
+# Held while LLVM is used, whose context is shared by the process.
+lock = RLock()
 if hasattr(os, "register_at_fork"):
     # A child must not find it held by a thread that it does not have.
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 @cache
@@ -67,19 +67,17 @@ class Library:
     def __init__(self, code: bytes, module: Any = None) -> None:
         self.code = code
         self._module = module
+        self._engine: Any = None  # holds the code in memory once it is linked; owns a code generator
 
     def address(self, name: str) -> int:
         """Where a function is; what the code calls must be known to the linker."""
-        return int(self._engine.get_function_address(name))
-
-    @cached_property
-    def _engine(self) -> Any:
-        """Holds the code in memory; it owns a code generator."""
-        with _lock:
-            engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target_machine())
-            engine.add_object_file(binding.ObjectFileRef.from_data(self.code))
-            engine.finalize_object()
-            return engine
+        with lock:
+            if self._engine is None:
+                engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target_machine())
+                engine.add_object_file(binding.ObjectFileRef.from_data(self.code))
+                engine.finalize_object()
+                self._engine = engine
+            return int(self._engine.get_function_address(name))
 
     def llvm(self) -> str:
         """The optimised LLVM IR."""
@@ -101,7 +99,7 @@ class Library:
 
 def build(module: ir.Module) -> Library:
     """The compiled functions of a module."""
-    with _lock:
+    with lock:
         machine = target_machine()
         module.triple = machine.triple
         module.data_layout = str(machine.target_data)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from llvmlite import binding
 
 from functrans.compile.machine import blas
-from functrans.compile.machine.codegen import Library
+from functrans.compile.machine.codegen import Library, lock
 from functrans.compile.machine.tiles import ROUTINES, routine_code
 from functrans.compile.store import disk
 from functrans.config import settings
 
 __all__ = ["is_from_library", "make_known"]
+
+# Our routines that the linker knows: programs refer to their code.
+OWN: dict[str, Library] = {}
 
 
 def make_known(name: str) -> None:
@@ -28,12 +29,14 @@ def is_from_library(name: str) -> bool:
     return name not in ROUTINES
 
 
-@cache
-def own_routine(name: str) -> Library:
-    """The code of a routine, made known to the linker."""
-    kept = disk.read(disk.key_of_routine(name)) if settings.disk_cache else None
-    library = Library(kept[0]) if kept is not None else routine_code(name)
-    if settings.disk_cache and kept is None:
-        disk.write(disk.key_of_routine(name), library.code, None)
-    binding.add_symbol(name, library.address(name))
-    return library
+def own_routine(name: str) -> None:
+    """Compile a routine, or load it from disk, and tell the linker where it is, once in a process."""
+    with lock:
+        if name in OWN:
+            return
+        kept = disk.read(disk.key_of_routine(name)) if settings.disk_cache else None
+        library = Library(kept[0]) if kept is not None else routine_code(name)
+        if settings.disk_cache and kept is None:
+            disk.write(disk.key_of_routine(name), library.code, None)
+        binding.add_symbol(name, library.address(name))
+        OWN[name] = library
