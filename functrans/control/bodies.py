@@ -47,6 +47,9 @@ __all__ = [
 
 Flags = tuple[bool, ...]
 
+# Programs kept with the one they were made of; the oldest is dropped.
+MOST_DERIVED = 256
+
 Made = TypeVar("Made")
 
 
@@ -80,9 +83,12 @@ def derived(make: Callable[..., Made]) -> Callable[..., Made]:
     def made(program: Program, *arguments: Any) -> Made:
         results: dict[Any, Made] = program.__dict__.setdefault("_derived", {})
         key = made, *arguments
-        if key not in results:
-            results[key] = make(program, *arguments)
-        return results[key]
+        found = results.get(key)
+        if found is None:
+            found = results[key] = make(program, *arguments)
+            if len(results) > MOST_DERIVED:  # as for many sizes of batches
+                results.pop(next(iter(results)), None)
+        return found
 
     return made
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import functrans as ft
+from functrans.control import bodies
 from functrans.testing import check_grads
 
 X = np.linspace(0.2, 1.4, 6)
@@ -101,3 +102,12 @@ def test_nan_is_found_inside():
     with pytest.raises(FloatingPointError, match="log"):
         with ft.debug.nans():
             ft.grad(log)(np.array([-1.0]))
+
+
+def test_programs_for_many_sizes_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr(bodies, "MOST_DERIVED", 4)
+    compiled = ft.jit(lambda x: np.sum(np.sin(x)))
+    for size in range(1, 9):
+        np.testing.assert_allclose(ft.vmap(ft.grad(compiled))(np.ones((size, 3))), np.full((size, 3), np.cos(1.0)))
+    (specialization,) = compiled.specializations.values()
+    assert len(specialization.closed[0].__dict__["_derived"]) <= 4
