@@ -12,6 +12,7 @@ import numpy as np
 
 import functrans.torch.nn.functional as F
 from functrans import nn
+from functrans.control.scan import scan
 from functrans.errors import at_user_line
 from functrans.torch.nn.modules.layers import parameter, spread_
 from functrans.torch.nn.modules.module import Module
@@ -48,6 +49,8 @@ def relu(x: Any) -> Any:
     return np.where(x > 0, x, 0 * x)
 
 
+# Times of one number of sequences from which a native loop is worth the time to compile it.
+WORTH_COMPILING = 8
 STEPS = {"RNN": (rnn_step, 1), "LSTM": (lstm_step, 4), "GRU": (gru_step, 3)}
 ACTIVATIONS = {"tanh": np.tanh, "relu": relu}
 
@@ -61,31 +64,48 @@ def pass_over(
     Returns:
         All states, the last of each sequence, and the last cells of an LSTM.
     """
-    step, activation = STEPS[kind][0], ACTIVATIONS[nonlinearity]
+    gates, activation = STEPS[kind][0], ACTIVATIONS[nonlinearity]
     products = x @ w_in.T
     bias = 0 if b_state is None else b_state
     if b_in is not None:
         products = products + b_in
-    starts = np.cumsum(sizes) - sizes
+
+    def step(state: Any, product: Any) -> Any:
+        h, c = gates(product, state[0] @ w_state.T, state, bias, activation)
+        h = h if w_out is None else h @ w_out.T
+        return (h, c), h
+
+    starts, first = np.cumsum(sizes) - sizes, np.flatnonzero(np.diff(sizes, prepend=-1))
     begin = h, c
     ended: list[tuple[Any, Any]] = []
     if backwards:
         h, c = cut(begin, 0, sizes[-1])
     states = []
-    for time in reversed(range(len(sizes))) if backwards else range(len(sizes)):
-        size, before = sizes[time], h.shape[0]
+    stretches = [(starts[time], sizes[time], count) for time, count in zip(first, np.diff(first, append=len(sizes)))]
+    for start, size, count in reversed(stretches) if backwards else stretches:
+        before = h.shape[0]
         if size < before:  # these sequences have ended
             ended.append(cut((h, c), size, before))
             h, c = cut((h, c), 0, size)
         elif size > before:  # these begin, from the end
             h, c = joined([(h, c), cut(begin, before, size)])
-        h, c = step(products[starts[time] : starts[time] + size], h @ w_state.T, (h, c), bias, activation)
-        if w_out is not None:
-            h = h @ w_out.T
-        states.append(h)
+        stretch = products[start : start + size * count].reshape(count, size, -1)
+        (h, c), found = repeated(step, (h, c), stretch, backwards)
+        states.append(found.reshape(count * size, -1))
     out = np.concatenate(states[::-1] if backwards else states)
     h, c = joined([(h, c), *reversed(ended)])
     return (out, h) if c is None else (out, h, c)
+
+
+def repeated(step: Any, state: Any, xs: Any, backwards: bool) -> Any:
+    """``scan(step, state, xs)``, which is compiled, and so is for loops of some length."""
+    if len(xs) >= WORTH_COMPILING:
+        return scan(step, state, xs, reverse=backwards)
+    found = []
+    for x in reversed(list(xs)) if backwards else xs:
+        state, result = step(state, x)
+        found.append(result)
+    return state, np.stack(found[::-1] if backwards else found)
 
 
 def cut(state: Any, start: int, stop: int) -> Any:
