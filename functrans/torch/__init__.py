@@ -16,6 +16,7 @@ Example:
 import math as _math
 from typing import Any as _Any
 
+import functrans.torch.nn.functional as _functional
 from functrans.torch import autograd, func, nn, optim, random, utils
 from functrans.torch.autograd.modes import (
     enable_grad,
@@ -76,7 +77,7 @@ _install_out(vars(linalg), [name for name in linalg.__all__ if name.islower()], 
 _install_out(vars(special), special.__all__, "special.")
 _install_out(vars(fft), [name for name in fft.__all__ if "shift" not in name and "freq" not in name], "fft.")
 vmap = func.vmap
-globals().update({name: getattr(nn.functional, name) for name in _OF_NN})
+globals().update({name: getattr(_functional, name) for name in _OF_NN})
 _install_unsupported(globals(), vars(linalg))
 
 globals().update({**_FORMATS, **_LAYOUTS, **_TYPES})

@@ -172,7 +172,7 @@ class Compiled:
     """A function of tensors that runs in machine code; attributes are the original's."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        own = {name: getattr(function, name) for name in functools.WRAPPER_ASSIGNMENTS if hasattr(function, name)}
+        own: dict[str, Any] = {name: getattr(function, name) for name in functools.WRAPPER_ASSIGNMENTS if hasattr(function, name)}
         self.__dict__.update(own, __wrapped__=function, _staging=Staging(function))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -94,7 +94,7 @@ def numpy_dtype(of: Any) -> np.dtype[Any]:
     if of is float:
         return default.numpy
     if of in (int, bool, complex):
-        return np.dtype({int: np.int64, bool: np.bool_, complex: complex_of(default.numpy)}[of])
+        return complex_of(default.numpy) if of is complex else np.dtype(np.int64 if of is int else np.bool_)
     if isinstance(of, (np.dtype, type)):
         return np.dtype(of)
     raise TypeError(f"dtype must be a torch.dtype (got {type(of).__name__})")
@@ -173,7 +173,7 @@ def result_dtype(*values: Any) -> np.dtype[Any]:
         else:
             place, kind = 0 if value.ndim else 1, value.dtype
         groups[place] = kind if groups[place] is None else promoted(groups[place], kind)
-    result = None
+    result: Any = None
     for group in reversed(groups):
         if group is not None:
             result = group if result is None else _over(group, result)
@@ -190,6 +190,9 @@ class Device:
     """Where tensors live: only ``cpu`` is supported."""
 
     __slots__ = ("index", "type")
+
+    index: int | None
+    type: str
 
     def __init__(self, type: Any, index: int | None = None) -> None:
         if isinstance(type, Device):

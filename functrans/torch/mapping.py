@@ -164,7 +164,8 @@ def chunked(func: Any, inputs: Inputs, out_dims: Any, randomness: str, chunk_siz
 
 def mapped(func: Any, inputs: Inputs, leaves: list[Any], size: int, out_dims: Any, randomness: str) -> tuple[list[Any], list[Any], Any]:
     """The leaves of the result of one batch, the axis along which each is mapped, and their structure."""
-    places = [place for place, dim in enumerate(inputs.dims) if dim is not None]
+    axes = {place: dim for place, dim in enumerate(inputs.dims) if dim is not None}
+    places = list(axes)
     written: dict[int, Any] = {}
 
     def one(arrays: list[Any]) -> Any:
@@ -185,7 +186,7 @@ def mapped(func: Any, inputs: Inputs, leaves: list[Any], size: int, out_dims: An
     step = Transform()
     step.randomness = randomness
     with step:
-        arrays = [in_front(step.take(leaves[place])._array, inputs.dims[place], 0) for place in places]
+        arrays = [in_front(step.take(leaves[place])._array, dim, 0) for place, dim in axes.items()]
         trace, (parts, structure) = traced_batch(arrays, [True] * len(places), size, None, one)
         dims = flat_dims(out_dims, structure, len(parts))
         if out_dims is None:
@@ -196,7 +197,7 @@ def mapped(func: Any, inputs: Inputs, leaves: list[Any], size: int, out_dims: An
                 f"has structure {tree.structure(out_dims)} but outputs has structure {structure}.{at_user_line()}"
             )
         results = [step.trace.give(released(trace, part, dim, size)) for part, dim in zip(parts, dims)]
-        back = [(places[number], step.trace.give(released(trace, value, inputs.dims[places[number]], size))) for number, value in written.items()]
+        back = [(places[number], step.trace.give(released(trace, value, axes[places[number]], size))) for number, value in written.items()]
     for place, value in back:
         leaves[place].copy_(value)
     return results, dims, structure

@@ -9,7 +9,7 @@ import numpy as np
 
 from functrans.core.tracer import Tracer
 from functrans.torch.dtypes import DTYPES, complex_of, default
-from functrans.torch.tensor import Tensor, current_edge
+from functrans.torch.tensor import Tensor, current_edge, install_members
 
 __all__ = ["set_printoptions", "text"]
 
@@ -168,8 +168,7 @@ def text(tensor: Tensor) -> str:
 
 def install_printing() -> None:
     """Let tensors print so."""
-    Tensor.__repr__ = text  # type: ignore[method-assign]
-    Tensor.__str__ = text  # type: ignore[method-assign]
+    install_members(__repr__=text, __str__=text)
 
 
 install_printing()

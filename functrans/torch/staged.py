@@ -231,13 +231,13 @@ class Variant:
         structure, parts, flags = self.result
         if self.is_simple:
             return tree.unflatten(structure, results)
-        results, new = self.parts(results)
+        own, new = self.parts(results)
         outside = [*self.captured, *tensors]
-        outs = iter([out if flag or current_edge(out) is None else out.detach() for out, flag in zip(results, flags)])  # type: ignore[attr-defined]
+        outs = iter([out if flag or current_edge(out) is None else out.detach() for out, flag in zip(own, flags)])
         if new:
             with no_grad():
                 for place, value in zip(self.written, new):
-                    outside[place].copy_(value)  # type: ignore[attr-defined]
+                    outside[place].copy_(value)
         count = len(parts) - len(self.assigned)
         found = [next(outs) if part is None else part[0] for part in parts]
         found = [value if place is None else outside[place] for value, place in zip(found, self.same)]

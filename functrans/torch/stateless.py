@@ -129,10 +129,10 @@ def stack_module_state(models: Any) -> tuple[dict[str, Tensor], dict[str, Tensor
         found = {}
         for name in items[0]:
             parts = [each[name] for each in items]
-            flags = {part.requires_grad for part in parts}  # type: ignore[attr-defined]
+            flags = {part.requires_grad for part in parts}
             if len(flags) > 1:
                 raise RuntimeError(f"Expected {name} from each model to have the same .requires_grad{at_user_line()}")
-            found[name] = stack([part.detach() for part in parts]).requires_grad_(flags.pop())  # type: ignore[attr-defined]
+            found[name] = stack([part.detach() for part in parts]).requires_grad_(flags.pop())
         return found
 
     return stacked([dict(model.named_parameters()) for model in models]), stacked([dict(model.named_buffers()) for model in models])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import numpy as np
 
@@ -20,15 +20,17 @@ from functrans.core.tracer import Tracer
 from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import CPU, DTYPES, dtype, title
 
-__all__ = ["Size", "Tensor", "clock", "like", "made", "memory"]
+__all__ = ["Size", "Tensor", "clock", "install_members", "like", "made", "memory"]
 
 # Counts what happens, operations and writes alike, so that of any two it can be told which came first.
 clock = itertools.count(1)
 
 _new = object.__new__
+# A class of tensors.
+Kind = TypeVar("Kind", bound="Tensor")
 
 
-class Size(tuple):  # type: ignore[type-arg]
+class Size(tuple[int, ...]):
     """The shape of a tensor."""
 
     __slots__ = ()
@@ -59,7 +61,7 @@ class Tensor:
         _edge: ``(node, place)``: which result of which node of the graph it is; None without a history. A leaf that
             requires a gradient has an `AccumulateGrad` there.
         _grad: the gradient, a tensor, or None.
-        _changes: the writes into the memory, ``(time, where)``; the list is shared by all that share memory.
+        _changes: the writes into the memory, ``(time, where, dtype, shape)``; the list is shared by all that share memory.
         _view: how it was made from the tensor that owns the memory, or None.
         _extras: what few tensors have: a tangent, whether it was made in inference mode, the transform it was made inside,
             and views of a tracer; or None.
@@ -75,16 +77,29 @@ class Tensor:
 
     __slots__ = ("__dict__", "__weakref__", "_array", "_changes", "_edge", "_extras", "_grad", "_view")
 
+    _array: Any
+    _edge: tuple[Any, int] | None
+    _grad: Tensor | None
+    _changes: list[Any]
+    _view: Any
+    _extras: dict[str, Any] | None
+
     # To transforms of functrans, a container that stands for its array.
     __functrans_array__ = True
 
     if TYPE_CHECKING:  # what the tables install
+
+        data: Tensor
+        grad: Tensor | None
+        requires_grad: bool
 
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __setitem__(self, index: Any, value: Any) -> None: ...
         def __neg__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
+        def __eq__(self, other: Any) -> Any: ...
+        def __ne__(self, other: Any) -> Any: ...
         def __lt__(self, other: Any) -> Tensor: ...
         def __le__(self, other: Any) -> Tensor: ...
         def __gt__(self, other: Any) -> Tensor: ...
@@ -101,7 +116,7 @@ class Tensor:
     # NumPy leaves operators to us.
     __array_priority__ = 1000
 
-    def __new__(cls, *data: Any) -> Tensor:
+    def __new__(cls, *data: Any) -> Self:
         from_numbers = data and not all(type(item) is int for item in data)
         if from_numbers and isinstance(data[0], Tensor):
             array = data[0]._array
@@ -204,7 +219,7 @@ class Tensor:
 
     def type(self, dtype: Any = None) -> Any:
         """The name of its type, ``torch.FloatTensor``."""
-        return f"torch.{title(self.dtype)}Tensor" if dtype is None else self.to(dtype)  # type: ignore[attr-defined]
+        return f"torch.{title(self.dtype)}Tensor" if dtype is None else self.to(dtype)
 
     def item(self) -> Any:
         """The one element, as a Python number."""
@@ -224,7 +239,7 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         if not self._array.ndim:
             raise TypeError("iteration over a 0-d tensor")
-        return iter(self.unbind(0))  # type: ignore[attr-defined]
+        return iter(self.unbind(0))
 
     def __bool__(self) -> bool:
         if self._array.size == 1:
@@ -280,7 +295,7 @@ def _children(tensor: Tensor) -> Any:
     return (tensor._array if state.transform is None else state.transform.take(tensor)._array,), None
 
 
-def _rebuilt(child: Any, cls: type = Tensor) -> Tensor:
+def _rebuilt(child: Any, cls: type[Tensor] = Tensor) -> Tensor:
     """The container of an array; of anything else, as the trees of tensors in derivatives of derivatives, that itself.
 
     Inside transforms it is of the class of what was taken apart; results are plain tensors.
@@ -301,7 +316,19 @@ def axis_message(dim: int, ndim: int) -> str:
     return f"Dimension out of range (expected to be in range of [{-max(ndim, 1)}, {max(ndim, 1) - 1}], but got {dim})"
 
 
-def made(array: Any, cls: Any = Tensor) -> Tensor:
+def install_members(**members: Any) -> None:
+    """Give tensors methods, properties and other attributes, by name."""
+    for name, member in members.items():
+        setattr(Tensor, name, member)
+
+
+@overload
+def made(array: Any) -> Tensor: ...
+@overload
+def made(array: Any, cls: type[Kind]) -> Kind: ...
+
+
+def made(array: Any, cls: Any = Tensor) -> Any:
     """A tensor without a history that owns `array`."""
     tensor: Tensor = _new(cls)
     tensor._array = array

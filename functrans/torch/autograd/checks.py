@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from functrans.core.trace import TracedValue
+from functrans.core.tracer import Tracer
 from functrans.errors import at_user_line, describe_origin, user_origin
 from functrans.torch.autograd.edges import GradientEdge
 from functrans.torch.autograd.graph import Node
@@ -97,7 +97,7 @@ def seed(tensor: Any, gradient: Tensor | None, batched: bool = False) -> Tensor:
             f"grad_output[0] has a dtype of {gradient.dtype} and output[0] has a dtype of {tensor.dtype}."
         )
     if gradient._array.dtype != tensor._array.dtype:
-        gradient = gradient.to(tensor.dtype)  # type: ignore[attr-defined]
+        gradient = gradient.to(tensor.dtype)
     return gradient
 
 
@@ -110,7 +110,7 @@ def look_for_nan(node: Node, results: Sequence[Any]) -> None:
     """Raise if a node gave nan, in anomaly mode."""
     for place, ct in enumerate(results):
         if ct is not None:
-            value = ct.peek("detect_anomaly") if isinstance(ct, TracedValue) else ct
+            value = ct.peek("detect_anomaly") if isinstance(ct, Tracer) else ct
             if np.isnan(np.sum(value)):
                 raise RuntimeError(
                     f"Function '{node.name()}' returned nan values in its {place}th output."

@@ -117,7 +117,7 @@ def register_multi_grad_hook(tensors: Sequence[Tensor], fn: Callable[..., Any], 
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}{at_user_line()}")
     hook = MultiHook(tensors, fn)
     registered = [
-        tensor.register_hook(hook.of_one(place) if mode == "all" else hook.first)  # type: ignore[attr-defined]
+        tensor.register_hook(hook.of_one(place) if mode == "all" else hook.first)
         for place, tensor in enumerate(tensors)
         if mode == "all" or current_edge(tensor) is not None
     ]

@@ -240,7 +240,7 @@ class Pass:
         if self.trace is not None:
             new = self.shown(ct)
             new._array = self.own(new._array)
-            tensor._grad = new if old is None else old + new  # type: ignore[operator]
+            tensor._grad = new if old is None else old + new
             return
         if ct.dtype.kind == "c":
             ct = np.conjugate(ct)

@@ -106,11 +106,22 @@ class FunctionNode(Node):
     """A call of a `Function`.
 
     Attributes:
+        arguments: for each argument its place among the edges, or None if it is no tensor.
+        context: what `backward` gets.
+        function: the class.
         results: the shape and dtype of each result.
-        positions: the places, among the arguments, of tensors.
+        saved: what `save_for_backward` was given, as `SavedTensor`, or `FREED`.
+        types: of the arguments that are tensors.
     """
 
     __slots__ = ("arguments", "context", "function", "results", "saved", "types")
+
+    arguments: Any
+    context: FunctionCtx
+    function: Any
+    results: list[Any]
+    saved: Any
+    types: Any
 
     @property
     def outputs(self) -> int:  # type: ignore[override]
@@ -118,7 +129,7 @@ class FunctionNode(Node):
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        return self.context.saved_tensors  # type: ignore[no-any-return]
+        return self.context.saved_tensors
 
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         if self.saved is FREED:

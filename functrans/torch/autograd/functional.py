@@ -31,7 +31,7 @@ def _fresh(inputs: Any, create_graph: bool, name: str) -> tuple[Tensor, ...]:
     for place, each in enumerate(_tuple(inputs)):
         if not isinstance(each, Tensor):
             raise _not_a_tensor("inputs", name, each, place if isinstance(inputs, (tuple, list)) else None)
-        own.append(each.view_as(each) if create_graph and current_edge(each) is not None else each.detach().requires_grad_())  # type: ignore[attr-defined]
+        own.append(each.view_as(each) if create_graph and current_edge(each) is not None else each.detach().requires_grad_())
     return tuple(own)
 
 
@@ -67,7 +67,7 @@ def _gradients(outs: Any, inputs: Any, cts: Any, create_graph: bool, strict: boo
 
 
 def _result(value: Tensor, create_graph: bool) -> Tensor:
-    return value if create_graph else value.detach()  # type: ignore[attr-defined, no-any-return]
+    return value if create_graph else value.detach()
 
 
 def _cotangents(v: Any, outs: tuple[Tensor, ...]) -> tuple[Any, ...]:
@@ -114,7 +114,7 @@ def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
         own = _fresh(inputs, create_graph, "jvp")
         vs = _cotangents(v, own)
         out, outs = _run(func, own, "jvp")
-        probes = tuple(made(np.zeros_like(each._array)).requires_grad_() for each in outs)  # type: ignore[attr-defined]
+        probes = tuple(made(np.zeros_like(each._array)).requires_grad_() for each in outs)
         pulled = _gradients(outs, own, probes, True, strict)
         found = _gradients(pulled, probes, vs, create_graph)
     shown = [_result(each, create_graph) for each in outs]
@@ -145,7 +145,7 @@ def jacobian(
         blocks = []
         for each in outs:
             shapes = [(*each._array.shape, *x._array.shape) for x in own]
-            block = [table.reshape(shape) for table, shape in zip(tables(each, own, create_graph, strict), shapes)]  # type: ignore[attr-defined]
+            block = [table.reshape(shape) for table, shape in zip(tables(each, own, create_graph, strict), shapes)]
             blocks.append(_like_input(inputs, [_result(table, create_graph) for table in block]))
     return _like_input(out, blocks)
 

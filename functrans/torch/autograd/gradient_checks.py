@@ -224,7 +224,7 @@ def gradgradcheck(
         for out in _outputs(func, inputs):
             drawn = np.asarray(source.standard_normal(out._array.shape)).astype(out._array.dtype)
             seed = made(drawn)
-            seed.requires_grad = True  # type: ignore[attr-defined]
+            seed.requires_grad = True
             seeds.append(seed)
     else:
         seeds = list(_tensors(grad_outputs))
@@ -233,7 +233,7 @@ def gradgradcheck(
     def gradients(*args: Any) -> Any:
         own, cts = args[:-count], args[-count:]
         own = tuple(
-            x.detach().requires_grad_() if isinstance(x, Tensor) and w and current_edge(x) is None else x  # type: ignore[attr-defined]
+            x.detach().requires_grad_() if isinstance(x, Tensor) and w and current_edge(x) is None else x
             for x, w in zip(own, differentiated)
         )
         with enable_grad():

@@ -134,7 +134,7 @@ class Node:
     @property
     def metadata(self) -> dict[Any, Any]:
         try:
-            return self.metadata_  # type: ignore[no-any-return]
+            return self.metadata_
         except AttributeError:
             self.metadata_: dict[Any, Any] = {}
             return self.metadata_
@@ -150,7 +150,7 @@ class Node:
             )
         if self.hooks is None:
             self.hooks = Hooks()
-        return self.hooks  # type: ignore[no-any-return]
+        return self.hooks
 
     def register_hook(self, fn: Callable[..., Any]) -> RemovableHandle:
         """Call ``fn(grad_inputs, grad_outputs)`` after the node; what it returns takes the place of the first."""
@@ -178,6 +178,10 @@ class AccumulateGrad(Node):
         super().__init__(())
         self.leaf = weakref.ref(leaf)
         self.after_accumulation: Any = None
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        """Nothing: it has no operands."""
+        return ()
 
     def name(self) -> str:
         return "torch::autograd::AccumulateGrad"
@@ -252,7 +256,7 @@ class PrimitiveNode(Node):
 
     @property
     def selects(self) -> bool:
-        return self.primitive.selects  # type: ignore[no-any-return]
+        return self.primitive.selects
 
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         saved = self.saved

@@ -217,6 +217,8 @@ class inference_mode(_Mode):
         True
     """
 
+    mode: bool
+
     def __new__(cls, mode: Any = True) -> Any:
         self = object.__new__(cls)
         if callable(mode):

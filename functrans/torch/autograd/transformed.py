@@ -77,8 +77,8 @@ def checked_gradients(
                     f"Function {name} returned an invalid gradient at index {place} - got {list(ct._array.shape)} but expected "
                     f"shape compatible with {list(shape)}\n  applied at {describe_origin(origin)}"
                 )
-            ct = ct.sum_to_size(shape)  # type: ignore[attr-defined]
-        results.append(ct if ct._array.dtype == dtype else ct.to(DTYPES[dtype]))  # type: ignore[attr-defined]
+            ct = ct.sum_to_size(shape)
+        results.append(ct if ct._array.dtype == dtype else ct.to(DTYPES[dtype]))
     return results
 
 

@@ -172,7 +172,7 @@ def _deprecated(function: Any) -> Any:
 
     def call(*args: Any, **kwargs: Any) -> Tensor:
         warnings.warn(f"`nn.init.{old}` is now deprecated in favor of `nn.init.{old}_`.", FutureWarning, stacklevel=2)
-        return function(*args, **kwargs)  # type: ignore[no-any-return]
+        return function(*args, **kwargs)
 
     call.__name__ = call.__qualname__ = old
     call.__doc__ = f"`{function.__name__}`, which takes its place."

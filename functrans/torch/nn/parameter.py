@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Parameter(Tensor):
         tensor([0., 0.], requires_grad=True)
     """
 
-    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Self:
         if data is None:
             data = Tensor()
         array = memory(data)
@@ -41,7 +41,7 @@ class Parameter(Tensor):
         parameter._changes = data._changes
         if requires_grad:
             parameter._edge = accumulator(parameter)
-        return parameter  # type: ignore[return-value]
+        return parameter
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{Tensor.__repr__(self)}"
@@ -50,12 +50,12 @@ class Parameter(Tensor):
 class Buffer(Tensor):
     """A tensor that a module, when assigned to an attribute, lists among its buffers."""
 
-    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
+    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Self:
         data = Tensor() if data is None else data
         buffer = made(memory(data), cls)
         buffer._changes = data._changes
         buffer.__dict__["persistent"] = persistent
-        return buffer  # type: ignore[return-value]
+        return buffer
 
 
 class Uninitialized:
@@ -92,17 +92,17 @@ class UninitializedParameter(Uninitialized, Parameter):
 
     cls_to_become = Parameter
 
-    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> UninitializedParameter:
+    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Self:
         kind = default.numpy if dtype is None else numpy_dtype(dtype)
-        return Parameter.__new__(cls, made(np.zeros(0, kind)), requires_grad)  # type: ignore[return-value]
+        return super().__new__(cls, made(np.zeros(0, kind)), requires_grad)
 
 
 class UninitializedBuffer(Uninitialized, Tensor):
     """A buffer whose shape is not known yet."""
 
-    def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> UninitializedBuffer:
+    def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> Self:
         kind = default.numpy if dtype is None else numpy_dtype(dtype)
-        return made(np.zeros(0, kind), cls)  # type: ignore[return-value]
+        return made(np.zeros(0, kind), cls)
 
 
 def is_lazy(value: Any) -> bool:

@@ -178,7 +178,7 @@ def binary(name: str, primitive: Elementwise, cls: Any, floating: bool) -> Calla
             watched = plan.save((x_changes, y_changes, result._changes))
             if INFERRED:
                 check_saved((input, other), watched)
-            wanted = None
+            wanted: Any = None
             shape = out.shape
             if x_edge is not None and x.shape != shape:
                 wanted = type_of(x), None
@@ -265,11 +265,25 @@ class CompositionNode(Node):
     """A function of arrays and the tape of its evaluation.
 
     Attributes:
+        function, args, kwargs: the call; operands are slots in the arguments.
+        operands, tape: what was saved, see `transforms.tape`, or `FREED`.
         places: for each result its place on the tape, -1 if it has no derivative.
-        watched: the lists of writes of operands that the tape holds.
+        unpack: gives what hooks of saved values have kept, or None.
+        watched: the lists of writes of operands and results that the tape holds.
+        watched_again: those of all operands, which are read where the function is called again.
     """
 
     __slots__ = ("args", "function", "kwargs", "operands", "places", "tape", "unpack", "watched", "watched_again")
+
+    args: Any
+    function: Callable[..., Any]
+    kwargs: dict[str, Any]
+    operands: Any
+    places: list[int]
+    tape: Any
+    unpack: Callable[[Any], Any] | None
+    watched: list[Any]
+    watched_again: list[Any]
 
     @property
     def outputs(self) -> int:  # type: ignore[override]
@@ -322,6 +336,11 @@ class RuleNode(Node):
 
     __slots__ = ("operands", "rule", "unpack", "watched")
 
+    operands: Any
+    rule: Callable[..., Any]
+    unpack: Callable[[Any], Any] | None
+    watched: list[Any]
+
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         operands = self.operands
         if operands is FREED:
@@ -332,7 +351,7 @@ class RuleNode(Node):
             overwritten(self, self.watched)
         if trace is not None:
             operands = [trace.lift(value, edge) for value, edge in zip(operands, self.edges)]
-        return self.rule(cts[0], *operands, [edge is not None for edge in self.edges])  # type: ignore[no-any-return]
+        return self.rule(cts[0], *operands, [edge is not None for edge in self.edges])
 
     def saved_arrays(self) -> Sequence[tuple[Any, bool]]:
         return [(value, False) for value in self.operands]

@@ -25,13 +25,16 @@ class CallNode(MultipleNode):
 
     __slots__ = ("watched", "watched_again")
 
+    watched: list[Any]
+    watched_again: list[Any]
+
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         if self.saved is FREED or trace is not None or flag:
             if self.saved is not FREED:
                 overwritten(self, self.watched_again)
             return super().pull(cts, flag, trace)
         overwritten(self, self.watched)
-        return call.pull(cts, self.saved, self.active, from_selection=False, **self.params)  # type: ignore[no-any-return]
+        return call.pull(cts, self.saved, self.active, from_selection=False, **self.params)
 
 
 COMPILED_FUNCTION = named("CompiledFunctionBackward", CallNode)

@@ -9,10 +9,10 @@ from functrans.errors import at_user_line
 from functrans.torch.formats import LAYOUTS
 from functrans.torch.ops.further import split_with_sizes
 from functrans.torch.ops.methods import clone
-from functrans.torch.ops.shapes import chunk, split
+from functrans.torch.ops.shapes import chunk, split, unfold, view_method
 from functrans.torch.ops.strided import as_strided
 from functrans.torch.ops.table import FUNCTIONS, function, install
-from functrans.torch.tensor import Tensor, memory
+from functrans.torch.tensor import Tensor, install_members, memory
 
 __all__ = ["copied"]
 
@@ -35,13 +35,13 @@ detach diagonal expand narrow permute select split squeeze t transpose unbind un
     copied(_name, FUNCTIONS[_name])
 copied("as_strided", as_strided)
 copied("split_with_sizes", split_with_sizes)
-copied("unfold", Tensor.unfold)  # type: ignore[attr-defined]
-copied("view", Tensor.view)  # type: ignore[attr-defined]
+copied("unfold", unfold)
+copied("view", view_method)
 function("alias_copy", method=False)(lambda input: clone(input))
 function("slice_copy", method=False)(
     lambda input, dim=0, start=None, end=None, step=1: clone(input[(*(slice(None),) * (dim % input.ndim), slice(start, end, step))])
 )
-Tensor.narrow_copy = FUNCTIONS["narrow_copy"]  # type: ignore[attr-defined]
+install_members(narrow_copy=FUNCTIONS["narrow_copy"])
 # Without views there is nothing that their results could not be written into.
 for _view_of in (chunk, split, split_with_sizes):
     install(f"unsafe_{_view_of.__name__}", _view_of)
@@ -60,7 +60,7 @@ said("is_distributed", lambda input: False)
 said("is_pinned is_shared", lambda input, *device: False, public=False)
 said("dense_dim", lambda input: input.ndim, public=False)
 said("sparse_dim", lambda input: 0, public=False)
-said("const_data_ptr", lambda input: input.data_ptr(), public=False)  # type: ignore[attr-defined]
+said("const_data_ptr", lambda input: input.data_ptr(), public=False)
 
 
 @function(public=False)
@@ -86,13 +86,13 @@ def is_coalesced(input: Tensor) -> bool:
 @function(public=False)
 def module_load(input: Tensor, other: Tensor, assign: bool = False) -> Tensor:
     """What `Module.load_state_dict` puts in the tensor's place."""
-    return other.detach() if assign else input.copy_(other).detach()  # type: ignore[attr-defined, no-any-return]
+    return other.detach() if assign else input.copy_(other).detach()
 
 
 def transposed_conjugate(self: Tensor) -> Tensor:
     if self.ndim not in (0, 2):
         raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor.{at_user_line()}")
-    return self.conj().T if self.ndim else self.conj()  # type: ignore[attr-defined, no-any-return]
+    return self.conj().T if self.ndim else self.conj()
 
 
 @function()
@@ -105,13 +105,11 @@ def conjugate_transposes(self: Tensor, name: str = "mH") -> Tensor:
     if self.ndim == 1:
         raise RuntimeError(f"tensor.{name} is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.{at_user_line()}")
     if self._array.dtype.kind != "c":
-        return self.mT  # type: ignore[attr-defined, no-any-return]
-    return self.conj().mT  # type: ignore[attr-defined, no-any-return]
+        return self.mT
+    return self.conj().mT
 
 
-Tensor.H, Tensor.mH = property(transposed_conjugate), property(conjugate_transposes)  # type: ignore[attr-defined]
-Tensor.is_cpu, Tensor.layout = True, LAYOUTS["strided"]  # type: ignore[attr-defined]
+install_members(H=property(transposed_conjugate), mH=property(conjugate_transposes), is_cpu=True, layout=LAYOUTS["strided"])
 for _name in "is_ipu is_mps is_sparse_csr is_xla is_xpu is_maia is_mtia is_vulkan".split():
     setattr(Tensor, _name, False)
-Tensor.grad_dtype = property(lambda self: self.dtype)  # type: ignore[attr-defined]
-Tensor.name = None  # type: ignore[attr-defined]
+install_members(grad_dtype=property(lambda self: self.dtype), name=None)

@@ -19,7 +19,7 @@ from functrans.torch.dtypes import DTYPES, Device, complex_of, default, numpy_dt
 from functrans.torch.formats import checked_format, checked_layout
 from functrans.torch.ops.table import function, install
 from functrans.torch.storage.outputs import into
-from functrans.torch.tensor import Tensor, current_edge, made
+from functrans.torch.tensor import Tensor, current_edge, install_members, made
 
 __all__ = ["creation", "finished", "shape_argument", "tensor"]
 
@@ -55,7 +55,7 @@ def made_into(function: Callable[..., Tensor], args: Sequence[Any], options: dic
     required = options.pop("requires_grad", False)
     into(function(*args, **{**options, "dtype": out.dtype}), out, name, False)
     if required:
-        out.requires_grad = True  # type: ignore[attr-defined]
+        out.requires_grad = True
     return out
 
 
@@ -170,9 +170,9 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
                 [3., 4.]], dtype=torch.float64)
     """
     if isinstance(data, Tensor) and (state.transform is not None or isinstance(data._array, Tracer)):
-        copy = data.detach().clone()  # type: ignore[attr-defined]
+        copy = data.detach().clone()
         copy = copy if dtype is None else copy.to(dtype)
-        return copy.requires_grad_(requires_grad)  # type: ignore[no-any-return]
+        return copy.requires_grad_(requires_grad)
     return finished(_array_of(data, dtype), requires_grad, device)
 
 
@@ -181,7 +181,7 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     """A tensor of an object, in its memory where that is possible and no `copy` is asked for."""
     result = tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
     if requires_grad:
-        result.requires_grad = True  # type: ignore[attr-defined]
+        result.requires_grad = True
     return result
 
 
@@ -189,7 +189,7 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of data, without a copy of arrays and tensors where none is needed."""
     if isinstance(data, Tensor):
-        return data if dtype is None or data.dtype is dtype else data.to(dtype)  # type: ignore[attr-defined]
+        return data if dtype is None or data.dtype is dtype else data.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == numpy_dtype(dtype)):
         return from_numpy(data)
     return tensor(data, dtype=dtype, device=device)
@@ -389,13 +389,11 @@ for _name, _make in {
     _new(_name, _make)
 
 
-@property  # type: ignore[misc]
-def _requires_grad(self: Tensor) -> bool:
+def requires_gradient(self: Tensor) -> bool:
     return current_edge(self) is not None
 
 
-@_requires_grad.setter
-def _requires_grad(self: Tensor, value: bool) -> None:
+def set_requires_gradient(self: Tensor, value: bool) -> None:
     edge = current_edge(self)
     if edge is not None and not edge[0].is_leaf:
         if not value:
@@ -414,15 +412,12 @@ def _requires_grad(self: Tensor, value: bool) -> None:
         require(self)
 
 
-Tensor.requires_grad = _requires_grad  # type: ignore[attr-defined]
-
-
 def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     """Let the tensor, a leaf, require a gradient or not."""
     if requires_grad and self._array.dtype.kind not in "fc":
         raise RuntimeError(f"only Tensors of floating point dtype can require gradients{at_user_line()}")
-    self.requires_grad = requires_grad  # type: ignore[attr-defined]
+    self.requires_grad = requires_grad
     return self
 
 
-Tensor.requires_grad_ = requires_grad_  # type: ignore[attr-defined]
+install_members(requires_grad=property(requires_gradient, set_requires_gradient), requires_grad_=requires_grad_)

@@ -10,12 +10,12 @@ from functrans.core.tracer import Tracer
 from functrans.core.types import dtype_of
 from functrans.errors import at_user_line
 from functrans.ops import arithmetic, contraction, indexing, special, structure
-from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode
+from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode, named
 from functrans.torch.dtypes import result_dtype
 from functrans.torch.ops.apply import binary, perform, prepared, unary
-from functrans.torch.ops.table import QUICK, checked_kind, define, function, named, returned
+from functrans.torch.ops.table import FUNCTIONS, QUICK, checked_kind, define, function, returned
 from functrans.torch.storage.writes import UFUNCS, written
-from functrans.torch.tensor import Tensor
+from functrans.torch.tensor import Tensor, install_members
 
 PRIMITIVE_NODES.update({
     arithmetic.masked_multiply: "MulBackward0", arithmetic.integer_power: "PowBackward0", arithmetic.square: "PowBackward0",
@@ -130,8 +130,8 @@ define("isreal", lambda x: np.isreal(x))
 def sigmoid(input: Tensor) -> Tensor:
     """``1 / (1 + exp(-input))``."""
     if isinstance(input, Tensor) and input._array.dtype.num not in QUICK:
-        return (_complex_sigmoid if input._array.dtype.kind == "c" else _sigmoid)(input)  # type: ignore[no-any-return]
-    return _plain_sigmoid(input)  # type: ignore[no-any-return]
+        return (_complex_sigmoid if input._array.dtype.kind == "c" else _sigmoid)(input)
+    return _plain_sigmoid(input)
 
 
 def log_odds(x: Any, eps: float | None) -> Any:
@@ -177,7 +177,7 @@ PRIMITIVE_NODES.update({
     arithmetic.power: "PowBackward1",
 })  # fmt: skip
 POWER = named("PowBackward0", PrimitiveNode)
-_mul: Any = Tensor.mul  # type: ignore[attr-defined]
+_mul = FUNCTIONS["mul"]
 
 
 @function(in_place=True)
@@ -271,14 +271,14 @@ def floor_divide(input: Any, other: Any) -> Tensor:
 def remainder(input: Any, other: Any) -> Tensor:
     """What a division rounded down leaves over: of the divisor's sign."""
     no_zero_divisor(input, other)
-    return _remainder(input, other)  # type: ignore[no-any-return]
+    return _remainder(input, other)
 
 
 @function(in_place=True)
 def fmod(input: Any, other: Any) -> Tensor:
     """What a division rounded towards 0 leaves over: of the dividend's sign."""
     no_zero_divisor(input, other)
-    return _fmod(input, other)  # type: ignore[no-any-return]
+    return _fmod(input, other)
 
 
 def _truncated(input: Any, other: Any) -> Tensor:
@@ -315,7 +315,7 @@ def float_power(input: Any, exponent: Any) -> Tensor:
 def doubled(value: Any) -> Any:
     """A tensor or number in double precision."""
     if isinstance(value, Tensor):
-        return value.cdouble() if value._array.dtype.kind == "c" else value.double()  # type: ignore[attr-defined]
+        return value.cdouble() if value._array.dtype.kind == "c" else value.double()
     return value if isinstance(value, complex) else float(value)
 
 
@@ -333,7 +333,7 @@ def inverted(self: Tensor) -> Any:
     """Every bit the other way round."""
     if self._array.dtype.kind in "fc":
         raise TypeError(f"~ (operator.invert) is only implemented on integer and Boolean-type tensors{at_user_line()}")
-    return Tensor.bitwise_not(self)  # type: ignore[attr-defined]
+    return self.bitwise_not()
 
 
 def _operator(name: str, forward: Any, reverse: Any = None) -> None:
@@ -345,21 +345,17 @@ def _operator(name: str, forward: Any, reverse: Any = None) -> None:
 _operator("add", _add, _add)
 _operator("sub", _sub, lambda self, other: _rsub(other, self))
 _operator("mul", _mul, _mul)
-_operator("truediv", _divide, lambda self, other: _mul(Tensor.reciprocal(self), other))  # type: ignore[attr-defined]
+_operator("truediv", _divide, lambda self, other: _mul(self.reciprocal(), other))
 _operator("floordiv", floor_divide, lambda self, other: floor_divide(other, self))
-_operator("mod", Tensor.remainder, lambda self, other: Tensor.remainder(other, self))  # type: ignore[attr-defined]
+_operator("mod", FUNCTIONS["remainder"], lambda self, other: FUNCTIONS["remainder"](other, self))
 _operator("pow", pow, lambda self, other: _power_of_number(other, self))
-_operator("and", Tensor.bitwise_and, Tensor.bitwise_and)  # type: ignore[attr-defined]
-_operator("or", Tensor.bitwise_or, Tensor.bitwise_or)  # type: ignore[attr-defined]
-_operator("xor", Tensor.bitwise_xor, Tensor.bitwise_xor)  # type: ignore[attr-defined]
-_operator("lshift", Tensor.bitwise_left_shift)  # type: ignore[attr-defined]
-_operator("rshift", Tensor.bitwise_right_shift)  # type: ignore[attr-defined]
+for _name in ("and", "or", "xor"):
+    _operator(_name, FUNCTIONS[f"bitwise_{_name}"], FUNCTIONS[f"bitwise_{_name}"])
+_operator("lshift", FUNCTIONS["bitwise_left_shift"])
+_operator("rshift", FUNCTIONS["bitwise_right_shift"])
 for _name in ("lt", "le", "gt", "ge"):
-    _operator(_name, getattr(Tensor, _name))
-Tensor.__neg__ = Tensor.neg  # type: ignore[attr-defined]
-Tensor.__pos__ = Tensor.positive  # type: ignore[attr-defined]
-Tensor.__abs__ = Tensor.abs  # type: ignore[attr-defined]
-Tensor.__invert__ = inverted  # type: ignore[attr-defined]
+    _operator(_name, FUNCTIONS[_name])
+install_members(__neg__=FUNCTIONS["neg"], __pos__=FUNCTIONS["positive"], __abs__=FUNCTIONS["abs"], __invert__=inverted)
 
 
 def _equality(compare: Any) -> Any:
@@ -374,12 +370,11 @@ def _equality(compare: Any) -> Any:
 UFUNCS.update({
     add: np.add, _add: np.add, sub: np.subtract, _sub: np.subtract, _mul: np.multiply, div: np.true_divide, _divide: np.true_divide,
 })  # fmt: skip
-Tensor.__eq__ = _equality(Tensor.eq)  # type: ignore[attr-defined, method-assign]
-Tensor.__ne__ = _equality(Tensor.ne)  # type: ignore[attr-defined, method-assign]
+install_members(__eq__=_equality(FUNCTIONS["eq"]), __ne__=_equality(FUNCTIONS["ne"]))
 
 for _name, _function in {
-    "add": _add, "sub": _sub, "mul": _mul, "truediv": _divide, "floordiv": floor_divide, "pow": pow, "mod": Tensor.remainder,
-    "and": Tensor.bitwise_and, "or": Tensor.bitwise_or, "xor": Tensor.bitwise_xor,
+    "add": _add, "sub": _sub, "mul": _mul, "truediv": _divide, "floordiv": floor_divide, "pow": pow, "mod": FUNCTIONS["remainder"],
+    "and": FUNCTIONS["bitwise_and"], "or": FUNCTIONS["bitwise_or"], "xor": FUNCTIONS["bitwise_xor"],
 }.items():  # fmt: skip
     setattr(
         Tensor, f"__i{_name}__", (lambda function, name: lambda self, other: written(self, function, (other,), {}, name))(_function, _name)

@@ -63,7 +63,7 @@ function("dsplit")(lambda input, indices_or_sections: tensor_split(input, indice
 
 def three(tensor: Tensor) -> Tensor:
     """With axes of length 1 up to three."""
-    return at_least(tensor, 2).unsqueeze(-1) if tensor._array.ndim < 3 else tensor  # type: ignore[attr-defined, no-any-return]
+    return at_least(tensor, 2).unsqueeze(-1) if tensor._array.ndim < 3 else tensor
 
 
 function("atleast_3d", method=False)(lambda *tensors: three(tensors[0]) if len(tensors) == 1 else tuple(map(three, tensors)))
@@ -110,7 +110,7 @@ def areas(y: Any, x: Any, dx: float, dim: int) -> Any:
     """The cumulative areas under a line through points, at places `x` or `dx` apart."""
     axis = axis_of(dim, y.ndim)
     before = (slice(None),) * axis
-    steps = dx
+    steps: Any = dx
     if x is not None:
         steps = np.diff(x, axis=axis if len(shape_of(x)) > 1 else 0)
         steps = steps if len(shape_of(x)) > 1 else np.reshape(steps, (-1, *(1,) * (y.ndim - axis - 1)))
@@ -172,4 +172,4 @@ _powers = define("_vander", powers_of, node="FlipBackward0", method=False, publi
 @function(method=False)
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of elements, as rows, falling or rising."""
-    return _powers(x, N, increasing)  # type: ignore[no-any-return]
+    return _powers(x, N, increasing)

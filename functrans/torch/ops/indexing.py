@@ -20,7 +20,7 @@ from functrans.torch.ops.shapes import axis_of
 from functrans.torch.ops.table import define, function
 from functrans.torch.storage.views import view
 from functrans.torch.storage.writes import assign, check_writable, put, requires_grad, view_of_leaf
-from functrans.torch.tensor import Tensor, current_edge, made, memory
+from functrans.torch.tensor import Tensor, current_edge, install_members, made, memory
 
 INDEX = named("IndexBackward0", PrimitiveNode)
 PUT = named("IndexPutBackward0", PrimitiveNode)
@@ -97,7 +97,7 @@ def without_bools(tensor: Tensor, key: Any) -> tuple[Tensor, Any]:
     axis = 0
     for place, part in enumerate(parts):
         if single(part):
-            tensor = tensor.unsqueeze(axis)  # type: ignore[attr-defined]
+            tensor = tensor.unsqueeze(axis)
             parts[place] = np.zeros(int(bool(part)), np.int64)
             taken[place] = 1
         axis += tensor._array.ndim - sum(taken) if part is Ellipsis else taken[place]
@@ -177,7 +177,7 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
     elif arrays:
         value = same_dtype(self, key, value)
     recorded = state.grad and (requires_grad(self) or requires_grad(value))
-    if not arrays and recorded and self._view is None and self.is_leaf and self.requires_grad:  # type: ignore[attr-defined]
+    if not arrays and recorded and self._view is None and self.is_leaf and self.requires_grad:
         raise view_of_leaf()
     check_writable(self, recorded)
     staged = state.transform is not None and state.transform.stages
@@ -200,7 +200,7 @@ def put_at(self: Tensor, key: Any, value: Any) -> None:
         return
     shape = get(made(self._array), key)._array.shape
     value = of_rank(value, len(shape))
-    value = value.expand(shape) if value._array.shape != shape else value  # type: ignore[attr-defined]
+    value = value.expand(shape) if value._array.shape != shape else value
     source = made(self._array.copy())
     source._edge = self._edge if self._view is None else self._view.edge(self)
     assign(self, perform(index_set, (source, value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
@@ -221,7 +221,7 @@ def same_dtype(self: Tensor, key: Any, value: Tensor) -> Tensor:
     chosen = [part for part in (key if isinstance(key, tuple) else (key,)) if is_array(part)]
     masked = len(chosen) == 1 and isinstance(chosen[0], Tensor) and chosen[0]._array.dtype.kind == "b"
     if not value._array.ndim and masked and (wanted.kind == "c" or given.kind != "c"):
-        return value.to(self.dtype)  # type: ignore[attr-defined, no-any-return]
+        return value.to(self.dtype)
     raise RuntimeError(
         f"Index put requires the source and destination dtypes match, got {title(self.dtype)} for the destination and "
         f"{title(value.dtype)} for the source.\n  Remedy: convert with Tensor.to.{at_user_line()}"
@@ -234,8 +234,8 @@ def put_traced(self: Tensor, template: Any, arrays: Any, value: Tensor) -> None:
     source = made(inside._array)
     source._edge = current_edge(inside)
     shape = perform(getitem, (made(inside._array), *arrays), {"index": template}, INDEX)._array.shape
-    value = value.to(self.dtype)  # type: ignore[attr-defined]
-    value = value.expand(shape) if value._array.shape != shape else value  # type: ignore[attr-defined]
+    value = value.to(self.dtype)
+    value = value.expand(shape) if value._array.shape != shape else value
     assign(self, perform(index_set, (source, value, *arrays), {"index": template}, PUT, "index_put_"), "index_put_")
 
 
@@ -248,13 +248,13 @@ def check_fits(given: tuple[int, ...], wanted: tuple[int, ...], at_places: bool)
         raise RuntimeError(
             f"shape mismatch: value tensor of shape {list(given)} cannot be broadcast to indexing result of shape {list(wanted)}{at_user_line()}"
         )
-    made(np.zeros(given)).expand(wanted)  # type: ignore[attr-defined]  # raises
+    made(np.zeros(given)).expand(wanted)  # raises
 
 
 def of_rank(value: Tensor, rank: int) -> Tensor:
     """A value without leading axes of length 1 beyond a rank."""
     shape = _squeezed(value._array.shape, rank)
-    return value if shape == value._array.shape else value.reshape(shape)  # type: ignore[attr-defined, no-any-return]
+    return value if shape == value._array.shape else value.reshape(shape)
 
 
 def _squeezed(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
@@ -268,19 +268,18 @@ def _filled(template: Any, arrays: Any) -> Any:
     return [next(remaining) if isinstance(part, str) and part == ARRAY else part for part in template]
 
 
-Tensor.__getitem__ = get  # type: ignore[attr-defined]
-Tensor.__setitem__ = put_at  # type: ignore[attr-defined]
+install_members(__getitem__=get, __setitem__=put_at)
 
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Write another tensor's values, broadcast and cast."""
     src = src if isinstance(src, Tensor) else made(np.asarray(src, self._array.dtype)[()])
     if src._array.shape != self._array.shape:
-        src = src.expand(self._array.shape)  # type: ignore[attr-defined]
+        src = src.expand(self._array.shape)
     return assign(self, src, "copy_")
 
 
-Tensor.copy_ = copy_  # type: ignore[attr-defined]
+install_members(copy_=copy_)
 
 
 def constant_(name: str, value_of: Any) -> None:

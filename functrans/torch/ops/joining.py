@@ -13,7 +13,7 @@ from functrans.ops import structure
 from functrans.torch.dtypes import result_dtype
 from functrans.torch.ops.shapes import axes_of, axis_of, expand, joined_shape, ravel, reshape
 from functrans.torch.ops.table import cast, define, function
-from functrans.torch.tensor import Tensor
+from functrans.torch.tensor import Tensor, install_members
 
 
 @function("cat", method=False, aliases=("concat", "concatenate"))
@@ -39,8 +39,9 @@ def in_common(arrays: Sequence[Any]) -> Sequence[Any]:
     return tuple(cast(array, dtype) for array in arrays)
 
 
-def concatenated(*arrays: Any, dim: int) -> Any:
-    arrays = in_common(arrays)
+def concatenated(*given: Any, dim: int) -> Any:
+    """Arrays one after the other along an axis; those of shape ``(0,)`` are left out."""
+    arrays = in_common(given)
     arrays = tuple(array for array in arrays if array.shape != (0,)) or arrays
     rank = max(array.ndim for array in arrays)
     if not rank:
@@ -74,14 +75,14 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return _stack(*tensors, dim=dim)
 
 
-Tensor._stacked = lambda self, parts: stack(parts)  # type: ignore[attr-defined]
+install_members(_stacked=lambda self, parts: stack(parts))
 function("hstack", method=False)(lambda tensors: cat([at_least(x, 1) for x in tensors], 0 if tensors[0]._array.ndim < 2 else 1))
 function("vstack", method=False, aliases=("row_stack",))(lambda tensors: cat([at_least(x, 2) for x in tensors], 0))
 function("column_stack", method=False)(
     lambda tensors: cat([x if x._array.ndim > 1 else reshape(x, x._array.size, 1) for x in tensors], 1)
 )
 function("dstack", method=False)(
-    lambda tensors: cat([at_least(x, 2).unsqueeze(2) if x._array.ndim < 3 else x for x in tensors], 2)  # type: ignore[attr-defined]
+    lambda tensors: cat([at_least(x, 2).unsqueeze(2) if x._array.ndim < 3 else x for x in tensors], 2)
 )
 
 
@@ -122,10 +123,10 @@ def repeat(self: Tensor, *sizes: Any, repeats: Any = None) -> Tensor:
     lengths = joined_shape(sizes)
     if len(lengths) < self._array.ndim:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
-    return self._repeat(lengths)  # type: ignore[attr-defined]
+    return self._repeat(lengths)
 
 
-Tensor.repeat = repeat  # type: ignore[attr-defined]
+install_members(repeat=repeat)
 define("flip", lambda x, *axes, dims=None: flipped(x, joined_shape(axes if dims is None else (dims if isinstance(dims, (tuple, list)) else [dims],))))
 
 
@@ -159,7 +160,7 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
     """Each element repeated, next to itself."""
     if dim is None:
         input, dim = ravel(input), 0
-    return input._repeat_interleave(repeats._array if isinstance(repeats, Tensor) else repeats, axis_of(dim, input._array.ndim))  # type: ignore[attr-defined]
+    return input._repeat_interleave(repeats._array if isinstance(repeats, Tensor) else repeats, axis_of(dim, input._array.ndim))
 
 
 def diagonals(x: Any, offset: int, dim1: int, dim2: int) -> Any:

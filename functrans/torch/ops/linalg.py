@@ -170,12 +170,12 @@ MATRIX_NORMS: dict[Any, Callable[..., Any]] = {
 
 def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The norm of each matrix: of order "fro", "nuc", inf, -inf, 1, -1, 2 or -2."""
-    checked(A._array, "matrix_norm", False)  # type: ignore[attr-defined]
+    checked(A._array, "matrix_norm", False)
     if not isinstance(dim, (tuple, list)) or len(dim) != 2:
         raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}{at_user_line()}")
     if ord not in MATRIX_NORMS:
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.{at_user_line()}")
-    return MATRIX_NORMS[ord](A, ord, tuple(dim), keepdim, dtype)  # type: ignore[no-any-return]
+    return MATRIX_NORMS[ord](A, ord, tuple(dim), keepdim, dtype)
 
 
 def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -189,7 +189,7 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
         )
     if isinstance(ord, str) or ord is not None and (A.ndim if axes is None else axes) == 2:
         return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
-    return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)  # type: ignore[no-any-return]
+    return vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
 
 
 @function("norm")
@@ -197,7 +197,7 @@ def tensor_norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = 
     """The p-norm of all elements, or along axes; of the order "nuc" of matrices."""
     if p == "nuc":
         return matrix_norm(input, "nuc", (0, 1) if dim is None else dim, keepdim, dtype=dtype)
-    return vector_norm(input, 2 if p in ("fro", None) else float(p), dim, keepdim, dtype=dtype)  # type: ignore[no-any-return]
+    return vector_norm(input, 2 if p in ("fro", None) else float(p), dim, keepdim, dtype=dtype)
 
 
 function("frobenius_norm", method=False)(lambda input, dim=(), keepdim=False: vector_norm(input, 2, dim, keepdim))
@@ -245,11 +245,11 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
     if A.ndim < 2:
         raise RuntimeError(f"linalg.cond: The input tensor must have at least 2 dimensions.{at_user_line()}")
     if p in (None, 2, -2):
-        return by_singular_values(A, p)  # type: ignore[no-any-return]
+        return by_singular_values(A, p)
     if p not in MATRIX_NORMS:
         raise RuntimeError(f"linalg.cond got an invalid norm type: {p}{at_user_line()}")
-    checked(A._array, f"cond(ord={p})")  # type: ignore[attr-defined]
-    return by_inverses(A, p)  # type: ignore[no-any-return]
+    checked(A._array, f"cond(ord={p})")
+    return by_inverses(A, p)
 
 
 def powers(x: Any, *, N: int | None = None) -> Any:
@@ -288,9 +288,9 @@ tensorinv = entered("tensorinv", lambda A, ind=2: np.linalg.tensorinv(A, ind), "
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product."""
-    return input @ other  # type: ignore[operator, no-any-return]
+    return input @ other
 
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The diagonal of the last two axes."""
-    return A.diagonal(offset, dim1, dim2)  # type: ignore[attr-defined, no-any-return]
+    return A.diagonal(offset, dim1, dim2)

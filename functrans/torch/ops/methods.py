@@ -22,7 +22,7 @@ from functrans.torch.ops.apply import converted, perform, seen
 from functrans.torch.ops.table import FUNCTIONS, define, function
 from functrans.torch.storage.views import detached
 from functrans.torch.storage.writes import check_writable
-from functrans.torch.tensor import Tensor, current_edge, made, memory
+from functrans.torch.tensor import Tensor, current_edge, install_members, made, memory
 
 __all__ = ["RemovableHandle", "method"]
 
@@ -65,22 +65,19 @@ def detach_(self: Tensor) -> Tensor:
     return self
 
 
-@property  # type: ignore[misc]
-def _data(self: Tensor) -> Tensor:
+def data_of(self: Tensor) -> Tensor:
     inside = seen(self)
     return made(memory(inside)) if inside is self else detached(inside)
 
 
-@_data.setter
-def _data(self: Tensor, value: Tensor) -> None:
+def set_data(self: Tensor, value: Tensor) -> None:
     self._array = value._array
 
 
-@property  # type: ignore[misc]
-def _grad(self: Tensor) -> Tensor | None:
+def gradient_of(self: Tensor) -> Tensor | None:
     if self._grad is None:
         edge = current_edge(self)
-        if edge is not None and not edge[0].is_leaf and not self.retains_grad:  # type: ignore[attr-defined]
+        if edge is not None and not edge[0].is_leaf and not self.retains_grad:
             warn_non_leaf()
     return self._grad
 
@@ -98,8 +95,7 @@ def warn_non_leaf() -> None:
     )
 
 
-@_grad.setter
-def _grad(self: Tensor, value: Tensor | None) -> None:
+def set_gradient(self: Tensor, value: Tensor | None) -> None:
     if value is not None:
         if not isinstance(value, Tensor):
             raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
@@ -120,12 +116,11 @@ def _grad(self: Tensor, value: Tensor | None) -> None:
     self._grad = value
 
 
-@_grad.deleter
-def _grad(self: Tensor) -> None:
+def drop_gradient(self: Tensor) -> None:
     self._grad = None
 
 
-Tensor.data, Tensor.grad = _data, _grad  # type: ignore[attr-defined]
+install_members(data=property(data_of, set_data), grad=property(gradient_of, set_gradient, drop_gradient))
 
 
 @method
@@ -301,8 +296,7 @@ def retain_grad(self: Tensor) -> None:
         node.hooked().retain[place] = weakref.ref(self)
 
 
-@property  # type: ignore[misc]
-def _retains_grad(self: Tensor) -> bool:
+def retains_gradient(self: Tensor) -> bool:
     edge = current_edge(self)
     if edge is None or edge[0].is_leaf or edge[0].hooks is None:
         return False
@@ -310,7 +304,7 @@ def _retains_grad(self: Tensor) -> bool:
     return reference is not None and reference() is self
 
 
-Tensor.retains_grad = _retains_grad  # type: ignore[attr-defined]
+install_members(retains_grad=property(retains_gradient))
 
 
 @method
@@ -348,7 +342,7 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
         raise RuntimeError(
             "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001"
         )
-    result = made(np.array(self._array)[()] if not self._array.ndim else self._array.copy(), type(self))
+    result: Tensor = made(np.array(self._array)[()] if not self._array.ndim else self._array.copy(), type(self))
     memo[id(self)] = result
     if current_edge(self) is not None:
         result._edge = accumulator(result)
@@ -358,7 +352,7 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return result
 
 
-def _rebuilt(cls: type, array: Any, requires_grad: bool, extra: dict[str, Any]) -> Tensor:
+def _rebuilt(cls: type[Tensor], array: Any, requires_grad: bool, extra: dict[str, Any]) -> Tensor:
     result = made(array, cls)
     if requires_grad:
         result._edge = accumulator(result)
@@ -383,8 +377,10 @@ define("conj_physical", lambda x: conjugate(x), in_place=True)
 function("resolve_conj", aliases=("resolve_neg",))(lambda input: input)
 define("real", lambda x: np.real(x), method=False)
 define("imag", lambda x: np.imag(x), method=False, kinds="c")
-Tensor.real = property(lambda self: FUNCTIONS["real"](self) if self._array.dtype.kind == "c" else self)  # type: ignore[attr-defined]
-Tensor.imag = property(lambda self: FUNCTIONS["imag"](self))  # type: ignore[attr-defined]
+install_members(
+    real=property(lambda self: FUNCTIONS["real"](self) if self._array.dtype.kind == "c" else self),
+    imag=property(lambda self: FUNCTIONS["imag"](self)),
+)
 define("angle", lambda x: np.angle(x), floating=True)
 define("view_as_real", lambda x: np.stack([np.real(x), np.imag(x)], axis=-1), method=False, kinds="c")
 define("view_as_complex", lambda x: of_pairs(x), method=False, kinds="f")

@@ -104,7 +104,7 @@ checked_ranks("mm", "mat2", (2, 2), "mat1 must be a matrix, got {}-D and {}-D te
 checked_ranks("mv", "vec", (2, 1), "vector + matrix @ vector expected, got {}, {}")
 checked_ranks("dot", "tensor", (1, 1), "1D tensors expected, but got {}D and {}D tensors")
 checked_ranks("bmm", "mat2", (3, 3), "batch1 must be a 3D tensor, got {}-D and {}-D tensors")
-Tensor.__matmul__ = lambda self, other: product(self, other, "matmul") if isinstance(other, Tensor) else NotImplemented  # type: ignore[attr-defined]
+Tensor.__matmul__ = lambda self, other: product(self, other, "matmul") if isinstance(other, Tensor) else NotImplemented
 
 define("inner", lambda input, other: np.inner(input, other), node="MmBackward0", together=2, same=True)
 define("outer", lambda input, vec2: np.outer(*vectors("outer", input, vec2)), node="MulBackward0", aliases=("ger",), together=2)

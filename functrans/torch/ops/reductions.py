@@ -49,7 +49,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     if result._array.dtype == np.uint64:
         result = converted(result, np.dtype(np.int64))
     if keepdim and axes:
-        result = result.reshape(tuple(1 if place in axes else n for place, n in enumerate(array.shape)))  # type: ignore[attr-defined]
+        result = result.reshape(tuple(1 if place in axes else n for place, n in enumerate(array.shape)))
     return result
 
 
@@ -93,7 +93,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
             result._edge[0].count = count
         result._array = state.quiet(np.divide, result._array, count, dtype=array.dtype)
     if keepdim and axes:
-        result = result.reshape(tuple(1 if place in axes else n for place, n in enumerate(array.shape)))  # type: ignore[attr-defined]
+        result = result.reshape(tuple(1 if place in axes else n for place, n in enumerate(array.shape)))
     return result
 
 
@@ -148,6 +148,7 @@ define("nansum", lambda x, dim=None, keepdim=False, *, dtype=None: without_nans(
 define("nanmean", lambda x, dim=None, keepdim=False, *, dtype=None: without_nans(np.nanmean, x, dim, keepdim, dtype), kinds="fc")
 define("amax", lambda x, dim=(), keepdim=False: np.max(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim), kinds="bif")
 define("amin", lambda x, dim=(), keepdim=False: np.min(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim), kinds="bif")
+AminMax = returned("aminmax", ["min", "max"])
 define("aminmax", lambda x, *, dim=None, keepdim=False: AminMax(np.min(x, axis=dim, keepdims=keepdim), np.max(x, axis=dim, keepdims=keepdim)), kinds="bif")
 define("logsumexp", lambda x, dim, keepdim=False: nn.logsumexp(as_floating(x), reduced_axes(dim, x.ndim), keepdim))
 define("all", lambda x, dim=None, keepdim=False: truth(np.all, x, dim, keepdim))
@@ -168,7 +169,6 @@ def truth(reduce: Any, x: Any, dim: Any, keepdim: bool) -> Any:
     return result.astype(np.uint8) if dtype_of(x) == np.uint8 else result
 
 
-AminMax = returned("aminmax", ["min", "max"])
 
 
 def as_floating(x: Any) -> Any:

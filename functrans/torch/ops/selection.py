@@ -12,7 +12,7 @@ from functrans.torch.autograd.graph import PrimitiveNode, named
 from functrans.torch.dtypes import result_dtype
 from functrans.torch.ops.apply import converted, perform, prepared, seen
 from functrans.torch.ops.table import checked_kind, define, function
-from functrans.torch.tensor import Tensor, made
+from functrans.torch.tensor import Tensor, install_members, made
 
 __all__ = ["clamp", "masked_fill", "relu", "where"]
 
@@ -39,13 +39,13 @@ def where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
     return where(condition, self, other)
 
 
-Tensor.where = where_method  # type: ignore[attr-defined]
+install_members(where=where_method)
 
 
 def in_common(input: Any, other: Any, name: str) -> list[Any]:
     """Two operands in their common dtype: tensors as such, numbers as scalars of it."""
     values, edges = prepared((input, other), name, False)
-    result = []
+    result: list[Any] = []
     for value, edge in zip(values, edges):
         if edge is None:
             result.append(np.asarray(value, dtype_of(next(v for v in values if hasattr(v, "dtype"))) if type(value) in (int, float, bool) else None)[()] if not hasattr(value, "dtype") else value)

@@ -16,7 +16,7 @@ from functrans.torch.dtypes import numpy_dtype, title
 from functrans.torch.ops.apply import perform
 from functrans.torch.ops.table import function
 from functrans.torch.storage.views import view
-from functrans.torch.tensor import Tensor, axis_message, like, memory
+from functrans.torch.tensor import Tensor, axis_message, install_members, like, memory
 
 __all__ = ["axis_of", "axes_of", "joined_shape"]
 
@@ -114,8 +114,7 @@ def view_method(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) 
     return shaped(self, wanted, "ViewBackward0")
 
 
-Tensor.view = view_method  # type: ignore[attr-defined]
-Tensor.view_as = lambda self, other: view_method(self, other.shape)  # type: ignore[attr-defined]
+install_members(view=view_method, view_as=lambda self, other: view_method(self, other.shape))
 
 
 def reshaped(tensor: Tensor, wanted: tuple[int, ...], name: str = "ViewBackward0") -> Tensor:
@@ -133,7 +132,7 @@ def reshape(input: Tensor, *size: Any, shape: Any = None) -> Tensor:
     return reshaped(input, complete(joined_shape(shape), array.size, array.shape))
 
 
-Tensor.reshape_as = lambda self, other: reshape(self, other.shape)  # type: ignore[attr-defined]
+install_members(reshape_as=lambda self, other: reshape(self, other.shape))
 
 
 @function()
@@ -202,7 +201,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 @function()
 def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
     """Two axes exchanged."""
-    return transpose(input, axis0, axis1)  # type: ignore[no-any-return]
+    return transpose(input, axis0, axis1)
 
 
 @function()
@@ -245,15 +244,15 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     return transposed(input, tuple(order), "PermuteBackward0")
 
 
-@property  # type: ignore[misc]
-def _T(self: Tensor) -> Tensor:
+def axes_reversed(self: Tensor) -> Tensor:
+    """The axes in the opposite order."""
     if self._array.ndim == 2:
         return transposed(self, (1, 0), "PermuteBackward0")
     return transposed(self, tuple(range(self._array.ndim))[::-1], "PermuteBackward0")
 
 
-@property  # type: ignore[misc]
-def _mT(self: Tensor) -> Tensor:
+def matrices_transposed(self: Tensor) -> Tensor:
+    """The last two axes exchanged."""
     if not self._array.ndim:
         return self
     if self._array.ndim < 2:
@@ -261,7 +260,7 @@ def _mT(self: Tensor) -> Tensor:
     return transpose(self, -2, -1)
 
 
-Tensor.T, Tensor.mT = _T, _mT  # type: ignore[attr-defined]
+install_members(T=property(axes_reversed), mT=property(matrices_transposed))
 
 
 @function()
@@ -284,7 +283,7 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
     return view(input, structure.broadcast_to, {"shape": full}, "ExpandBackward0")
 
 
-Tensor.expand_as = lambda self, other: expand(self, other.shape)  # type: ignore[attr-defined]
+install_members(expand_as=lambda self, other: expand(self, other.shape))
 function("broadcast_to")(lambda input, shape: expand(input, *shape))
 
 
@@ -415,4 +414,4 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return movedim(result, -2, axis) if axis != ndim - 1 else result
 
 
-Tensor.unfold = unfold  # type: ignore[attr-defined]
+install_members(unfold=unfold)

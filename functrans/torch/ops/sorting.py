@@ -143,7 +143,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         if each._array.ndim > 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {each._array.ndim}D{at_user_line()}")
     shape = tuple(each._array.size for each in tensors)
-    views = [each.reshape(*[-1 if axis == place else 1 for axis in range(len(shape))]) for place, each in enumerate(tensors)]  # type: ignore[attr-defined]
+    views = [each.reshape(*[-1 if axis == place else 1 for axis in range(len(shape))]) for place, each in enumerate(tensors)]
     return tuple(each.expand(shape) for each in views)
 
 
@@ -160,7 +160,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
         one_axis(each)
     if len(tensors) == 1:
         return tensors[0]
-    return stack([grid.reshape(-1) for grid in meshgrid(*tensors)], dim=-1)  # type: ignore[attr-defined]
+    return stack([grid.reshape(-1) for grid in meshgrid(*tensors)], dim=-1)
 
 
 @function(method=False)
@@ -169,7 +169,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     one_axis(input)
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     places = np.array(list(choose(range(input._array.size), r)), np.int64).reshape(-1, r)
-    return input[made(places)]  # type: ignore[index]
+    return input[made(places)]
 
 
 @function()
@@ -198,4 +198,4 @@ def searchsorted(
 @function()
 def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The number of the bucket of each value."""
-    return searchsorted(boundaries, input, right=right, out_int32=out_int32)  # type: ignore[no-any-return]
+    return searchsorted(boundaries, input, right=right, out_int32=out_int32)

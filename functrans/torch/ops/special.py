@@ -71,7 +71,7 @@ def of_second(name: str, primitive: Any, node: str) -> Callable[[Any, Any], Tens
         for each in (input, other):
             if isinstance(each, Tensor):
                 checked_kind(each._array.dtype, name, "bif" if name == "zeta" else "if")
-        return call(input, other)  # type: ignore[no-any-return]
+        return call(input, other)
 
     checked.__name__ = checked.__qualname__ = name
     checked.__doc__ = f"``{name}`` as torch has it."
@@ -101,7 +101,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     """The `n`-th derivative of the digamma function."""
     if n < 0:
         raise RuntimeError(f"polygamma(n, x) does not support negative n.{at_user_line()}")
-    return _polygamma(n, input)  # type: ignore[no-any-return]
+    return _polygamma(n, input)
 
 
 install("polygamma", lambda input, n: polygamma(n, input), public=False, in_place=True)

@@ -17,7 +17,7 @@ from functrans.transforms.forward import pushed, released_pair
 
 
 def tangent_of(value: Any) -> Tensor | None:
-    """The tangent of a dual tensor."""
+    """The tangent of a dual tensor, None of others."""
     return value._extras.get("tangent") if isinstance(value, Tensor) and value._extras else None
 
 
@@ -117,7 +117,7 @@ def push_tangents(array_function: Any, args: Sequence[Any], params: Any, results
     if not duals:
         return
     trace = GraphTrace("forward_ad", current.get()) if state.grad else None
-    take = trace.take if trace is not None else plain
+    take: Callable[[Any], Any] = trace.take if trace is not None else plain
     token = trace.begin() if trace is not None else None
     try:
         pairs = [(take(dual), take(tangent_of(dual))) for dual in duals]

@@ -43,7 +43,7 @@ _all = define(
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median, without nans, and along an axis where it is."""
     if input._array.dtype.kind != "f":
-        return input.median() if dim is None else input.median(dim, keepdim)  # type: ignore[attr-defined]
+        return input.median() if dim is None else input.median(dim, keepdim)
     return _all(input) if dim is None else _along(input, dim, keepdim)
 
 
@@ -99,7 +99,7 @@ _gradient = define("_gradient", differences, node="CatBackward0", method=False, 
 @function(method=False)
 def gradient(input: Tensor, *, spacing: Any = 1.0, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
     """The slopes along axes of a function known at points: central differences, of `edge_order` at the edges."""
-    return _gradient(input, spacing, dim, edge_order)  # type: ignore[no-any-return]
+    return _gradient(input, spacing, dim, edge_order)
 
 
 def counted(input: Tensor, name: str) -> Any:

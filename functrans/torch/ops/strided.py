@@ -100,7 +100,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
             f"as_strided of a view inside a transform of functrans is not supported\n  Remedy: call it on the tensor itself.{at_user_line()}"
         )
     if storage_offset is None:
-        storage_offset = 0 if isinstance(array, Tracer) else input.storage_offset()  # type: ignore[attr-defined]
+        storage_offset = 0 if isinstance(array, Tracer) else input.storage_offset()
     offset = int(storage_offset)
     base = input if input._view is None else input._view.base
     whole = flat(base)
@@ -137,7 +137,7 @@ def source_of(tensor: Tensor) -> Any:
     """Where the elements of a tensor lie in the memory of its base."""
     if isinstance(tensor._array, Tracer):
         return np.arange(tensor._array.size).reshape(tensor._array.shape)
-    return places_of(tensor._array.shape, tensor.stride(), tensor.storage_offset())  # type: ignore[attr-defined]
+    return places_of(tensor._array.shape, tensor.stride(), tensor.storage_offset())
 
 
 @function()

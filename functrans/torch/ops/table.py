@@ -38,7 +38,7 @@ def returned(name: str, fields: Sequence[str]) -> Any:
         items = ",\n".join(f"{field}={value!r}" for field, value in zip(fields, self))
         return f"torch.return_types.{name}(\n{items})"
 
-    return type(name, (namedtuple(name, fields),), {"__slots__": (), "__repr__": text, "__module__": "torch.return_types"})  # type: ignore[misc]
+    return type(name, (namedtuple(name, fields),), {"__slots__": (), "__repr__": text, "__module__": "torch.return_types"})
 
 
 def node_name(name: str) -> str:
@@ -145,7 +145,7 @@ def guarded(name: str, made: Callable[..., Any], kinds: str, single: bool) -> Ca
         common = result_dtype(*[operand._array if isinstance(operand, Tensor) else operand for operand in operands])
         checked_kind(common, name, kinds)
         if single and common == np.float16:
-            return made(*[operand.float() if isinstance(operand, Tensor) else operand for operand in operands]).half()  # type: ignore[attr-defined]
+            return made(*[operand.float() if isinstance(operand, Tensor) else operand for operand in operands]).half()
         return made(*operands)
 
     def one(input: Any) -> Any:

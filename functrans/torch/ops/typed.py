@@ -27,10 +27,10 @@ class tensortype(type):
         if not data or all(type(item) is int for item in data):
             return zeros(data or (0,), dtype=of)
         if not isinstance(data[0], Tensor):
-            return tensor(data[0], dtype=of)  # type: ignore[no-any-return]
+            return tensor(data[0], dtype=of)
         if data[0].dtype is not of:
             raise TypeError(f"expected a tensor of {of} (got one of {data[0].dtype})\n  Remedy: use Tensor.to.{at_user_line()}")
-        return data[0].view_as(data[0])  # type: ignore[attr-defined, no-any-return]
+        return data[0].view_as(data[0])
 
 
 def typed(name: str, wanted: np.dtype[Any]) -> Any:

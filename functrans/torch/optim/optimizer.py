@@ -151,7 +151,7 @@ class Optimizer:
         for value in own:
             if not isinstance(value, Tensor):
                 raise TypeError("optimizer can only optimize Tensors, but one of the params is " + typename(value))
-            if not value.is_leaf and not value.retains_grad:  # type: ignore[attr-defined]
+            if not value.is_leaf and not value.retains_grad:
                 raise ValueError("can't optimize a non-leaf Tensor")
         group["params"] = own
         for name, value in self.defaults.items():
@@ -325,8 +325,8 @@ def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
         parameter._grad = None
         return
     if not grad.is_leaf:
-        grad.detach_()  # type: ignore[attr-defined]
-    grad.requires_grad_(False).zero_()  # type: ignore[attr-defined]
+        grad.detach_()
+    grad.requires_grad_(False).zero_()
 
 
 def taken(name: Any, value: Any, parameter: Tensor | None = None) -> Any:

@@ -109,7 +109,7 @@ class AveragedModel(Module):
                 update(means, values, self.n_averaged)
             if not self.use_buffers:
                 for own, other in zip(self.module.buffers(), model.buffers()):
-                    own.detach().copy_(other.detach())  # type: ignore[attr-defined]
+                    own.detach().copy_(other.detach())
             self.n_averaged.add_(1)
 
 

@@ -25,7 +25,7 @@ from functrans.torch.ops.shapes import joined_shape, squeeze, t, transpose, unsq
 from functrans.torch.ops.strided import as_strided
 from functrans.torch.storage.views import Step
 from functrans.torch.storage.writes import check_history
-from functrans.torch.tensor import Tensor, clock, current_edge, like, memory
+from functrans.torch.tensor import Tensor, clock, current_edge, install_members, like, memory
 
 __all__ = ["resize_", "resize_as_"]
 
@@ -155,4 +155,4 @@ def resize_as_(self: Tensor, other: Tensor, *, memory_format: Any = None) -> Ten
     return resize_(self, tuple(other._array.shape), memory_format=memory_format)
 
 
-Tensor.resize_, Tensor.resize_as_ = resize_, resize_as_  # type: ignore[attr-defined]
+install_members(resize_=resize_, resize_as_=resize_as_)

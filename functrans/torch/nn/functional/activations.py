@@ -134,7 +134,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     if input.ndim == 0:
         if weight.numel() != 1:
             raise RuntimeError(f"Not allow zero-dim input tensor.{at_user_line()}")
-        return FUNCTIONS["prelu"](input.reshape(1), weight.reshape(1)).reshape(())  # type: ignore[attr-defined, no-any-return]
+        return FUNCTIONS["prelu"](input.reshape(1), weight.reshape(1)).reshape(())
     return FUNCTIONS["prelu"](input, weight)
 
 
@@ -154,7 +154,7 @@ def _written(function: Any) -> Any:
     """The function that writes its result into the input."""
 
     def call(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return function(input, *args, **kwargs, inplace=True)  # type: ignore[no-any-return]
+        return function(input, *args, **kwargs, inplace=True)
 
     call.__name__ = call.__qualname__ = f"{function.__name__}_"
     call.__doc__ = f"As `{function.__name__}`, written into the input."

@@ -153,4 +153,4 @@ def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tenso
     """
     x: Any = input
     kernel: Any = weight
-    return conv1d(x.permute(1, 2, 0), kernel.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)  # type: ignore[no-any-return]
+    return conv1d(x.permute(1, 2, 0), kernel.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)

@@ -85,7 +85,7 @@ def ctc_loss(
     """
     check_reduction(reduction)
     single = log_probs.ndim == 2
-    scores: Any = log_probs.unsqueeze(1) if single else log_probs  # type: ignore[attr-defined]
+    scores: Any = log_probs.unsqueeze(1) if single else log_probs
     time, batch, classes = scores.shape
     times, lengths = (_counts(each, batch, name) for name, each in (("input_lengths", input_lengths), ("target_lengths", target_lengths)))
     if not 0 <= blank < classes:
@@ -105,8 +105,8 @@ def ctc_loss(
     labels = np.where(np.arange(labels.shape[1]) < lengths[:, None], labels, blank).astype(np.int64)
     loss = _aligned(scores, labels, times, lengths, blank, zero_infinity)
     if reduction == "mean":
-        return (loss / Tensor(np.maximum(lengths, 1).tolist()).to(loss.dtype)).mean()  # type: ignore[attr-defined, no-any-return]
-    return loss.sum() if reduction == "sum" else loss.squeeze(0) if single else loss  # type: ignore[no-any-return]
+        return (loss / Tensor(np.maximum(lengths, 1).tolist()).to(loss.dtype)).mean()
+    return loss.sum() if reduction == "sum" else loss.squeeze(0) if single else loss
 
 
 def _counts(given: Any, batch: int, name: str) -> Any:

@@ -101,8 +101,8 @@ def embedding_bag(
         starts = starts[:-1]
     bags = np.searchsorted(starts, np.arange(words.size), side="right") - 1
     kept = np.ones(words.size, np.bool_) if padding_idx is None else words != padding_idx % rows
-    factors: Any = None if per_sample_weights is None else per_sample_weights.reshape(-1)  # type: ignore[attr-defined]
-    return _bagged(weight, words, bags, len(starts), mode, factors, kept)  # type: ignore[no-any-return]
+    factors: Any = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    return _bagged(weight, words, bags, len(starts), mode, factors, kept)
 
 
 def _starts(words: Any, offsets: Tensor | None) -> Any:

@@ -52,7 +52,7 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
                 f"Given input with spatial size {tuple(input.shape[-2:])}, kernel_size={window}, dilation={gaps}, padding={margins}, calculated "
                 f"shape of the array of sliding blocks as {tuple(places)}, but its components must be at least one.{at_user_line()}"
             )
-    return with_batch(input, 2, "unfold", lambda x: _unfold(x, window, gaps, margins, steps))  # type: ignore[no-any-return]
+    return with_batch(input, 2, "unfold", lambda x: _unfold(x, window, gaps, margins, steps))
 
 
 def _folded(x: Any, sizes: Any, window: Any, dilation: Any, padding: Any, stride: Any, places: Any) -> Any:
@@ -100,7 +100,7 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
             f"input's dimension 2 to match the calculated number of sliding blocks {places[0]} * {places[1]} = {places[0] * places[1]}, "
             f"but got input.size(2)={columns}.{at_user_line()}"
         )
-    return with_batch(input, 1, "fold", lambda x: _fold(x, sizes, window, gaps, margins, steps, places))  # type: ignore[no-any-return]
+    return with_batch(input, 1, "fold", lambda x: _fold(x, sizes, window, gaps, margins, steps, places))
 
 
 def channel_shuffle(input: Any, groups: int) -> Any:

@@ -208,13 +208,17 @@ def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False,
     return _alpha_dropped(input, p, training, inplace, (*input._array.shape[:2], *(1,) * (input.ndim - 2)))
 
 
+# What NumPy calls torch's kinds of padding.
+NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
 def _padded(x: Any, pairs: Any, mode: str, value: float) -> Any:
     cut = tuple(slice(max(-low, 0), n - max(-high, 0)) for n, (low, high) in zip(x.shape, pairs))
     pairs = [(max(low, 0), max(high, 0)) for low, high in pairs]
     x = x[cut]
     if mode == "constant":
         return np.pad(x, pairs, constant_values=value)
-    return np.pad(x, pairs, mode={"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode])
+    return np.pad(x, pairs, mode=NUMPY_MODES[mode])
 
 
 _pad = define("_nn_pad", _padded, node="ConstantPadNdBackward0", method=False, public=False)

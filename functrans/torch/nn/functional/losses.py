@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from functrans import nn
+from functrans.core.tracer import Tracer
 from functrans.core.types import type_of
 from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import named
@@ -218,7 +219,8 @@ _nll_many = define("_nn_nll_loss_many", _negative_likelihood, node="NllLoss2DBac
 
 
 def _check_labels(input: Tensor, target: Tensor, ignored: int) -> None:
-    labels, shape = target._array, input._array.shape
+    labels: Any = target._array
+    shape = input._array.shape
     if len(shape) > 1 and shape[0] != (labels.shape or (1,))[0]:
         raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({(labels.shape or (1,))[0]}).{at_user_line()}")
     if (shape[:1] + shape[2:] if len(shape) > 1 else ()) != labels.shape:
@@ -226,7 +228,7 @@ def _check_labels(input: Tensor, target: Tensor, ignored: int) -> None:
     if labels.dtype != np.int64 and labels.dtype != np.uint8:
         raise RuntimeError(f"expected scalar type Long but found {title(target.dtype)}{at_user_line()}")
     classes = shape[1] if len(shape) > 1 else shape[0]
-    if isinstance(labels, (np.ndarray, np.generic)) and labels.size:
+    if not isinstance(labels, Tracer) and labels.size:
         wrong = (labels != ignored) & ((labels < 0) | (labels >= classes))
         if wrong.any():
             raise IndexError(f"Target {labels[wrong].flat[0] if labels.ndim else labels} is out of bounds.{at_user_line()}")

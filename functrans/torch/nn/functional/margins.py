@@ -109,7 +109,7 @@ def multilabel_margin_loss(
     labels = target._array
     if labels.size and (labels.min() < -1 or labels.max() >= input.shape[-1]):
         raise RuntimeError(f"argument #3 is out of range: labels are -1 to {input.shape[-1] - 1}{at_user_line()}")
-    return _multilabel_margin(input, labels, reduction=reduction)  # type: ignore[no-any-return]
+    return _multilabel_margin(input, labels, reduction=reduction)
 
 
 def triplet_margin_with_distance_loss(

@@ -153,19 +153,19 @@ def interpolate(
     if min(*lengths, *sizes) <= 0:
         raise RuntimeError(f"Input and output sizes should be greater than 0, but got input {list(lengths)} and output {list(sizes)}{at_user_line()}")
     if mode == "area":
-        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[rank - 1](input, sizes)  # type: ignore[no-any-return]
+        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[rank - 1](input, sizes)
     if (mode, rank) in _picked:
         offset = 0.5 if mode == "nearest-exact" else 0.0
         places = [
             np.minimum(np.floor((np.arange(m) + offset) * step_of(n, m, factor, False)).astype(np.int64), n - 1)
             for n, m, factor in zip(lengths, sizes, factors)
         ]
-        return _picked[mode, rank](input, places)  # type: ignore[no-any-return]
+        return _picked[mode, rank](input, places)
     if mode == "lanczos" and not antialias:
         raise ValueError(f"lanczos mode requires antialias=True{at_user_line()}")
     make = antialiased if antialias else shares
     matrices = [make(MODES[mode], n, m, factor, bool(align_corners)) for n, m, factor in zip(lengths, sizes, factors)]
-    return _resampled[mode, rank](input, [matrix.astype(input._array.dtype) for matrix in matrices])  # type: ignore[no-any-return]
+    return _resampled[mode, rank](input, [matrix.astype(input._array.dtype) for matrix in matrices])
 
 
 def wrong_mode(input: Tensor, mode: str) -> NotImplementedError:
@@ -312,7 +312,7 @@ def grid_sample(
         raise RuntimeError(f"expected scalar type {title(input.dtype)} but found {title(grid.dtype)}{at_user_line()}")
     if mode == "bicubic" and rank != 2:
         raise RuntimeError(f"grid_sampler(): bicubic interpolation only supports 4D input{at_user_line()}")
-    return _sampled[rank](input, grid, mode, padding_mode, bool(align_corners))  # type: ignore[no-any-return]
+    return _sampled[rank](input, grid, mode, padding_mode, bool(align_corners))
 
 
 def affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> Tensor:
@@ -348,4 +348,4 @@ def affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> Ten
     axes = [np.linspace(-end, end, n) if n > 1 else np.zeros(1) for end, n in zip(ends, size[2:])]
     places = [*reversed(np.meshgrid(*axes, indexing="ij")), np.ones(tuple(size[2:]))]
     points = made(np.stack(places, axis=-1).reshape(-1, rank + 1).astype(theta._array.dtype))
-    return (points @ theta.transpose(1, 2)).reshape(size[0], *size[2:], rank)  # type: ignore[no-any-return]
+    return (points @ theta.transpose(1, 2)).reshape(size[0], *size[2:], rank)

@@ -67,7 +67,7 @@ def with_backward_hooks(module: Any, args: Any, kwargs: Any) -> Any:
         return result
     watched = _through(*(outputs[place] for place in kept))
     watched[0].grad_fn.register_prehook(on_outputs)
-    outputs = list(outputs)
+    shown = list(outputs)
     for place, value in zip(kept, watched):
-        outputs[place] = value
-    return outputs[0] if not isinstance(result, tuple) else tuple(outputs)
+        shown[place] = value
+    return shown[0] if not isinstance(result, tuple) else tuple(shown)

@@ -127,7 +127,7 @@ class _Conv(Module):
             )
         self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
         self.kernel_size, self.stride, self.dilation = each(kernel_size, rank), each(stride, rank), each(dilation, rank)
-        self.padding = padding if isinstance(padding, str) else each(padding, rank)
+        self.padding: Any = padding if isinstance(padding, str) else each(padding, rank)
         self.output_padding = (0,) * rank
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = parameter((first, second // groups, *self.kernel_size), dtype, device=device)
@@ -282,8 +282,9 @@ class _BatchNorm(Module):
             if self.momentum is None:
                 momentum = 1.0 / float(self.num_batches_tracked)
         own = self.training or self.running_mean is None
-        statistics = (self.running_mean, self.running_var) if not own or self.training and self.track_running_stats else (None, None)
-        return F.batch_norm(input, *statistics, self.weight, self.bias, own, momentum, self.eps)
+        tracked = not own or self.training and self.track_running_stats
+        mean, variance = (self.running_mean, self.running_var) if tracked else (None, None)
+        return F.batch_norm(input, mean, variance, self.weight, self.bias, own, momentum, self.eps)
 
     def extra_repr(self) -> str:
         return (
@@ -322,7 +323,7 @@ class _InstanceNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in self.ranks:
             raise ValueError(f"expected {' or '.join(f'{rank}D' for rank in self.ranks)} input (got {input.ndim}D input)")
-        batched = input if input.ndim == self.ranks[1] else input.unsqueeze(0)  # type: ignore[attr-defined]
+        batched = input if input.ndim == self.ranks[1] else input.unsqueeze(0)
         axis = 1 if batched is input else 0
         if input.shape[axis] != self.num_features:
             if self.affine:
@@ -336,7 +337,7 @@ class _InstanceNorm(_BatchNorm):
                 stacklevel=3,
             )
         own = self.training or not self.track_running_stats
-        out = F.instance_norm(batched, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum, self.eps)
+        out = F.instance_norm(batched, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum or 0.0, self.eps)
         return out if batched is input else out.squeeze(0)
 
 

@@ -105,7 +105,7 @@ def load_own(module: Any, state_dict: Any, prefix: str, assign: bool, known: set
             )
         elif assign:
             if isinstance(target, Parameter) and not isinstance(value, Parameter):
-                value = Parameter(value, requires_grad=target.requires_grad)  # type: ignore[attr-defined]
+                value = Parameter(value, requires_grad=target.requires_grad)
             (module._parameters if name in module._parameters else module._buffers)[name] = value
         else:
             target.copy_(value)

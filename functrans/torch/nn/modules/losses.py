@@ -65,7 +65,8 @@ TABLE: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 def loss(name: str, function: Any, fields: dict[str, Any], example: str) -> type:
     """The class of a loss."""
-    parts, kind = [], inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parts: list[inspect.Parameter] = []
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
     for key, value in fields.items():
         if key == "*":
             kind = inspect.Parameter.KEYWORD_ONLY
@@ -89,7 +90,7 @@ def loss(name: str, function: Any, fields: dict[str, Any], example: str) -> type
                 setattr(self, key, given[key])
 
     def forward(self: Any, *inputs: Any) -> Tensor:
-        return function(*inputs, **{key: getattr(self, key) for key in kept})  # type: ignore[no-any-return]
+        return function(*inputs, **{key: getattr(self, key) for key in kept})
 
     call, number = example.split(" = ")
     doc = f"""The loss of `nn.functional.{function.__name__}`.

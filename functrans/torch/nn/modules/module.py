@@ -116,11 +116,10 @@ class Module:
                 raise AttributeError(f"cannot assign buffer before Module.__init__() call{at_user_line()}")
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(f"cannot assign '{typename(value)}' as buffer '{name}' (torch.Tensor or None expected){at_user_line()}")
-            if name in own["_buffers"]:
-                own["_buffers"][name] = value
-            else:
-                self._forget(name)
+            if isinstance(value, Buffer):
                 self.register_buffer(name, value, value.persistent)
+            else:
+                own["_buffers"][name] = value
         else:
             object.__setattr__(self, name, value)
 
@@ -346,7 +345,7 @@ class Module:
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Say of all parameters whether they require gradients."""
         for parameter in self.parameters():
-            parameter.requires_grad_(requires_grad)  # type: ignore[attr-defined]
+            parameter.requires_grad_(requires_grad)
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -356,7 +355,7 @@ class Module:
                 if set_to_none:
                     parameter._grad = None
                 else:
-                    parameter._grad = parameter._grad.detach().zero_()  # type: ignore[attr-defined]
+                    parameter._grad = parameter._grad.detach().zero_()
 
     def apply(self, fn: Callable[[Module], None]) -> Module:
         """Call `fn` with every part, then with the module."""
@@ -398,23 +397,23 @@ class Module:
             return self
         if not (dtype.is_floating_point or dtype.is_complex):
             raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}")
-        return self._apply(lambda t: t.to(dtype=dtype) if t.is_floating_point() or t.is_complex() else t)  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.to(dtype=dtype) if t.is_floating_point() or t.is_complex() else t)
 
     def double(self) -> Module:
         """Floating parameters and buffers in float64."""
-        return self._apply(lambda t: t.double() if t.is_floating_point() else t)  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.double() if t.is_floating_point() else t)
 
     def float(self) -> Module:
         """Floating parameters and buffers in float32."""
-        return self._apply(lambda t: t.float() if t.is_floating_point() else t)  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.float() if t.is_floating_point() else t)
 
     def half(self) -> Module:
         """Floating parameters and buffers in float16."""
-        return self._apply(lambda t: t.half() if t.is_floating_point() else t)  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.half() if t.is_floating_point() else t)
 
     def type(self, dst_type: Dtype) -> Module:
         """All parameters and buffers in another dtype."""
-        return self._apply(lambda t: t.to(dtype=dst_type))  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.to(dtype=dst_type))
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Module:
         """Parameters and buffers with memory of their own, in which there may be any numbers."""

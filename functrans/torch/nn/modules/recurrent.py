@@ -362,7 +362,7 @@ class RNNCellBase(Module):
                 title = f"hx[{place}]" if self.kind == "LSTM" else "hidden"
                 raise ValueError(f"{self.kind}Cell: Expected {title} to be 1D or 2D, got {state.ndim}D instead{at_user_line()}")
         single = input.ndim == 1
-        x = input.unsqueeze(0) if single else input  # type: ignore[attr-defined]
+        x = input.unsqueeze(0) if single else input
         count = 2 if self.kind == "LSTM" else 1
         states = [state.unsqueeze(0) if state.ndim == 1 else state for state in states]
         states = states or [made(np.zeros((len(x), self.hidden_size), x._array.dtype)) for _ in range(count)]

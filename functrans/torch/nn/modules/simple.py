@@ -10,6 +10,7 @@ import functrans.torch.nn.functional as F
 from functrans.errors import at_user_line
 from functrans.torch.nn.functional.convolution import each
 from functrans.torch.nn.modules.module import Module
+from functrans.torch.ops.shapes import flatten
 from functrans.torch.tensor import Tensor
 
 REQUIRED = inspect.Parameter.empty
@@ -172,7 +173,7 @@ def softmax_of_channels(input: Tensor) -> Any:
 
 Softmax2d = layer("Softmax2d", softmax_of_channels)
 
-Flatten = layer("Flatten", Tensor.flatten, "start_dim={start_dim}, end_dim={end_dim}", start_dim=1, end_dim=-1)
+Flatten = layer("Flatten", flatten, "start_dim={start_dim}, end_dim={end_dim}", start_dim=1, end_dim=-1)
 Unflatten = layer(
     "Unflatten", lambda input, dim, unflattened_size: input.unflatten(dim, unflattened_size),
     "dim={dim}, unflattened_size={unflattened_size}", dim=REQUIRED, unflattened_size=REQUIRED,
@@ -263,7 +264,7 @@ LPPool1d, LPPool2d, LPPool3d = (
 
 def fractional(rank: int) -> type:
     """The class of a layer of pooling over windows at random places."""
-    fields = {"kernel_size": REQUIRED, "output_size": None, "output_ratio": None, "return_indices": False, "_random_samples": None}
+    fields: dict[str, Any] = {"kernel_size": REQUIRED, "output_size": None, "output_ratio": None, "return_indices": False, "_random_samples": None}
     made = layer(f"FractionalMaxPool{rank}d", getattr(F, f"fractional_max_pool{rank}d"), **fields)
     first = made.__init__  # type: ignore[misc]
 
@@ -326,7 +327,7 @@ class Upsample(Module):
         self.scale_factor = tuple(map(float, scale_factor)) if many else float(scale_factor) if scale_factor else None
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)  # type: ignore[no-any-return]
+        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
 
     def extra_repr(self) -> str:
         size = f"size={self.size!r}" if self.scale_factor is None else f"scale_factor={self.scale_factor!r}"
@@ -349,13 +350,13 @@ class UpsamplingBilinear2d(Upsample):
 
 def padding(kind: str, mode: str, rank: int) -> type:
     """The class of a layer that pads the last axes."""
-    fields = {"padding": REQUIRED, **({"value": REQUIRED} if kind == "Constant" else {})}
+    fields: dict[str, Any] = {"padding": REQUIRED, **({"value": REQUIRED} if kind == "Constant" else {})}
     text = "padding={padding}, value={value}" if kind == "Constant" else "{padding}"
 
     def padded(input: Tensor, padding: Any, value: float = 0.0) -> Tensor:
         if kind == "Circular" and input.ndim not in (rank + 1, rank + 2):
             raise ValueError(f"expected {rank + 1}D or {rank + 2}D input (got {input.ndim}D input){at_user_line()}")
-        return F.pad(input, padding, mode, value)  # type: ignore[no-any-return]
+        return F.pad(input, padding, mode, value)
 
     padded.__name__ = "pad"
     made = layer(f"{kind}Pad{rank}d", padded, text, **fields)

@@ -84,7 +84,7 @@ class TransformerEncoderLayer(_Layer):
     ) -> Tensor:
         """``[time, batch, d_model]``, or batch first, to the same shape."""
         x = self._added(src, 1, lambda x: self.self_attn(x, x, x, src_key_padding_mask, False, src_mask)[0])
-        return self._added(x, 2, self._feed)  # type: ignore[no-any-return]
+        return self._added(x, 2, self._feed)
 
 
 class TransformerDecoderLayer(_Layer):
@@ -108,7 +108,7 @@ class TransformerDecoderLayer(_Layer):
         """``[targets, batch, d_model]`` and memory ``[sources, batch, d_model]``, or batch first, to the shape of the first."""
         x = self._added(tgt, 1, lambda x: self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask)[0])
         x = self._added(x, 2, lambda x: self.multihead_attn(x, memory, memory, memory_key_padding_mask, False, memory_mask)[0])
-        return self._added(x, 3, self._feed)  # type: ignore[no-any-return]
+        return self._added(x, 3, self._feed)
 
 
 def copies(layer: Module, count: int) -> ModuleList:

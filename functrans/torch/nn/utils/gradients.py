@@ -58,18 +58,18 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, 
     """Scale gradients, in place, such that a common norm of `total_norm` becomes at most `max_norm`."""
     scale = min(float(max_norm) / (float(total_norm) + 1e-6), 1.0)
     for grad in _grads(parameters):
-        grad.detach().mul_(scale)  # type: ignore[attr-defined]
+        grad.detach().mul_(scale)
 
 
 def clip_grad_value_(parameters: Any, clip_value: float, foreach: Any = None) -> None:
     """Hold each element of the gradients, in place, within `clip_value` of 0."""
     for grad in _grads(parameters):
-        grad.detach().clamp_(-float(clip_value), float(clip_value))  # type: ignore[attr-defined]
+        grad.detach().clamp_(-float(clip_value), float(clip_value))
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """All elements of several tensors as one vector; differentiable."""
-    return FUNCTIONS["cat"]([parameter.reshape(-1) for parameter in parameters])  # type: ignore[attr-defined]
+    return FUNCTIONS["cat"]([parameter.reshape(-1) for parameter in parameters])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
@@ -79,5 +79,5 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     start = 0
     for parameter in parameters:
         count = parameter.numel()
-        parameter.data = vec[start : start + count].reshape(parameter.shape).data  # type: ignore[attr-defined]
+        parameter.data = vec[start : start + count].reshape(parameter.shape).data
         start += count

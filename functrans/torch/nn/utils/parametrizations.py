@@ -90,7 +90,7 @@ class _SpectralNorm(Module):
         self.dim, self.eps = dim % rank, eps
         if rank > 1:
             self.n_power_iterations = n_power_iterations
-            matrix = self._matrix(weight.detach())  # type: ignore[attr-defined]
+            matrix = self._matrix(weight.detach())
             for key, size in zip(("_u", "_v"), matrix.shape):
                 drawn = made(numbers(None).standard_normal(size).astype(weight._array.dtype))
                 self.register_buffer(key, F.normalize(drawn, dim=0, eps=eps))
@@ -111,7 +111,7 @@ class _SpectralNorm(Module):
         matrix = self._matrix(weight)
         if self.training:
             self._iterate(matrix, self.n_power_iterations)
-        return weight / self._u.clone().dot(matrix @ self._v.clone())  # type: ignore[no-any-return]
+        return weight / self._u.clone().dot(matrix @ self._v.clone())
 
     def right_inverse(self, value: Tensor) -> Tensor:
         return value

@@ -51,7 +51,7 @@ def cached() -> Iterator[None]:
 def _kept(original: Tensor, value: Tensor) -> None:
     """Make a tensor hold another one's memory; it stays the same tensor."""
     with no_grad():
-        original.data = value.detach().clone()  # type: ignore[attr-defined]
+        original.data = value.detach().clone()
 
 
 class ParametrizationList(ModuleList):
@@ -82,9 +82,9 @@ class ParametrizationList(ModuleList):
         if not isinstance(new, Tensor) and not isinstance(new, Sequence):
             raise ValueError(f"'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). Got {type(new).__name__}{at_user_line()}")
         self.is_tensor = isinstance(new, Tensor)
-        self.ntensors = 1 if self.is_tensor else len(new)
+        self.ntensors = 1 if isinstance(new, Tensor) else len(new)
         dtype, shape = original.dtype, original.shape
-        if self.is_tensor:
+        if isinstance(new, Tensor):
             if new.dtype is not dtype:
                 raise ValueError(
                     "When `right_inverse` outputs one tensor, it may not change the dtype.\n"
@@ -101,7 +101,7 @@ class ParametrizationList(ModuleList):
                         f"Got element {place} of the sequence with type {type(each).__name__}.{at_user_line()}"
                     )
                 if isinstance(original, Parameter):
-                    each = Parameter(each.detach().clone(), original.requires_grad)  # type: ignore[attr-defined]
+                    each = Parameter(each.detach().clone(), original.requires_grad)
                 _enter(self, f"original{place}", each)
         if not unsafe:
             check_same(self.forward(), dtype, shape)

@@ -132,7 +132,7 @@ def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False,
         raise RuntimeError(f"Expected lengths of at most {time}, but got {longest}{at_user_line()}")
     when, which = np.nonzero(np.arange(longest)[:, None] < counts[order])
     places = (order[which], when) if batch_first else (when, order[which])
-    flat = input.reshape(-1, *input.shape[2:])  # type: ignore[attr-defined]
+    flat = input.reshape(-1, *input.shape[2:])
     data = _packed(flat, np.ravel_multi_index(places, tuple(input.shape[:2])))
     return PackedSequence(data, made(np.bincount(when)), None if enforce_sorted else made(order))
 
@@ -203,7 +203,7 @@ def pad_sequence(
     for each in own:
         fill = FUNCTIONS["full"]((longest - len(each), *each.shape[1:]), padding_value, dtype=each.dtype)
         padded.append(FUNCTIONS["cat"]([each, fill] if padding_side == "right" else [fill, each]))
-    return FUNCTIONS["stack"](padded, 0 if batch_first else 1)  # type: ignore[no-any-return]
+    return FUNCTIONS["stack"](padded, 0 if batch_first else 1)
 
 
 def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = False) -> list[Tensor]:

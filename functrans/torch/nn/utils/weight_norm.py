@@ -71,7 +71,7 @@ def remove_weight_norm(module: Module, name: str = "weight") -> Module:
             weight = hook.weight(module)
             for each in (name, f"{name}_g", f"{name}_v"):
                 delattr(module, each)
-            module.register_parameter(name, Parameter(weight.detach()))  # type: ignore[attr-defined]
+            module.register_parameter(name, Parameter(weight.detach()))
             del module._pre_hooks[key]
             return module
     raise ValueError(f"weight_norm of '{name}' not found in {module}")

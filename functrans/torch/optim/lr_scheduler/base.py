@@ -37,7 +37,7 @@ def check_optimizer(optimizer: Any) -> None:
 def rates_of(optimizer: Optimizer, name: str = "lr") -> list[Any]:
     """An option of all groups; tensors are copied."""
     values = [group[name] for group in optimizer.param_groups]
-    return [value.detach().clone() if isinstance(value, Tensor) else value for value in values]  # type: ignore[attr-defined]
+    return [value.detach().clone() if isinstance(value, Tensor) else value for value in values]
 
 
 def per_group(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
@@ -53,7 +53,7 @@ def per_group(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
 def set_rate(group: dict[str, Any], rate: Any) -> None:
     """Give a group another rate; a tensor stays the same one."""
     if isinstance(group["lr"], Tensor):
-        group["lr"].detach().fill_(float(rate))  # type: ignore[attr-defined]
+        group["lr"].detach().fill_(float(rate))
     else:
         group["lr"] = rate
 
