@@ -46,6 +46,7 @@ def written_since(tensors: Sequence[Tensor], arrays: Sequence[Any]) -> dict[int,
 
 
 def name_of(func: Any) -> str:
+    """What messages call a function."""
     return getattr(func, "__name__", None) or repr(func)
 
 
@@ -213,6 +214,7 @@ def drawn(trace: BatchTrace, randomness: str, draw: Draw) -> Any:
 
 
 def checked_result(func: Any, part: Any) -> Any:
+    """The array of a leaf of a result, which must be a tensor."""
     if not isinstance(part, Tensor):
         raise ValueError(
             f"vmap({name_of(func)}, ...): `{name_of(func)}` must only return Tensors, got type {type(part)}. Did you mean to set out_dims= to None for output?{at_user_line()}"

@@ -17,6 +17,8 @@ __all__ = ["set_printoptions", "text"]
 class Options:
     """How many digits, when to leave out the middle, and how wide lines are."""
 
+    threshold: float
+
     def __init__(self) -> None:
         self.precision, self.threshold, self.edgeitems, self.linewidth = 4, 1000, 3, 80
         self.scientific: bool | None = None
@@ -36,7 +38,7 @@ def set_printoptions(
 ) -> None:
     """Change how tensors print."""
     if profile is not None:
-        options.precision, options.threshold, options.edgeitems, options.linewidth = PROFILES[profile]  # type: ignore[assignment]
+        options.precision, options.threshold, options.edgeitems, options.linewidth = PROFILES[profile]
     for name, value in {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}.items():
         if value is not None:
             setattr(options, name, value)

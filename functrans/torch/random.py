@@ -187,6 +187,7 @@ def as_array(value: Any) -> Any:
 
 
 def kind_of(dtype: Any) -> np.dtype[Any]:
+    """The dtype that is asked for, or the default one."""
     return default.numpy if dtype is None else numpy_dtype(dtype)
 
 

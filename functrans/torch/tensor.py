@@ -128,18 +128,22 @@ class Tensor:
 
     @property
     def shape(self) -> Size:
+        """The lengths of its axes."""
         return Size(self._array.shape)
 
     @property
     def dtype(self) -> dtype:
+        """The type of its elements."""
         return DTYPES[self._array.dtype]
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self._array.ndim
 
     @property
     def device(self) -> Any:
+        """Where it lives: the CPU."""
         return CPU
 
     @property
@@ -156,6 +160,7 @@ class Tensor:
 
     @property
     def output_nr(self) -> int:
+        """Which result of its node it is."""
         return 0 if self._edge is None else self._edge[1]
 
     @property
@@ -199,22 +204,28 @@ class Tensor:
 
     @property
     def itemsize(self) -> int:
+        """The bytes of an element."""
         return int(self._array.dtype.itemsize)
 
     @property
     def nbytes(self) -> int:
+        """The bytes of all elements."""
         return int(self._array.nbytes)
 
     def is_floating_point(self) -> bool:
+        """Whether elements are floating-point numbers."""
         return self._array.dtype.kind == "f"
 
     def is_complex(self) -> bool:
+        """Whether elements are complex numbers."""
         return self._array.dtype.kind == "c"
 
     def is_signed(self) -> bool:
+        """Whether elements can be negative."""
         return self._array.dtype.kind not in "bu"
 
     def get_device(self) -> int:
+        """The index of its device; -1 on the CPU."""
         return -1
 
     def type(self, dtype: Any = None) -> Any:

@@ -88,6 +88,8 @@ t.nn.Upsample(scale_factor=(1.3,2.0,0.5),mode='trilinear') v | t.nn.Upsample(sca
 t.nn.UpsamplingBilinear2d(scale_factor=2) i | t.nn.Upsample(scale_factor=1.4,mode='bilinear',recompute_scale_factor=True) i
 t.nn.EmbeddingBag(5,3) n | t.nn.EmbeddingBag(5,3,mode='sum',padding_idx=2) n | t.nn.EmbeddingBag(5,3,mode='max') n | t.nn.InstanceNorm1d(4,track_running_stats=True) s
 t.nn.InstanceNorm2d(4,affine=True,track_running_stats=True).eval() i | t.nn.LazyLinear(3) a | t.nn.LazyConv2d(3,2,padding=1) i | t.nn.LazyConvTranspose1d(2,3) s
+t.nn.EmbeddingBag.from_pretrained(t.arange(15.0).reshape(5,3),False,None,2.0,False,'sum',False,True,1) n
+t.nn.InstanceNorm1d(4,momentum=None,track_running_stats=True) s
 t.nn.LazyBatchNorm2d() i | t.nn.LazyInstanceNorm1d(affine=True) s | t.nn.FeatureAlphaDropout(0.3).eval() i | t.nn.AdaptiveLogSoftmaxWithLoss(6,12,[3,7]) al
 t.nn.AdaptiveLogSoftmaxWithLoss(6,7,[1,3],div_value=2.0,head_bias=True) al
 t.nn.RNN(4,3) r | t.nn.RNN(4,3,2,'relu',bidirectional=True) r | t.nn.LSTM(4,3) r | t.nn.LSTM(4,3,2,bidirectional=True,batch_first=True) r

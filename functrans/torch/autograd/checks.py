@@ -119,6 +119,7 @@ def look_for_nan(node: Node, results: Sequence[Any]) -> None:
 
 
 def hook_name(hook: Any) -> str:
+    """What messages call a hook."""
     return f"hook '{getattr(hook, '__name__', type(hook).__name__)}'"
 
 

@@ -63,6 +63,7 @@ class FunctionCtx:
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` was given."""
         node = self._node
         if node is None:
             return self._forward_saved or self._to_save
@@ -129,6 +130,7 @@ class FunctionNode(Node):
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` was given."""
         return self.context.saved_tensors
 
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:

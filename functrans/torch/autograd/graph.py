@@ -133,6 +133,7 @@ class Node:
 
     @property
     def metadata(self) -> dict[Any, Any]:
+        """A dict for users."""
         try:
             return self.metadata_
         except AttributeError:
@@ -191,6 +192,7 @@ class AccumulateGrad(Node):
 
     @property
     def variable(self) -> Tensor | None:
+        """The leaf, or None when nobody holds it any more."""
         return self.leaf()
 
 

@@ -71,6 +71,7 @@ class Uninitialized:
 
     @property
     def shape(self) -> Any:
+        """Not known: asking for it raises a RuntimeError."""
         raise RuntimeError(
             "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in `load_state_dict` when "
             "trying to load an uninitialized parameter into an initialized one. Call `forward` to initialize the parameters before "

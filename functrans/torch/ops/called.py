@@ -9,7 +9,8 @@ from functrans.control.call import call, pullback_of
 from functrans.core.program import Program
 from functrans.torch.autograd.graph import FREED, MultipleNode, named, overwritten
 from functrans.torch.autograd.modes import state
-from functrans.torch.ops.apply import owned, special
+from functrans.torch.ops.apply import special
+from functrans.torch.ops.composed import owned
 from functrans.torch.tensor import Tensor, current_edge, made
 
 __all__ = ["called"]

@@ -90,6 +90,7 @@ def module_load(input: Tensor, other: Tensor, assign: bool = False) -> Tensor:
 
 
 def transposed_conjugate(self: Tensor) -> Tensor:
+    """The conjugate transpose of a matrix."""
     if self.ndim not in (0, 2):
         raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor.{at_user_line()}")
     return self.conj().T if self.ndim else self.conj()
@@ -102,6 +103,7 @@ def adjoint(input: Tensor) -> Tensor:
 
 
 def conjugate_transposes(self: Tensor, name: str = "mH") -> Tensor:
+    """The conjugate transposes of matrices; `name` is for messages."""
     if self.ndim == 1:
         raise RuntimeError(f"tensor.{name} is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.{at_user_line()}")
     if self._array.dtype.kind != "c":

@@ -390,10 +390,12 @@ for _name, _make in {
 
 
 def requires_gradient(self: Tensor) -> bool:
+    """Whether operations on the tensor are recorded."""
     return current_edge(self) is not None
 
 
 def set_requires_gradient(self: Tensor, value: bool) -> None:
+    """Let the tensor, a leaf, require a gradient or not."""
     edge = current_edge(self)
     if edge is not None and not edge[0].is_leaf:
         if not value:

@@ -129,16 +129,19 @@ Svd, OldSvd = results("linalg_svd", "U S Vh"), results("svd", "U S V")
 
 
 def svd_of(A: Any, full_matrices: bool = True, *, driver: str | None = None) -> Any:
+    """The singular value decomposition."""
     driven(driver)
     return Svd(*np.linalg.svd(checked(A, "svd", False), full_matrices))
 
 
 def svdvals_of(A: Any, *, driver: str | None = None) -> Any:
+    """The singular values."""
     driven(driver)
     return np.linalg.svdvals(checked(A, "svd", False))
 
 
 def old_svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
+    """The singular value decomposition ``u diag(s) v^H``, as ``torch.svd`` has it."""
     A = checked(input, "svd", False)
     if compute_uv:
         u, s, vh = np.linalg.svd(A, not some)
@@ -155,6 +158,7 @@ Qr, OldQr = results("linalg_qr", "Q R"), results("qr", "Q R")
 
 
 def qr_of(A: Any, mode: str = "reduced") -> Any:
+    """The QR decomposition; with mode ``"r"``, without the first factor."""
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(
             f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'{at_user_line()}"
@@ -168,6 +172,7 @@ define("qr", lambda input, some=True: OldQr(*qr_of(input, "reduced" if some else
 
 
 def pinv_of(A: Any, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:
+    """The pseudoinverse, with singular values below a tolerance taken for 0."""
     if dtype_of(A).kind not in "fc" or A.ndim < 2:
         raise RuntimeError(
             f"linalg.pinv({title(dtype_of(A))}{{{list(A.shape)}}}): expected a tensor with 2 or more dimensions of float, double, cfloat "
@@ -191,6 +196,7 @@ define("pinverse", guarded(lambda input, rcond=1e-15: pinv_of(input, rcond), SVD
 
 
 def rank_of(A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Any:
+    """The number of singular values above a tolerance."""
     if A.ndim < 2:
         raise RuntimeError(f"torch.linalg.matrix_rank: The input tensor input must have at least 2 dimensions.{at_user_line()}")
     A = stop_gradient(checked(A, "matrix_rank", hermitian))
@@ -252,6 +258,7 @@ def indefinite_minors(A: Any) -> Any:
 
 
 def numbers_of_minors(a: Any) -> Any:
+    """For each matrix the order of the first minor that is not positive, 0 if there is none; what LAPACK says."""
     from scipy.linalg.lapack import get_lapack_funcs  # here, so that importing this package stays quick
 
     (potrf,) = get_lapack_funcs(("potrf",), (a,))
@@ -292,10 +299,12 @@ CholeskyEx = results("linalg_cholesky_ex", "L info")
 
 
 def cholesky_of(A: Any, upper: bool) -> Any:
+    """The triangular factor of positive definite matrices."""
     return np.linalg.cholesky(assumed_hermitian(A, "U" if upper else "L"), upper=upper)
 
 
 def cholesky_ex_of(A: Any, *, upper: bool = False) -> Any:
+    """The factor, and for each matrix the order of the first minor that is not positive, instead of an error."""
     A = assumed_hermitian(checked(A, "cholesky"), "U" if upper else "L")
     numbers = indefinite_minors(A)
     return CholeskyEx(where_possible(lambda A: cholesky_of(A, upper), A, numbers), numbers)
@@ -314,6 +323,7 @@ def of_factor(L: Any, upper: bool) -> Any:
 
 
 def solved_by_factor(input: Any, L: Any, upper: bool = False) -> Any:
+    """The solution of equations whose matrices have this Cholesky factor."""
     if input.ndim < 2:
         raise RuntimeError(f"b should have at least 2 dimensions, but has {input.ndim} dimensions instead{at_user_line()}")
     if shape_of(input)[-2] != shape_of(L)[-1]:
@@ -333,6 +343,7 @@ Lu, LuUnpack = results("linalg_lu", "P L U"), results("lu_unpack", "P L U")
 
 
 def factors_of(A: Any, *, pivot: bool = True) -> Any:
+    """The LU decomposition in one matrix, pivots counted from 1, and where a pivot is 0."""
     if not pivot:
         raise RuntimeError(f"linalg.lu_factor: LU without pivoting is not implemented on the CPU{at_user_line()}")
     if A.ndim < 2:
@@ -344,16 +355,19 @@ def factors_of(A: Any, *, pivot: bool = True) -> Any:
 
 
 def lu_of(A: Any, *, pivot: bool = True) -> Any:
+    """The LU decomposition: permutation, lower and upper factor."""
     factors, pivots, _ = factors_of(A, pivot=pivot)
     return Lu(*unpacked(factors, pivots))
 
 
 def unpacked(LU: Any, pivots: Any) -> tuple[Any, Any, Any]:
+    """Permutation, lower and upper factor of what `factors_of` gives."""
     order = matrix_functions.permutation(pivots - 1, shape_of(LU)[-2])
     return scipy_linalg.permutation_matrix(order, dtype_of(LU)).astype(dtype_of(LU)), *matrix_functions.triangles(LU)
 
 
 def solved_by_factors(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False) -> Any:
+    """The solution of equations whose matrices have this LU decomposition."""
     factors = (LU, pivots - 1)
     if left:
         return scipy_linalg.lu_solve(factors, B, 2 if adjoint else 0)
@@ -394,6 +408,7 @@ def old_lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
 
 
 def unpacked_if(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
+    """As `unpacked`; what is not asked for is empty."""
     order, lower, upper = unpacked(LU_data, LU_pivots)
     nothing = np.zeros(0, dtype_of(LU_data))
     return LuUnpack(order if unpack_pivots else nothing, *((lower, upper) if unpack_data else (nothing, nothing)))

@@ -65,10 +65,12 @@ OPPOSITE: dict[str | None, Any] = {None: "forward", "backward": "forward", "orth
 
 
 def to_real_spectrum(x: Any, s: Any, axes: Any, norm: str | None) -> Any:
+    """The transform of a signal of which half is given, as its other half is its conjugate."""
     return np.fft.irfftn(np.conjugate(x), s, axes, OPPOSITE[norm])
 
 
 def of_real_spectrum(x: Any, s: Any, axes: Any, norm: str | None) -> Any:
+    """The half of the inverse transform of a real signal."""
     return np.conjugate(np.fft.rfftn(x, s, axes, OPPOSITE[norm]))
 
 

@@ -90,6 +90,7 @@ def two_axes(x: Any, name: str) -> Any:
 
 
 def covariance(x: Any, correction: int, fweights: Any, aweights: Any) -> Any:
+    """The covariance matrix of rows."""
     return np.cov(two_axes(x, "cov"), ddof=correction, fweights=fweights, aweights=aweights).astype(dtype_of(x))
 
 
@@ -158,6 +159,7 @@ function("is_same_size", method=False)(lambda input, other: input.is_same_size(o
 
 
 def powers_of(x: Any, count: int | None, increasing: bool) -> Any:
+    """The Vandermonde matrix of a vector."""
     if len(shape_of(x)) != 1:
         raise RuntimeError(f"x must be a one-dimensional tensor.{at_user_line()}")
     n = shape_of(x)[0] if count is None else count

@@ -156,6 +156,7 @@ def arranged(tensor: Tensor, key: Any) -> tuple[Tensor, Any]:
 
 
 def get(self: Tensor, key: Any) -> Tensor:
+    """``self[key]``: a view, or a copy if there are arrays in `key`."""
     self = seen(self)
     if type(key) not in PLAIN_KEYS:
         self, key = arranged(self, key)
@@ -167,6 +168,7 @@ def get(self: Tensor, key: Any) -> Tensor:
 
 
 def put_at(self: Tensor, key: Any, value: Any) -> None:
+    """``self[key] = value``."""
     if type(key) not in PLAIN_KEYS:
         self, key = arranged(self, key)
     template, arrays = normalized(self, key)
@@ -321,6 +323,7 @@ def grid(index: Any, axis: int) -> tuple[Any, ...]:
 
 
 def gathered(x: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
+    """The elements at places along an axis."""
     axis = axis_of(dim, x.ndim)
     index = long_index(index, "gather")
     if not x.ndim:
@@ -401,6 +404,7 @@ define("index_fill", lambda x, dim, index, value: At(x)[along(x, dim, index)].se
 
 
 def index_reduced(x: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
+    """`x` with slices of `source` combined with those at places of an axis."""
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.{at_user_line()}")
     return reduced_at(x, along(x, dim, index), source, reduce, include_self)
@@ -421,6 +425,7 @@ define("take", lambda x, index: np.ravel(x)[anywhere(index, math.prod(shape_of(x
 
 
 def put_anywhere(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+    """`x` with values put, or added, at places in the order of elements."""
     if math.prod(shape_of(source)) != index.size:
         raise RuntimeError(
             f"put_(): Expected source and index to have the same number of elements, but got source.numel() = "
@@ -436,6 +441,7 @@ define("take_along_dim", lambda x, indices, dim=None: np.take_along_axis(x, indi
 
 
 def masked_selected(x: Any, mask: Any) -> Any:
+    """The elements under a mask."""
     shape = np.broadcast_shapes(x.shape, mask.shape)
     return np.broadcast_to(x, shape)[np.broadcast_to(mask, shape)]
 
@@ -444,6 +450,7 @@ define("masked_select", masked_selected)
 
 
 def masked_scattered(x: Any, mask: Any, source: Any) -> Any:
+    """`x` with elements of `source`, in their order, under a mask."""
     mask = np.broadcast_to(mask, x.shape)
     return At(x)[mask].set(np.ravel(source)[: int(mask.sum())])
 

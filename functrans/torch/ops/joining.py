@@ -131,6 +131,7 @@ define("flip", lambda x, *axes, dims=None: flipped(x, joined_shape(axes if dims 
 
 
 def flipped(x: Any, axes: tuple[int, ...]) -> Any:
+    """The elements in the opposite order along axes."""
     return np.flip(x, axes_of(axes, len(shape_of(x)))) if shape_of(x) else x
 
 

@@ -58,6 +58,7 @@ InvEx, SolveEx = results("linalg_inv_ex", "inverse info"), results("linalg_solve
 
 
 def inv_ex_of(A: Any) -> Any:
+    """The inverses, and for each matrix where a pivot is 0, instead of an error."""
     numbers = zero_pivots(checked(A, "inv"))
     return InvEx(where_possible(np.linalg.inv, A, numbers), numbers)
 
@@ -75,6 +76,7 @@ install(
 
 
 def solved(A: Any, B: Any, *, left: bool = True) -> Any:
+    """The solution of ``A X = B``, or if not `left` of ``X A = B``."""
     checked(A, "solve")
     if not left:
         return np.swapaxes(np.linalg.solve(np.swapaxes(A, -1, -2), np.swapaxes(B, -1, -2)), -1, -2)
@@ -89,6 +91,7 @@ solve = entered("solve", guarded(solved, SOLVE_FAILED), "LinalgSolveExBackward0"
 
 
 def solve_ex_of(A: Any, B: Any, *, left: bool = True) -> Any:
+    """The solution, and for each matrix where a pivot is 0, instead of an error."""
     numbers = zero_pivots(checked(A, "solve"))
     return SolveEx(where_possible(lambda A: solved(A, B, left=left), A, numbers), numbers)
 
@@ -97,6 +100,7 @@ solve_ex = with_check("solve_ex", entered("solve_ex", solve_ex_of, "LinalgSolveE
 
 
 def triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:
+    """The solution of equations with triangular matrices."""
     A = np.triu(A) if upper else np.tril(A)
     if unitriangular:
         A = A - A * np.eye(A.shape[-1], dtype=dtype_of(A)) + np.eye(A.shape[-1], dtype=dtype_of(A))
@@ -108,6 +112,7 @@ Triangular = results("triangular_solve", "solution cloned_coefficient")
 
 
 def old_triangular(b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
+    """The solution and the matrices, as ``torch.triangular_solve`` has it."""
     matrix = np.swapaxes(A, -1, -2) if transpose else A
     return Triangular(triangular(matrix, b, upper=upper != transpose, unitriangular=unitriangular), np.copy(A))
 
@@ -116,6 +121,7 @@ define("triangular_solve", guarded(old_triangular, SOLVE_FAILED))
 
 
 def root_of_squares(x: Any, axes: Any, keepdim: bool) -> Any:
+    """The Euclidean norm."""
     return np.sqrt(np.sum(np.real(x * np.conjugate(x)), axis=axes, keepdims=keepdim))
 
 
@@ -132,6 +138,7 @@ def in_dtype(x: Any, dtype: Any, name: str) -> Any:
 
 
 def vector_norm_of(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The norm of vectors of any order."""
     if dtype_of(x).kind not in "fc":
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {title(dtype_of(x))}{at_user_line()}"
@@ -154,6 +161,7 @@ vector_norm = entered("vector_norm", vector_norm_of, "LinalgVectorNormBackward0"
 
 
 def matrix_norm_of(A: Any, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> Any:
+    """The norm of matrices."""
     return np.linalg.norm(in_dtype(A, dtype, "matrix_norm"), ord, dim, keepdim)
 
 
@@ -207,6 +215,7 @@ define("renorm", lambda x, p, dim, maxnorm: renormed(x, p, dim, maxnorm), in_pla
 
 
 def renormed(x: Any, p: float, dim: int, maxnorm: float) -> Any:
+    """Slices of a norm above `maxnorm` scaled down to it."""
     axes = tuple(axis for axis in range(x.ndim) if axis != dim % x.ndim)
     norms = vector_norm_of(x, p, axes, True)
     return x * np.where(norms > maxnorm, maxnorm / (norms + 1e-7), dtype_of(x).type(1))
@@ -221,6 +230,7 @@ matrix_power = entered(
 
 
 def product_of_several(tensors: Any) -> Any:
+    """The product of matrices, in the cheapest order."""
     if len(tensors) < 2:
         raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(tensors)}{at_user_line()}")
     return np.linalg.multi_dot(tensors)
@@ -253,6 +263,7 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
 
 
 def powers(x: Any, *, N: int | None = None) -> Any:
+    """The Vandermonde matrices of vectors, powers along a new last axis."""
     columns = (shape_of(x)[-1] if x.ndim else 1) if N is None else N
     if columns < 2:
         raise RuntimeError(f"N must be greater than 1.{at_user_line()}")

@@ -66,15 +66,18 @@ def detach_(self: Tensor) -> Tensor:
 
 
 def data_of(self: Tensor) -> Tensor:
+    """The same memory without a history, whose writes are not counted."""
     inside = seen(self)
     return made(memory(inside)) if inside is self else detached(inside)
 
 
 def set_data(self: Tensor, value: Tensor) -> None:
+    """Take on the array of another tensor."""
     self._array = value._array
 
 
 def gradient_of(self: Tensor) -> Tensor | None:
+    """The gradient, or None; asked of a tensor that does not keep one, with a warning."""
     if self._grad is None:
         edge = current_edge(self)
         if edge is not None and not edge[0].is_leaf and not self.retains_grad:
@@ -86,6 +89,7 @@ C_NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "int
 
 
 def warn_non_leaf() -> None:
+    """Say that a tensor keeps no gradient."""
     warnings.warn(
         "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated during "
         "autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use .retain_grad() on the "
@@ -96,6 +100,7 @@ def warn_non_leaf() -> None:
 
 
 def set_gradient(self: Tensor, value: Tensor | None) -> None:
+    """Make a tensor, or None, the gradient."""
     if value is not None:
         if not isinstance(value, Tensor):
             raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
@@ -117,6 +122,7 @@ def set_gradient(self: Tensor, value: Tensor | None) -> None:
 
 
 def drop_gradient(self: Tensor) -> None:
+    """Forget the gradient."""
     self._grad = None
 
 
@@ -222,12 +228,8 @@ def data_ptr(self: Tensor) -> Any:
 def stride(self: Tensor, dim: int | None = None) -> Any:
     """How many elements lie between neighbours along each axis."""
     array = memory(self)
-    strides = tuple(step // array.itemsize for step in contiguous_strides(array))
+    strides = tuple(step // array.itemsize for step in array.strides)
     return strides if dim is None else strides[dim]
-
-
-def contiguous_strides(array: Any) -> Any:
-    return array.strides
 
 
 @method
@@ -297,6 +299,7 @@ def retain_grad(self: Tensor) -> None:
 
 
 def retains_gradient(self: Tensor) -> bool:
+    """Whether a tensor that is no leaf keeps its gradient."""
     edge = current_edge(self)
     if edge is None or edge[0].is_leaf or edge[0].hooks is None:
         return False
@@ -325,6 +328,7 @@ method(sum_to_size)
 
 @method
 def is_same_size(self: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape."""
     return bool(self._array.shape == other._array.shape)
 
 

@@ -128,6 +128,7 @@ def vectors(name: str, *operands: Any) -> tuple[Any, ...]:
 
 
 def contracted(x: Any, y: Any, dims: Any) -> Any:
+    """Products summed over axes of both."""
     if isinstance(dims, int) and not 0 <= dims <= min(len(shape_of(x)), len(shape_of(y))):
         raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}{at_user_line()}")
     return np.tensordot(x, y, dims)

@@ -101,6 +101,7 @@ _mean = define("_mean", lambda x, axes: np.mean(x, axis=axes), node="MeanBackwar
 
 
 def variance(x: Any, dim: Any, correction: float, keepdim: bool) -> Any:
+    """The variance over axes."""
     x = checked_floating(x, "var")
     axes = reduced_axes(dim, x.ndim)
     return np.var(x, axis=axes, ddof=correction, keepdims=keepdim)
@@ -137,6 +138,7 @@ def signed(result: Any) -> Any:
 
 
 def product(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """The product over axes."""
     x = x if dtype is None else x.astype(numpy_dtype(dtype))
     axes = reduced_axes(dim, x.ndim)
     result = signed(reduction.prod(x, axes=axes))
@@ -200,6 +202,7 @@ def along_with_places(name: str, find: Any) -> Any:
 
 
 def first_of(compare: Any) -> Any:
+    """A search for places that looks at values only."""
     return lambda raw, axis: compare(raw, axis=axis)
 
 
@@ -297,6 +300,7 @@ def _arg(find: Any, array: Any, dim: int | None, keepdim: bool) -> Any:
 
 
 def cumulative(run: Any) -> Any:
+    """A running sum or product, in torch's dtypes."""
     def call(x: Any, dim: int, dtype: Any = None) -> Any:
         x = x if dtype is None else x.astype(numpy_dtype(dtype))
         axis = axis_of(dim, x.ndim)
@@ -328,6 +332,7 @@ def log_of_sums(x: Any, axis: int) -> Any:
 
 
 def running_extreme(name: str, compare: Any) -> Any:
+    """A running maximum or minimum, and where it is."""
     pair = returned(name, ["values", "indices"])
 
     def call(x: Any, dim: int) -> Any:

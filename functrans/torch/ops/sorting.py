@@ -35,6 +35,7 @@ def order(raw: Any, axis: int, descending: bool) -> Any:
 
 
 def sorted_along(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """The elements in order along an axis, and where they were."""
     axis = axis_of(dim, x.ndim)
     if not x.ndim:
         return Sorted(x, np.int64(0))
@@ -55,6 +56,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 
 
 def top(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """The `k` largest or smallest elements along an axis, and where they are."""
     axis = axis_of(dim, x.ndim)
     if not x.ndim and k == 1:
         return Top(x, np.int64(0))
@@ -68,6 +70,7 @@ define("topk", top, kinds="if")
 
 
 def kth(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    """The `k`-th smallest element along an axis, and where it is."""
     axis = axis_of(dim, x.ndim)
     if not x.ndim and k == 1:
         return Kth(x, np.int64(0))

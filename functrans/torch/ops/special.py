@@ -108,6 +108,7 @@ install("polygamma", lambda input, n: polygamma(n, input), public=False, in_plac
 
 
 def log_of_multivariate_gamma(x: Any, p: int) -> Any:
+    """The logarithm of the gamma function of dimension `p`."""
     if p < 1:
         raise RuntimeError(f"p has to be greater than or equal to 1{at_user_line()}")
     x = as_floating(x)

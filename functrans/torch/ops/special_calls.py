@@ -11,7 +11,8 @@ from functrans.core.trace import current
 from functrans.core.types import dtype_of, is_differentiable
 from functrans.torch.autograd.modes import no_grad, state
 from functrans.torch.autograd.trace import GraphTrace
-from functrans.torch.ops.apply import SPECIAL, Slot, filled, filled_keywords, plain, seen
+from functrans.torch.ops.apply import SPECIAL, seen
+from functrans.torch.ops.composed import Slot, filled, filled_keywords, plain
 from functrans.torch.tensor import Tensor, made
 from functrans.transforms.forward import pushed, released_pair
 
@@ -22,6 +23,7 @@ def tangent_of(value: Any) -> Tensor | None:
 
 
 def results_of(out: Any) -> list[Tensor]:
+    """The tensors among the results of a call."""
     return [part for part in (out if isinstance(out, tuple) else (out,)) if isinstance(part, Tensor)]
 
 

@@ -59,6 +59,7 @@ def checked_quantile(x: Any, q: Any, name: str) -> Any:
 
 
 def quantile_of(name: str, run: Any) -> Any:
+    """A quantile of elements along an axis."""
     def call(x: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
         q = checked_quantile(x, q, name)
         if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
@@ -76,6 +77,7 @@ define("nanquantile", quantile_of("nanquantile", np.nanquantile), node="LerpBack
 
 
 def differences(x: Any, spacing: Any, dim: Any, edge_order: Any) -> Any:
+    """Central differences along axes, as `numpy.gradient`."""
     rank = len(shape_of(x))
     dims = range(rank) if dim is None else dim if isinstance(dim, (tuple, list)) else (dim,)
     axes = [axis_of(each, rank) for each in dims]
@@ -103,6 +105,7 @@ def gradient(input: Tensor, *, spacing: Any = 1.0, dim: Any = None, edge_order: 
 
 
 def counted(input: Tensor, name: str) -> Any:
+    """The array of a tensor whose elements are sorted into bins."""
     if input._array.dtype.kind != "f":
         raise NotImplementedError(f'"{name}" not implemented for \'{title(input.dtype)}\'{at_user_line()}')
     return input._array
@@ -128,6 +131,7 @@ def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor |
 
 
 def pairs_apart(x: Any, p: float = 2.0) -> Any:
+    """The distances of all pairs of rows."""
     if len(shape_of(x)) != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {len(shape_of(x))}D{at_user_line()}")
     first, second = np.triu_indices(shape_of(x)[0], 1)

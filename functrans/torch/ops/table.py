@@ -20,7 +20,8 @@ from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode, named
 from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import default, result_dtype, title
-from functrans.torch.ops.apply import CompositionNode, binary, composition, seen, unary
+from functrans.torch.ops.apply import binary, seen, unary
+from functrans.torch.ops.composed import CompositionNode, composition
 from functrans.torch.tensor import Tensor
 
 __all__ = ["FUNCTIONS", "IN_PLACE", "define", "function", "install"]

@@ -42,10 +42,12 @@ def window(name: str, weights: Callable[..., Any]) -> Any:
 
 
 def kaiser(beta: float = 12.0) -> Callable[[Any], Any]:
+    """The window of Kaiser."""
     return lambda x: np.i0(beta * np.sqrt(np.maximum(1 - (2 * x - 1) ** 2, 0))) / np.i0(beta)
 
 
 def hamming(alpha: float = 0.54, beta: float = 0.46) -> Callable[[Any], Any]:
+    """The window of Hamming."""
     return cosines(alpha, beta)
 
 

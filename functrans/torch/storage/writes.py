@@ -264,6 +264,7 @@ class Through(Node):
 
 
 def constant_name(name: str) -> str:
+    """Torch's name of the node of a write of a constant."""
     return "".join(part.capitalize() for part in name.strip("_").split("_")) + "Backward0"
 
 

@@ -97,6 +97,17 @@ def test_buffers_that_are_not_saved():
     assert [name for name, _ in module.named_buffers()] == ["kept", "left"]
 
 
+def test_a_buffer_that_is_assigned_says_whether_it_is_saved():
+    module = nn.Module()
+    module.register_buffer("mean", None)
+    module.mean = nn.Buffer(torch.ones(1), persistent=False)
+    assert list(module.state_dict()) == []
+    module.mean = torch.zeros(1)  # a tensor leaves that as it was
+    assert list(module.state_dict()) == []
+    module.mean = nn.Buffer(torch.ones(1))
+    assert list(module.state_dict()) == ["mean"]
+
+
 def test_dtypes_change_in_place():
     layer = nn.Linear(2, 2)
     weight = layer.weight

@@ -11,7 +11,7 @@ import numpy as np
 from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import named
 from functrans.torch.dtypes import title
-from functrans.torch.ops.apply import RuleNode, with_rule
+from functrans.torch.ops.composed import RuleNode, with_rule
 from functrans.torch.ops.products import mismatch
 from functrans.torch.ops.table import define
 from functrans.torch.random import numbers

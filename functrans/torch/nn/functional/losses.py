@@ -15,7 +15,7 @@ from functrans.core.types import type_of
 from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import named
 from functrans.torch.dtypes import title
-from functrans.torch.ops.apply import RuleNode, with_rule
+from functrans.torch.ops.composed import RuleNode, with_rule
 from functrans.torch.ops.table import FUNCTIONS, define
 from functrans.torch.tensor import Tensor
 from functrans.transforms.tape import fit

@@ -169,12 +169,15 @@ class ModuleDict(Module):
         return self._modules.pop(key)
 
     def keys(self) -> Any:
+        """The names."""
         return self._modules.keys()
 
     def items(self) -> Any:
+        """The names and the modules."""
         return self._modules.items()
 
     def values(self) -> Any:
+        """The modules."""
         return self._modules.values()
 
     def update(self, modules: Any) -> None:
@@ -272,12 +275,15 @@ class ParameterDict(Module):
         return key in self._keys
 
     def keys(self) -> Any:
+        """The names."""
         return self._keys.keys()
 
     def values(self) -> Any:
+        """The parameters."""
         return [self[key] for key in self._keys]
 
     def items(self) -> Any:
+        """The names and the parameters."""
         return [(key, self[key]) for key in self._keys]
 
     def get(self, key: str, default: Any = None) -> Any:

@@ -132,9 +132,9 @@ EXAMPLES = {
     "CircularPad1d": ("1", _SERIES, "tensor([[[3., 1., 2., 4., 3., 1.]]])"),
 }  # fmt: skip
 
-Identity = layer("Identity", lambda input: input)
+Identity: Any = layer("Identity", lambda input: input)
 # It takes any arguments, so that it can stand for any layer.
-Identity.__init__ = lambda self, *args, **kwargs: Module.__init__(self)  # type: ignore[misc]
+Identity.__init__ = lambda self, *args, **kwargs: Module.__init__(self)
 
 ReLU = layer("ReLU", F.relu, inplace=False)
 ReLU6 = layer("ReLU6", F.relu6, inplace=False)
@@ -198,10 +198,12 @@ PairwiseDistance = layer("PairwiseDistance", F.pairwise_distance, p=2.0, eps=1e-
 class _Dropout:
     """A share that is dropped must be one."""
 
+    p: float
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not 0.0 <= self.p <= 1.0:  # type: ignore[attr-defined]
-            raise ValueError(f"dropout probability has to be between 0 and 1, but got {self.p}")  # type: ignore[attr-defined]
+        if not 0.0 <= self.p <= 1.0:
+            raise ValueError(f"dropout probability has to be between 0 and 1, but got {self.p}")
 
 
 def dropout(name: str, function: Any) -> type:
@@ -225,8 +227,8 @@ AVG_POOL = {"kernel_size": REQUIRED, "stride": None, "padding": 0, "ceil_mode": 
 
 def pool(name: str, function: Any, text: str, fields: dict[str, Any]) -> type:
     """The class of a pooling layer, whose stride is its window by default."""
-    made = layer(name, function, text, **fields)
-    first = made.__init__  # type: ignore[misc]
+    made: Any = layer(name, function, text, **fields)
+    first = made.__init__
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         first(self, *args, **kwargs)
@@ -237,7 +239,7 @@ def pool(name: str, function: Any, text: str, fields: dict[str, Any]) -> type:
                 value = getattr(self, field)
                 setattr(self, field, (value,) if isinstance(value, int) else value)
 
-    made.__init__ = __init__  # type: ignore[misc]
+    made.__init__ = __init__
     return made
 
 
@@ -265,8 +267,8 @@ LPPool1d, LPPool2d, LPPool3d = (
 def fractional(rank: int) -> type:
     """The class of a layer of pooling over windows at random places."""
     fields: dict[str, Any] = {"kernel_size": REQUIRED, "output_size": None, "output_ratio": None, "return_indices": False, "_random_samples": None}
-    made = layer(f"FractionalMaxPool{rank}d", getattr(F, f"fractional_max_pool{rank}d"), **fields)
-    first = made.__init__  # type: ignore[misc]
+    made: Any = layer(f"FractionalMaxPool{rank}d", getattr(F, f"fractional_max_pool{rank}d"), **fields)
+    first = made.__init__
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         first(self, *args, **kwargs)
@@ -279,7 +281,7 @@ def fractional(rank: int) -> type:
     def forward(self: Any, input: Tensor) -> Any:
         return getattr(F, f"fractional_max_pool{rank}d")(input, *(getattr(self, field) for field in fields))
 
-    made.__init__, made.forward = __init__, forward  # type: ignore[misc, attr-defined]
+    made.__init__, made.forward = __init__, forward
     return made
 
 
@@ -289,8 +291,8 @@ FractionalMaxPool2d, FractionalMaxPool3d = map(fractional, (2, 3))
 def unpool(rank: int) -> type:
     """The class of a layer that puts back what a pooling layer chose."""
     function = getattr(F, f"max_unpool{rank}d")
-    made = layer(f"MaxUnpool{rank}d", function, POOL, kernel_size=REQUIRED, stride=None, padding=0)
-    first = made.__init__  # type: ignore[misc]
+    made: Any = layer(f"MaxUnpool{rank}d", function, POOL, kernel_size=REQUIRED, stride=None, padding=0)
+    first = made.__init__
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         first(self, *args, **kwargs)
@@ -301,7 +303,7 @@ def unpool(rank: int) -> type:
     def forward(self: Any, input: Tensor, indices: Tensor, output_size: Any = None) -> Any:
         return function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
-    made.__init__, made.forward = __init__, forward  # type: ignore[misc, attr-defined]
+    made.__init__, made.forward = __init__, forward
     return made
 
 
@@ -359,14 +361,14 @@ def padding(kind: str, mode: str, rank: int) -> type:
         return F.pad(input, padding, mode, value)
 
     padded.__name__ = "pad"
-    made = layer(f"{kind}Pad{rank}d", padded, text, **fields)
-    first = made.__init__  # type: ignore[misc]
+    made: Any = layer(f"{kind}Pad{rank}d", padded, text, **fields)
+    first = made.__init__
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         first(self, *args, **kwargs)
         self.padding = (self.padding,) * (2 * rank) if isinstance(self.padding, int) else tuple(self.padding)
 
-    made.__init__ = __init__  # type: ignore[misc]
+    made.__init__ = __init__
     return made
 
 

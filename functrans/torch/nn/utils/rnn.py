@@ -71,6 +71,7 @@ class PackedSequence(Packed):
 
     @property
     def is_cuda(self) -> bool:
+        """Whether it lives on a GPU: it does not."""
         return False
 
 

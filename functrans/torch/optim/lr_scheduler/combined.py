@@ -62,6 +62,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     @property
     def in_cooldown(self) -> bool:
+        """Whether epochs are let pass after a reduction."""
         return self.cooldown_counter > 0
 
     def _is_better(self, value: float) -> bool:
