@@ -81,7 +81,7 @@ class SavedTensor:
         edge: where its gradient goes; for a result of the node its place.
     """
 
-    __slots__ = ("array", "changes", "edge", "kind", "place", "unpack")
+    __slots__ = ("array", "changes", "edge", "place", "unpack")
 
     def __init__(self, tensor: Tensor, place: int | None) -> None:
         self.array = tensor._array
@@ -107,22 +107,22 @@ class FunctionNode(Node):
     """A call of a `Function`.
 
     Attributes:
-        arguments: for each argument its place among the edges, or None if it is no tensor.
+        arguments: how many there are.
         context: what `backward` gets.
         function: the class.
         results: the shape and dtype of each result.
         saved: what `save_for_backward` was given, as `SavedTensor`, or `FREED`.
-        types: of the arguments that are tensors.
+        types: place, shape and dtype of each argument that is a tensor.
     """
 
     __slots__ = ("arguments", "context", "function", "results", "saved", "types")
 
-    arguments: Any
+    arguments: int
     context: FunctionCtx
-    function: Any
+    function: type[Function]
     results: list[Any]
     saved: Any
-    types: Any
+    types: list[Any]
 
     @property
     def outputs(self) -> int:  # type: ignore[override]
