@@ -27,10 +27,12 @@ class Recomputation:
         self.again: dict[int, Tensor] = {}
 
     def pack(self, tensor: Tensor) -> int:
+        """The number that stands for a saved tensor."""
         self.count += 1
         return self.count - 1
 
     def unpack(self, number: int) -> Tensor:
+        """The tensor, computed again."""
         if number not in self.again:
             self.perform()
         return self.again.pop(number)

@@ -79,6 +79,7 @@ class Packer:
         self.pack, self.unpack = pack, unpack
 
     def packed(self, value: Any) -> Any:
+        """A value with floating arrays replaced by what the first hook makes of them."""
         if isinstance(value, (np.ndarray, np.generic)) and dtype_of(value).kind in "fc":
             with no_grad():
                 return Packed(self.pack(made(value)))
@@ -87,6 +88,7 @@ class Packer:
         return value
 
     def unpacked(self, value: Any) -> Any:
+        """A value with the arrays that the second hook gives back."""
         if type(value) is Packed:
             tensor = self.unpack(value.content)
             if not isinstance(tensor, Tensor):

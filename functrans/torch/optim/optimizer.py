@@ -87,7 +87,7 @@ class Optimizer:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "step" in cls.__dict__:
-            cls.step = with_hooks(cls.__dict__["step"])  # type: ignore[method-assign]
+            cls.step = with_hooks(cls.__dict__["step"])  # type: ignore[method-assign]  # the user's, with hooks
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         if defaults.get("differentiable"):
@@ -197,7 +197,7 @@ class Optimizer:
         return loss
 
     def _one(self, parameter: Tensor, group: dict[str, Any], origin: Any) -> None:
-        grad = parameter._grad._array  # type: ignore[union-attr]
+        grad = parameter._grad._array  # type: ignore[union-attr]  # `step` has asked
         grad = -grad if group.get("maximize") else grad
         value, state = memory(parameter), self.state[parameter]
         if value.dtype.kind == "c":
@@ -333,8 +333,9 @@ def taken(name: Any, value: Any, parameter: Tensor | None = None) -> Any:
     """A copy of what a state dict has under a name, in the dtype of a parameter unless it counts steps."""
     value = adopted(value)
     if isinstance(value, Tensor):
-        kept = parameter is None or name == "step" or not parameter.is_floating_point()
-        return made(np.array(value._array, None if kept else parameter._array.dtype))  # type: ignore[union-attr]
+        if parameter is None or name == "step" or not parameter.is_floating_point():
+            return made(np.array(value._array))
+        return made(np.array(value._array, parameter._array.dtype))
     if isinstance(value, dict):
         return {key: taken(key, each, parameter) for key, each in value.items()}
     if type(value) in (list, tuple):

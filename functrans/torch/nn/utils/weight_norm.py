@@ -21,6 +21,7 @@ class WeightNorm:
         self.name, self.dim = name, dim
 
     def weight(self, module: Module) -> Tensor:
+        """The weight of a module."""
         return weight_of(getattr(module, f"{self.name}_v"), getattr(module, f"{self.name}_g"), self.dim)
 
     def __call__(self, module: Module, inputs: Any) -> None:

@@ -70,7 +70,7 @@ class ReduceLROnPlateau(LRScheduler):
         margin = self.threshold * abs(self.best) if self.threshold_mode == "rel" else self.threshold
         return sign * value < (sign * self.best - margin if math.isfinite(self.best) else sign * self.best)
 
-    def step(self, metrics: Any, epoch: Any = None) -> None:  # type: ignore[override]
+    def step(self, metrics: Any, epoch: Any = None) -> None:  # type: ignore[override]  # as torch has it
         """Go on by one epoch, after which the quantity is `metrics`."""
         value = float(metrics)
         if epoch is not None:
@@ -159,7 +159,7 @@ class ChainedScheduler(OfSchedules):
         self.optimizer = optimizer or schedulers[0].optimizer
         self._last_lr = rates_of(self.optimizer)
 
-    def step(self) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]  # as torch has it
         """Go on by one epoch."""
         for schedule in self._schedulers:
             schedule.step()
@@ -199,7 +199,7 @@ class SequentialLR(OfSchedules):
         first._initial_step()
         self._last_lr = first.get_last_lr()
 
-    def step(self) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]  # as torch has it
         """Go on by one epoch."""
         self.last_epoch += 1
         number = bisect_right(self._milestones, self.last_epoch)

@@ -21,10 +21,13 @@ __all__ = ["ConstantLR", "CosineAnnealingLR", "ExponentialLR", "LinearLR", "Mult
 class Following(LRScheduler):
     """A schedule of rates each of which follows from the one before."""
 
-    # The factor to begin with.
-    first = 1.0
     # Whether one that goes on at a later epoch begins with the rates as they are.
     holds = True
+
+    @property
+    def first(self) -> float:
+        """The factor to begin with."""
+        return 1.0
 
     @abstractmethod
     def following(self, rate: Any, base: Any, epoch: int) -> Any:
@@ -94,7 +97,7 @@ class MultiStepLR(Following):
         super().__init__(optimizer, last_epoch)
 
     @property
-    def first(self) -> float:  # type: ignore[override]
+    def first(self) -> float:
         return self.gamma ** self.milestones[0]
 
     def following(self, rate: Any, base: Any, epoch: int) -> Any:
@@ -123,7 +126,7 @@ class ConstantLR(Following):
         super().__init__(optimizer, last_epoch)
 
     @property
-    def first(self) -> float:  # type: ignore[override]
+    def first(self) -> float:
         return self.factor
 
     def following(self, rate: Any, base: Any, epoch: int) -> Any:
@@ -157,7 +160,7 @@ class LinearLR(Following):
         super().__init__(optimizer, last_epoch)
 
     @property
-    def first(self) -> float:  # type: ignore[override]
+    def first(self) -> float:
         return self.start_factor
 
     def following(self, rate: Any, base: Any, epoch: int) -> Any:
