@@ -28,6 +28,7 @@ from functrans.compile.loops import (
     Statement,
     Store,
     hoisted,
+    walk,
 )
 from functrans.compile.schedule.elements import Builder, Definitions
 from functrans.compile.schedule.fuse import Item, Leaf, Nest
@@ -84,6 +85,7 @@ def kernel_calls(
     buffers = list(builder.inputs.values()), list(builder.outputs.values())
     kernel = Kernel(name, *buffers, hoisted(builder.body), header(builder), builder.own)
     put_in_lanes(kernel.body)
+    make_private(kernel)
     calls = [KernelCall(kernel, tuple(builder.inputs), tuple(builder.outputs))]
     for number, (variable, parts) in enumerate(builder.parts.items()):
         calls.append(sum_of_parts(f"{name}_total{number}", builder.nodes[variable][0], parts))
@@ -107,6 +109,15 @@ def put_in_lanes(body: Sequence[Statement]) -> None:
                 put_in_lanes(statement.body)
             else:
                 statement.lanes = statement.index.extent > 3
+
+
+def make_private(kernel: Kernel) -> None:
+    """Give each lane the own buffers that every round of a loop in lanes writes anew: those of parts of one element too."""
+    for loop in walk(kernel.body):
+        if isinstance(loop, Loop) and loop.lanes:
+            for item in walk(loop.body):
+                if isinstance(item, Store) and item.buffer in kernel.own and loop.index not in dict(item.offset.terms):
+                    item.buffer.private = True
 
 
 class KernelBuilder(ItemBuilder):

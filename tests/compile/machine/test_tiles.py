@@ -101,3 +101,27 @@ print(compiled)
 """
     runs = [subprocess.run([sys.executable, "-c", script, size], capture_output=True, text=True, check=True) for size in ("90", "95")]
     assert [run.stdout for run in runs] == ["['tiled_float64']\n", "[]\n"]
+
+
+def test_routine_that_two_threads_compile_at_once():
+    script = """
+import threading
+import numpy as np, functrans as ft
+from functrans.compile.machine import tiles
+from functrans.compile.run import routines
+ft.config.disk_cache = False
+both = threading.Barrier(2)
+routines.routine_code = lambda name: (tiles.routine_code(name), both.wait())[0]
+
+def multiply(size):
+    x, product = np.ones((90, size)), ft.jit(np.matmul)
+    assert all(float(product(x, x.T)[0, 0]) == size for _ in range(10))
+
+threads = [threading.Thread(target=multiply, args=(size,)) for size in (90, 95)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+multiply(100)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -38,3 +38,15 @@ def test_more_elements_than_32_bits_count():
     total, last, shifted, picked = ft.jit(lambda x, i: (np.sum(x), x[-2:], x + np.int8(1), x[i]))(x, np.array([size - 1, 7, -1]))
     assert total == 5 and last.tolist() == [0, 3] and picked.tolist() == [3, 2, 3]
     assert shifted.shape == (size,) and shifted[-1] == 4 and shifted[2**31] == 1
+
+
+def test_parts_of_one_element_in_lanes():
+    """The parts of a concatenation have no loops of their own, so that the loop around them is in lanes."""
+
+    def program(x):
+        joined = np.concatenate([x[:, :1] * x[:, 1:2], x[:, 2:]], axis=1)
+        return np.sin(joined[:, 0]) * joined[:, 1] + np.cos(joined[:, 0])
+
+    for rows in (1, 4, 9, 70):
+        x = np.random.default_rng(rows).normal(size=(rows, 3))
+        np.testing.assert_allclose(ft.jit(program)(x), program(x), rtol=1e-12, atol=1e-14)
