@@ -75,7 +75,7 @@ def emit_scan(around: Surroundings, call: ControlCall, stop: ir.Block) -> None:
     rows = BodyCall(around, body, around.nested(body).run, room, stop)
     for variable, atom in zip(program.inputs[:consts], inputs):
         rows.point(variable, around.pointers[atom])
-    carry = carried(around, call, inputs[consts:], body, own, beside)
+    carry = carried(around, call, inputs[consts : own.stop], body, own, beside)
     sliced = [*zip(program.inputs[own.stop :], inputs[own.stop :]), *zip(program.outputs[count:], outputs[count:])]
     time = nanoseconds(body.calls)
     with rounds(b, lambda number: b.icmp_signed("<", number, WORD(length))) as number:

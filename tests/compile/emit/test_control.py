@@ -358,3 +358,22 @@ def test_what_follows_an_interrupted_loop_may_fail():
     function = "ft.jit(lambda t: t[ft.while_loop(lambda c: c >= 0, lambda c: c + 1, t.astype(int)[0])])"
     done = interrupted(function, "lambda: function(np.ones(5))")
     assert done.stdout == "interrupted\n", done.stderr
+
+
+def test_nothing_is_read_beyond_the_slices():
+    """What a loop stacks takes eight times the memory of what it reads, after which there is none."""
+    script = """
+import ctypes, mmap
+import numpy as np, functrans as ft
+
+page = mmap.PAGESIZE
+memory = mmap.mmap(-1, 2 * page)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.mprotect(ctypes.c_void_p(address + page), ctypes.c_size_t(page), 0) == 0
+xs = np.frombuffer(memory, np.bool_, count=40, offset=page - 40)
+total, stacked = ft.jit(lambda xs: ft.scan(lambda c, x: (c + 1.0, np.where(x, c, -c)), 0.0, xs))(xs)
+np.testing.assert_array_equal(stacked, -np.arange(40.0))
+libc.mprotect(ctypes.c_void_p(address + page), ctypes.c_size_t(page), 3)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
