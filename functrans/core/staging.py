@@ -186,6 +186,8 @@ class StagingTrace(Trace):
     def as_tracer(self, value: Any) -> Any:
         if isinstance(value, StagedTracer) and value.owner is self:
             return StagedTracer(self, value.variable)
+        if self.is_partial and current.get() is not self:  # of a value that a trace within knows, and has a tracer of its own for
+            return self.parent.as_tracer(value)
         return self.record(PRIMITIVES["copy"], (value,), {})
 
 

@@ -77,3 +77,17 @@ def test_a_program_is_a_function_like_any_other():
     np.testing.assert_allclose(ft.grad(lambda s: np.sum(program(V, scale=s)["y"]))(1.0), np.sum(np.tanh(V)))
     with pytest.raises(ft.errors.StructureError, match="was staged for arguments"):
         program(V)
+
+
+def test_arrays_made_inside_are_values():
+    """Not staged, although they may be written into, and what is written may have a tangent."""
+
+    def function(x):
+        y = np.zeros_like(x)
+        y[0] = 2.0 * x[1]
+        return y + ft.numpy.ones(3), np.zeros_like(x)
+
+    output, tangent_function = ft.linearize(function, V)
+    expected, tangents = ft.jvp(function, (V,), (V,))
+    ft.testing.assert_close(output, expected)
+    ft.testing.assert_close(tangent_function(V), tangents)
