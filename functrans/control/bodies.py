@@ -47,7 +47,7 @@ __all__ = [
 
 Flags = tuple[bool, ...]
 
-# Programs kept with the one they were made of; the oldest is dropped.
+# What is kept of a program, at the most.
 MOST_DERIVED = 256
 
 Made = TypeVar("Made")
@@ -77,18 +77,21 @@ def closed(program: Program) -> tuple[Program, tuple[Any, ...]]:
 
 
 def derived(make: Callable[..., Made]) -> Callable[..., Made]:
-    """`make` of a program and hashable arguments, kept with the program: what is made may well refer to it."""
+    """`make` of a program and hashable arguments, kept with the program: what is made may well refer to it.
+
+    The oldest is dropped when there are too many, as batches of ever other sizes make.
+    """
 
     @wraps(make)
     def made(program: Program, *arguments: Any) -> Made:
-        results: dict[Any, Made] = program.__dict__.setdefault("_derived", {})
+        results: dict[Any, tuple[Made]] = program.__dict__.setdefault("_derived", {})
         key = made, *arguments
         found = results.get(key)
         if found is None:
-            found = results[key] = make(program, *arguments)
-            if len(results) > MOST_DERIVED:  # as for many sizes of batches
-                results.pop(next(iter(results)), None)
-        return found
+            found = results[key] = (make(program, *arguments),)
+            if len(results) > MOST_DERIVED:
+                results.pop(list(results)[0], None)
+        return found[0]
 
     return made
 

@@ -59,10 +59,11 @@ class Pullback(NamedTuple):
     """The two programs of reverse mode.
 
     Attributes:
-        forward: (values, operands) -> (results, residuals).
+        forward: (values, operands) -> (results, residuals that are no results).
         backward: (values, some operands, residuals, cotangents of the live results) -> cotangents of the active operands.
         values: arrays that they need.
         inputs: which operands the backward one has, by place.
+        residuals: which outputs of the forward one are the residuals, by place.
         live: which results have cotangents.
     """
 
@@ -70,6 +71,7 @@ class Pullback(NamedTuple):
     backward: Program
     values: tuple[Any, ...]
     inputs: tuple[int, ...]
+    residuals: tuple[int, ...]
     live: Flags
 
 
@@ -83,9 +85,12 @@ def pullback_of(program: Program, active: Flags) -> Pullback:
     part = partition(body.program, known, results)
     inputs = [place for place in part.inputs if place >= count]
     own = [*body.program.inputs[:count], *(body.program.inputs[place] for place in inputs)]
-    forward = replace(part.forward, outputs=(*part.forward.outputs[:results], *part.residuals))
+    outputs = part.forward.outputs[:results]
+    outputs += tuple(variable for variable in part.residuals if variable not in outputs)
+    forward = replace(part.forward, outputs=outputs)
     backward = replace(part.backward, inputs=(*own, *part.residuals, *body.program.inputs[known:]))
-    return Pullback(forward, backward, body.values, tuple(place - count for place in inputs), live)
+    operands, residuals = tuple(place - count for place in inputs), tuple(map(outputs.index, part.residuals))
+    return Pullback(forward, backward, body.values, operands, residuals, live)
 
 
 def forward(operands: list[Any], active: int, *, program: Program) -> Any:
@@ -94,7 +99,7 @@ def forward(operands: list[Any], active: int, *, program: Program) -> Any:
     made = pullback_of(program, flags)
     results = call(*made.values, *operands, program=made.forward)
     count = len(made.live)
-    return results[:count], (flags, operands, results[count:])
+    return results[:count], (flags, operands, [results[place] for place in made.residuals])
 
 
 def pull(cts: Sequence[Any], saved: Any, active: int, *, from_selection: bool, program: Program) -> Any:

@@ -1,11 +1,15 @@
 """Compiled functions under transforms: one operation, whose derivatives and batches are machine code too."""
 
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import functrans as ft
 from functrans.control import bodies
 from functrans.testing import check_grads
+from functrans.transforms.batch import traced_batch
 
 X = np.linspace(0.2, 1.4, 6)
 MATRIX = np.linspace(-1.0, 1.0, 12).reshape(6, 2)
@@ -104,10 +108,26 @@ def test_nan_is_found_inside():
             ft.grad(log)(np.array([-1.0]))
 
 
-def test_programs_for_many_sizes_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr(bodies, "MOST_DERIVED", 4)
-    compiled = ft.jit(lambda x: np.sum(np.sin(x)))
-    for size in range(1, 9):
-        np.testing.assert_allclose(ft.vmap(ft.grad(compiled))(np.ones((size, 3))), np.full((size, 3), np.cos(1.0)))
-    (specialization,) = compiled.specializations.values()
-    assert len(specialization.closed[0].__dict__["_derived"]) <= 4
+def test_what_the_pullback_needs_of_the_results_is_kept_once():
+    x = np.full((300, 300), 0.01)
+    layer = ft.jit(lambda x: np.tanh(x @ x))
+    ft.vjp(layer, x)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        value, pullback = ft.vjp(layer, x)
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert kept < 1.5 * x.nbytes
+    np.testing.assert_allclose(pullback(value)[0], ft.vjp(lambda x: np.tanh(x @ x), x)[1](value)[0], rtol=1e-12)
+
+
+def test_programs_for_batches_of_ever_other_sizes_are_not_all_kept(monkeypatch):
+    monkeypatch.setattr(bodies, "MOST_DERIVED", 3)
+    made = []
+    monkeypatch.setattr(bodies, "traced_batch", lambda *a: made.append(a[2]) or traced_batch(*a))
+    function = ft.jit(lambda x: np.sum(x * 2.0))
+    for size in (1, 2, 3, 4, 4, 3, 2, 1, 1):
+        np.testing.assert_array_equal(ft.vmap(function)(np.ones((size, 3))), np.full(size, 6.0))
+    assert made == [1, 2, 3, 4, 1]
