@@ -333,3 +333,15 @@ def test_random_numbers_of_every_kind():
     assert torch.allclose(drawn, torch.rand(3, generator=torch.Generator().manual_seed(1)))
     with pytest.raises(NotImplementedError, match="distribution depends"):
         torch.compile(lambda x: torch.multinomial(x, 2))(x)
+
+
+def test_results_that_the_pullback_reads_must_not_be_written_into():
+    x = torch.tensor([0.3, 0.7], requires_grad=True)
+    y = torch.compile(lambda x: x.tanh())(x)  # its slope is computed from the result
+    y.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    z = torch.compile(lambda x: 3 * x)(x)
+    z.mul_(2.0)
+    z.sum().backward()
+    assert x.grad.tolist() == [6.0, 6.0]

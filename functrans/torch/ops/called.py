@@ -20,7 +20,7 @@ class CallNode(MultipleNode):
     """A call of a program.
 
     Attributes:
-        watched: the lists of writes of the operands that the pullback reads.
+        watched: the lists of writes of the operands and results that the pullback reads.
         watched_again: those of all operands, which are read where the program is run again.
     """
 
@@ -62,7 +62,8 @@ def called(name: str, program: Program, operands: Sequence[Any]) -> list[Tensor]
     node = COMPILED_FUNCTION(call, active, values, out, saved, {"program": program}, tuple(edges))
     pullback = pullback_of(program, saved[0])
     node.watched_again = [value._changes if isinstance(value, Tensor) else None for value in operands]
-    node.watched = [node.watched_again[place] for place in pullback.inputs]
+    kept = [results[place]._changes for place in pullback.residuals if place < len(results)]
+    node.watched = [*(node.watched_again[place] for place in pullback.inputs), *kept]
     for place, (result, flag) in enumerate(zip(results, pullback.live)):
         if flag:
             result._edge = node, place
