@@ -278,6 +278,8 @@ class Specialization:
         for leaf in leaves:
             if isinstance(leaf, TracedValue):
                 return self.under_transforms(leaves)
+        if self.program.axis_names:
+            return self.under_transforms(leaves)  # all items of the batch have these arguments
         if self.is_inner or self.has_effect and not isinstance(current.get(), Evaluation):
             return self.program.evaluate(leaves)
         if self.executable is None:

@@ -185,6 +185,12 @@ class Program:
         )
 
     @cached_property
+    def axis_names(self) -> frozenset[Any]:
+        """The names of batch axes of enclosing `vmap`s that operations go over."""
+        own = {equation.params["axis_name"] for equation in self.equations if "axis_name" in equation.params}
+        return frozenset(own).union(*(program.axis_names for equation in self.equations for program in equation.programs))
+
+    @cached_property
     def silent(self) -> Program:
         """The program without its effects, for code that runs once more: the way back through a loop, a derivative."""
         if not self.has_effect:

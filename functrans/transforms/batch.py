@@ -28,6 +28,7 @@ from functrans.core.primitive import (
     Reduction,
     Structural,
 )
+from functrans.core.program import programs_in
 from functrans.core.trace import Trace, TracedValue, current, running
 from functrans.core.tracer import Tracer, not_concrete, operand
 from functrans.core.types import ArrayType, describe, shape_of, type_of
@@ -109,7 +110,7 @@ class BatchTrace(Trace):
             with running(self.parent):
                 total = np.sum(values[0], axis=0) if batched[0] else values[0] * self.size
             return BatchTracer(self, total, False)
-        if not any(batched):
+        if not any(batched) and not self.goes_over_axis(params):
             out = self.parent.process(primitive, values, params)
             return self._wrapped(primitive, out, False) if own else out
         with running(self.parent):
@@ -118,6 +119,10 @@ class BatchTrace(Trace):
                 return tuple(BatchTracer(self, part, flag) for part, flag in zip(results, flags))
             out = RULES[type(primitive)](primitive, values, batched, self.size, params)
         return self._wrapped(primitive, out, True)
+
+    def goes_over_axis(self, params: dict[str, Any]) -> bool:
+        """Whether a program among the parameters sums over the batch."""
+        return self.axis_name is not None and any(self.axis_name in program.axis_names for program in programs_in(params))
 
     def _wrapped(self, primitive: Primitive, out: Any, batched: bool) -> Any:
         if primitive.multiple:

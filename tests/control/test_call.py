@@ -131,3 +131,23 @@ def test_programs_for_batches_of_ever_other_sizes_are_not_all_kept(monkeypatch):
     for size in (1, 2, 3, 4, 4, 3, 2, 1, 1):
         np.testing.assert_array_equal(ft.vmap(function)(np.ones((size, 3))), np.full(size, 6.0))
     assert made == [1, 2, 3, 4, 1]
+
+
+@pytest.mark.parametrize(
+    "total",
+    [
+        ft.jit(lambda y: ft.psum(y, "item")),
+        lambda y: ft.scan(lambda c, _: (c + ft.psum(c, "item"), None), y, None, length=1)[0] - y,
+        lambda y: ft.cond(True, lambda y: ft.psum(y, "item"), lambda y: y, y),
+        lambda y: ft.while_loop(lambda c: c[0] < 1, lambda c: (c[0] + 1, ft.psum(c[1], "item")), (0, y))[1],
+        lambda y: ft.checkpoint(lambda y: ft.psum(y, "item"))(y),
+    ],
+    ids=["jit", "scan", "cond", "while_loop", "checkpoint"],
+)
+def test_sums_over_a_batch_of_what_all_items_share(total):
+    batched = ft.vmap(lambda x, y: x * total(y), (0, None), axis_name="item")
+    x = np.arange(3.0)
+    for function in (batched, ft.jit(batched), lambda x, y: ft.vmap(lambda x: x * total(y), axis_name="item")(x)):
+        np.testing.assert_array_equal(function(x, 2.0), 6.0 * x)
+    with pytest.raises(NameError, match="psum"):
+        total(2.0)
