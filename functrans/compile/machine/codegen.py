@@ -20,9 +20,23 @@ __all__ = ["Library", "build", "converts_half", "lock", "processor", "vector_reg
 
 # Held while LLVM is used, whose context is shared by the process.
 lock = RLock()
+# What llvmlite holds in each call of LLVM, also in those that drop what nobody refers to any more; not public.
+_llvmlite_lock = getattr(binding.ffi.lib, "_lock", lock)
+
+
+def _hold_all() -> None:
+    """A forked child must not find them held by a thread that it does not have."""
+    lock.acquire()
+    _llvmlite_lock.__enter__()
+
+
+def _release_all() -> None:
+    _llvmlite_lock.__exit__(None, None, None)
+    lock.release()
+
+
 if hasattr(os, "register_at_fork"):
-    # A child must not find it held by a thread that it does not have.
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_release_all)
 
 
 @cache

@@ -158,3 +158,37 @@ def test_threads_may_be_changed_while_functions_run(monkeypatch):
             monkeypatch.setattr(settings, "threads", number)
     worker.join()
     assert answers == [True] * 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_while_another_thread_is_in_the_compiler():
+    """The child finds no lock held by a thread that it does not have, LLVM's binding's own included."""
+    script = """
+import os, signal, threading
+import numpy as np, functrans as ft
+from llvmlite import binding
+ft.config.disk_cache = False
+ft.jit(np.sin)(1.0)
+is_over = threading.Event()
+
+def look_up():
+    while not is_over.is_set():
+        binding.address_of_symbol("free")
+
+def child():
+    return float(ft.jit(lambda x: x + 1.0)(1.0)) == 2.0
+
+thread = threading.Thread(target=look_up)
+thread.start()
+codes = []
+for _ in range(12):
+    process = os.fork()
+    if process == 0:
+        signal.alarm(30)
+        os._exit(0 if child() else 1)
+    codes.append(os.waitpid(process, 0)[1])
+is_over.set()
+thread.join()
+assert codes == [0] * 12
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
