@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ __all__ = ["check_saved", "checked_count", "checked_grad", "conjugate", "input_e
 
 
 def tensors_given(value: Any) -> tuple[Any, ...]:
-    """Tensors and edges, one or several, as a tuple."""
-    return tuple(value) if isinstance(value, (tuple, list)) and not isinstance(value, GradientEdge) else (value,)
+    """Tensors and edges, one or the items of any iterable, as a tuple."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (Tensor, GradientEdge)) else (value,)
 
 
 def seen(value: Any) -> Any:

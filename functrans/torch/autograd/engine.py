@@ -8,6 +8,7 @@ Complex cotangents are those of functrans inside, without conjugation, and torch
 from __future__ import annotations
 
 import heapq
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -352,6 +353,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -364,6 +366,7 @@ def grad(
         grad_outputs: cotangents; with `is_grads_batched` each has one more axis, in front.
         retain_graph: whether the graph can be used again; as `create_graph` by default.
         create_graph: whether the gradients have a history themselves.
+        only_inputs: has no effect, as in torch; False warns.
         allow_unused: whether inputs that outputs do not depend on get None, instead of an error.
         is_grads_batched: whether the cotangents have a batch axis; the pass goes through `vmap`, and so have the gradients.
         materialize_grads: zeros instead of None.
@@ -379,6 +382,13 @@ def grad(
     """
     outputs, inputs = tensors_given(outputs), tensors_given(inputs)
     gradients = seeds_given(grad_outputs, len(outputs))
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other parts of the "
+            "graph, please use torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
+        )
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
     keep = create_graph if retain_graph is None else retain_graph

@@ -5,17 +5,7 @@ from typing import Any as _Any
 import functrans.torch.nn.functional as functional  # noqa: F401
 import functrans.torch.nn.init as init  # noqa: F401
 import functrans.torch.nn.utils as utils  # noqa: F401
-from functrans.torch.nn.modules.adaptive import *  # noqa: F403
-from functrans.torch.nn.modules.attention import *  # noqa: F403
-from functrans.torch.nn.modules.containers import *  # noqa: F403
-from functrans.torch.nn.modules.embedding import *  # noqa: F403
-from functrans.torch.nn.modules.layers import *  # noqa: F403
-from functrans.torch.nn.modules.lazy import *  # noqa: F403
-from functrans.torch.nn.modules.losses import *  # noqa: F403
-from functrans.torch.nn.modules.module import Module  # noqa: F401
-from functrans.torch.nn.modules.recurrent import *  # noqa: F403
-from functrans.torch.nn.modules.simple import *  # noqa: F403
-from functrans.torch.nn.modules.transformer import *  # noqa: F403
+from functrans.torch.nn.modules import *  # noqa: F403
 from functrans.torch.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter  # noqa: F401
 from functrans.torch.nn.unsupported import MODULES as _UNSUPPORTED
 from functrans.torch.nn.unsupported import refusal as _refusal

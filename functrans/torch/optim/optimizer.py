@@ -200,10 +200,10 @@ class Optimizer:
         grad = parameter._grad._array  # type: ignore[union-attr]  # `step` has asked
         grad = -grad if group.get("maximize") else grad
         value, state = memory(parameter), self.state[parameter]
-        if value.dtype.kind == "c":
-            put(parameter, self._of_parts(value, grad, state, group), origin)
-        else:
-            put(parameter, self.update(value, grad, state, group), origin)
+        of = self._of_parts if value.dtype.kind == "c" else self.update
+        with np.errstate(all="ignore"):  # a loss that diverges is no business of NumPy's warnings
+            new = of(value, grad, state, group)
+        put(parameter, new, origin)
 
     def _of_parts(self, value: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
         """A step of real and imaginary parts; arrays of the state are complex outside of it."""

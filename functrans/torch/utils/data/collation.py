@@ -31,7 +31,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, Tensor):
         return FUNCTIONS["stack"](list(batch))
     if isinstance(first, (np.ndarray, np.generic)) and first.dtype.kind not in "SUO":
-        return finished(np.stack(batch), False, None)
+        return FUNCTIONS["stack"]([finished(np.asarray(each), False, None) for each in batch])
     if isinstance(first, float):
         return finished(np.array(batch, np.float64), False, None)
     if isinstance(first, int):
