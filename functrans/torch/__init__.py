@@ -52,6 +52,7 @@ from functrans.torch.ops import windows as _windows  # noqa: F401
 from functrans.torch.ops.table import FUNCTIONS as _FUNCTIONS
 from functrans.torch.ops.table import IN_PLACE as _IN_PLACE
 from functrans.torch.ops.typed import TYPES as _TYPES
+from functrans.torch.paths import install_paths as _install_paths
 from functrans.torch.printing import set_printoptions
 from functrans.torch.random import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from functrans.torch.serialization import load, save
@@ -61,6 +62,7 @@ from functrans.torch.storage import layout as _layout  # noqa: F401
 from functrans.torch.storage.outputs import install_out as _install_out
 from functrans.torch.storage.writes import install_in_place as _install_in_place
 from functrans.torch.tensor import Size, Tensor
+from functrans.torch.unsupported import ABSENT as _ABSENT
 from functrans.torch.unsupported import install_unsupported as _install_unsupported
 
 # Functions of torch.nn.functional that torch has as well, with the same arguments.
@@ -79,6 +81,7 @@ _install_out(vars(fft), [name for name in fft.__all__ if "shift" not in name and
 vmap = func.vmap
 globals().update({name: getattr(_functional, name) for name in _OF_NN})
 _install_unsupported(globals(), vars(linalg))
+_install_paths({name: globals()[name] for name in ("linalg", "fft", "special", *_ABSENT)})
 
 globals().update({**_FORMATS, **_LAYOUTS, **_TYPES})
 newaxis = None

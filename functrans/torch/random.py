@@ -255,11 +255,23 @@ def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     return made(np.asarray(drawn).astype(count._array.dtype))
 
 
+def check_weights(weights: np.ndarray[Any, Any], count: int, replacement: bool) -> None:
+    """Raise, as torch does, unless so many places can be drawn with the weights of each row."""
+    if not (weights >= 0).all() or not np.isfinite(weights).all():
+        raise RuntimeError(f"probability tensor contains either `inf`, `nan` or element < 0{at_user_line()}")
+    if not replacement and count > weights.shape[1]:
+        raise RuntimeError(f"cannot sample n_sample > prob_dist.size(-1) samples without replacement{at_user_line()}")
+    if not (weights.sum(1) > 0).all():
+        raise RuntimeError(f"invalid multinomial distribution (sum of probabilities <= 0){at_user_line()}")
+
+
 @function()
 def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Tensor:
     """Places drawn with the probabilities, up to a factor, of each row."""
     source = numbers(generator)
     weights = np.atleast_2d(input._array.astype(np.float64))
+    if isinstance(weights, np.ndarray):
+        check_weights(weights, num_samples, replacement)
     rows = [source.choice(row.size, num_samples, replacement, row / row.sum()) for row in weights]
     return made(np.stack(rows) if input._array.ndim > 1 else rows[0])
 

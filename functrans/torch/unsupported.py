@@ -9,7 +9,7 @@ from typing import Any
 from functrans.errors import at_user_line
 from functrans.torch.tensor import Tensor
 
-__all__ = ["install_unsupported"]
+__all__ = ["ABSENT", "install_unsupported"]
 
 _SPARSE = "a dense tensor"
 _QUANTIZED = "tensors of floats"
@@ -113,14 +113,18 @@ def absent(name: str, instead: str, **parts: Any) -> AbsentModule:
 
 def absent_modules() -> dict[str, AbsentModule]:
     """The namespaces of torch that programs ask before they use them."""
-    devices = {name: absent(name, _DEVICE) for name in ("cuda", "mps", "xpu", "mtia", "accelerator")}
-    parts = {name: absent(f"backends.{name}", _DEVICE) for name in ("cuda", "cudnn", "mps", "mkl", "mkldnn", "openmp", "opt_einsum")}
+    amp = "torch.float32 throughout"
+    devices = {name: absent(name, _DEVICE) for name in ("mps", "xpu", "mtia", "accelerator")}
+    devices["cuda"] = absent("cuda", _DEVICE, amp=absent("cuda.amp", amp))
+    backends = {name: absent(f"backends.{name}", _DEVICE) for name in ("cuda", "cudnn", "mps", "mkl", "mkldnn", "openmp", "opt_einsum")}
+    drawn = "torch.randn, torch.rand and formulas of densities"
+    laws = "normal categorical bernoulli beta gamma uniform multivariate_normal kl independent transforms".split()
     return {
         **devices,
-        "backends": absent("backends", _DEVICE, **parts),
-        "amp": absent("amp", "torch.float32 throughout"),
+        "backends": absent("backends", _DEVICE, **backends),
+        "amp": absent("amp", amp),
         "distributed": absent("distributed", "threads, or processes of concurrent.futures"),
-        "distributions": absent("distributions", "torch.randn, torch.rand and formulas of densities"),
+        "distributions": absent("distributions", drawn, **{name: absent(f"distributions.{name}", drawn) for name in laws}),
         "jit": absent("jit", _JIT),
         "export": absent("export", "ft.jit"),
         "onnx": absent("onnx", "ft.jit"),
@@ -128,7 +132,13 @@ def absent_modules() -> dict[str, AbsentModule]:
         "quantization": absent("quantization", _QUANTIZED),
         "multiprocessing": absent("multiprocessing", "concurrent.futures"),
         "profiler": absent("profiler", "cProfile"),
+        "testing": absent("testing", "numpy.testing.assert_allclose, which takes tensors"),
+        "hub": absent("hub", "torch.load of a file in the safetensors format"),
+        "fx": absent("fx", "ft.make_program, which shows the program a function performs"),
     }
+
+
+ABSENT = absent_modules()
 
 
 def install_unsupported(namespace: dict[str, Any], linalg: dict[str, Any]) -> None:
@@ -140,6 +150,6 @@ def install_unsupported(namespace: dict[str, Any], linalg: dict[str, Any]) -> No
     for name, instead in each_name(METHODS):
         if not hasattr(Tensor, name):
             setattr(Tensor, name, unsupported(f"Tensor.{name}", instead))
-    for name, module in absent_modules().items():
+    for name, module in ABSENT.items():
         namespace.setdefault(name, module)
     namespace.setdefault("autocast", unsupported("torch.autocast", "torch.float32 throughout"))

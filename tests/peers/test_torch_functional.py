@@ -186,6 +186,12 @@ t.nn.utils.parametrizations.spectral_norm(t.nn.Linear(2, 2), 'no') | t.nn.utils.
 t.nn.utils.parametrizations.orthogonal(t.nn.Linear(2, 2), 'bias') | t.nn.utils.parametrizations.orthogonal(t.nn.Linear(2, 2), orthogonal_map='no')
 t.nn.utils.weight_norm(t.nn.utils.weight_norm(t.nn.Linear(2, 2))) | setattr(t.nn.utils.parametrize.register_parametrization(t.nn.Linear(2, 2), 'weight', t.nn.ReLU()), 'weight', t.ones(2, 2))
 t.nn.L1Loss(3, 4, 5, 6, 7) | F.huber_loss(a, a, weight=a[0]) | F.mse_loss(a, a, weight=a[0]) | t.nn.GaussianNLLLoss(True) | t.nn.TripletMarginWithDistanceLoss(None) | t.nn.Linear(2, 2).set_submodule('', t.nn.ReLU()) | t.nn.Linear(2, 2).set_submodule('weight', t.nn.ReLU())
+F.binary_cross_entropy(t.rand(2), t.tensor([0, 1])) | F.binary_cross_entropy(t.rand(2), t.rand(2).double()) | F.binary_cross_entropy_with_logits(t.rand(2), t.tensor([0, 1]))
+F.cross_entropy(t.zeros(3, 4), t.zeros(3)) | F.cross_entropy(t.zeros(3, 4), t.zeros(3, 1).long()) | F.cross_entropy(t.zeros(3, 4), t.zeros(3).int())
+t.nn.BatchNorm1d(3)(t.ones(2, 3).double()) | t.nn.BatchNorm1d(3).eval()(t.ones(2, 3).double()) | t.nn.LayerNorm(3)(t.ones(2, 3).double()) | t.nn.GroupNorm(3, 3)(t.ones(2, 3, 2).double())
+t.nn.InstanceNorm1d(3, affine=True)(t.ones(2, 3, 4).double()) | t.nn.LayerNorm(3)(t.ones(2, 3).long()) | t.nn.BatchNorm2d(3)(t.ones(2, 4, 2, 2)) | t.nn.BatchNorm2d(3).eval()(t.ones(2, 4, 2, 2))
+t.multinomial(t.zeros(3), 1) | t.multinomial(t.tensor([-1.0, 2.0]), 1) | t.multinomial(t.tensor([float('nan'), 2.0]), 1) | t.multinomial(t.ones(2), 3)
+t.tensor([t.ones(2), t.ones(2)]) | t.tensor([True]) - t.tensor([True]) | -t.tensor([True]) | t.nn.Parameter([1.0]) | t.utils.data.default_collate([__import__('numpy').zeros(2), __import__('numpy').zeros(3)])
 __import__('pickle').dumps(t.nn.utils.parametrizations.weight_norm(t.nn.Linear(2, 2)))
 """
 BAD = [case.strip() for line in BAD.strip().splitlines() for case in line.split(" | ")]
@@ -200,6 +206,13 @@ def test_errors(expression):
     if not isinstance(peer.value, TypeError):
         # The first words are torch's; its numbers of memory and source lines are not.
         assert str(own.value).split("\n")[0][:30].lower() == str(peer.value).split("\n")[0][:30].lower()
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss"])
+def test_losses_of_whole_numbers_have_the_dtype_of_the_input(name):
+    found, peer = (getattr(t.nn.functional, name)(t.tensor([0.5, 2.0]), t.tensor([1, 1])) for t in (shim, torch))
+    assert str(found.dtype) == str(peer.dtype)
+    assert found.item() == pytest.approx(peer.item(), rel=1e-6)
 
 
 NAMESPACES = """

@@ -60,6 +60,8 @@ t.view_as_real(z) t.complex(v,v*2) t.polar(p,a) z.sum() z**2 t.sqrt(z) t.log(z) 
 """.split()
 
 REDUCTIONS = """
+a.sum(1,keepdims=True) a.sum(axis=1,keepdims=True) a.mean(axis=0) a.max(axis=1,keepdims=True) a.amax(axis=0) a.std(axis=0,keepdims=True) t.cat((a,b),axis=1) t.softmax(a,axis=1)
+t.cumsum(a,axis=1) t.sort(a,axis=1) a.argmax(axis=1) t.logsumexp(a,axis=1) a.unsqueeze(axis=0) t.stack((a,b),axis=-1) a.any(axis=1) a.prod(axis=0,keepdims=True) a.median(axis=1) a.norm(dim=1,keepdim=True)
 a.sum() a.sum(0) a.sum(1,keepdim=True) x.sum((0,2)) i.sum() k.sum() t.sum(a,dim=1) f.sum() a.sum(dtype=t.float32) a.mean() a.mean(1)
 x.mean((0,1),keepdim=True) a.prod() a.prod(1) i.prod() a.prod(0,keepdim=True) a.var() a.var(1) a.var(unbiased=False) a.std()
 a.std(1,keepdim=True) a.var(dim=1,correction=0) t.var_mean(a,1) t.std_mean(a,1) a.max() a.min() a.max(1) a.min(0) a.max(1,keepdim=True)

@@ -369,3 +369,12 @@ def test_random_numbers_repeat():
     g = torch.Generator().manual_seed(1)
     c = torch.randperm(5, generator=g)
     assert sorted(c.tolist()) == [0, 1, 2, 3, 4] and torch.equal(torch.randperm(5, generator=torch.Generator().manual_seed(1)), c)
+
+
+def test_inputs_of_grad_are_any_iterable():
+    tensors = {name: torch.ones(2, requires_grad=True) for name in "ab"}
+    y = (tensors["a"] * tensors["b"] * 3).sum()
+    for inputs in (tensors.values(), iter([tensors["a"], tensors["b"]])):
+        assert [g.tolist() for g in torch.autograd.grad(y, inputs, retain_graph=True, only_inputs=True)] == [[3.0, 3.0]] * 2
+    with pytest.warns(FutureWarning, match="only_inputs argument is deprecated"):
+        torch.autograd.grad(y, tensors["a"], only_inputs=False)

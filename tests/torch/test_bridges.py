@@ -126,3 +126,14 @@ def test_in_place_code_and_ranks_inside_transforms():
     batch = torch.stack([X, W])
     for f in (lambda x: x.sort()[0], lambda x: x.max(0)[0], lambda x: x.topk(2)[0], lambda x: x.median(), lambda x: x.argmax()):
         assert torch.equal(F.vmap(f)(batch), torch.stack([f(X), f(W)])) and torch.equal(torch.compile(f)(X), f(X))
+
+
+@pytest.mark.parametrize("reduce", [lambda y: y.mean(), lambda y: y.sum(), lambda y: y.mean(0).norm(), lambda y: y.var()])
+def test_transforms_of_functions_that_close_over_parameters(reduce):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).double()
+    x = torch.randn(5, 3, dtype=torch.float64)
+    f = lambda x: reduce(model(x) ** 2)
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(f(leaf), leaf)
+    for gradient in (ft.grad(f)(x), ft.jit(ft.grad(f))(x), torch.func.grad(f)(x)):
+        np.testing.assert_allclose(gradient.detach().numpy(), expected.numpy(), rtol=1e-12, atol=1e-14)

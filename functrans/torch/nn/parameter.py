@@ -34,6 +34,8 @@ class Parameter(Tensor):
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Self:
         if data is None:
             data = Tensor()
+        if not isinstance(data, Tensor):
+            raise AttributeError(f"'{type(data).__name__}' object has no attribute 'detach'\n  Remedy: nn.Parameter(torch.tensor(...)).{at_user_line()}")
         array = memory(data)
         if requires_grad and array.dtype.kind not in "fc":
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")

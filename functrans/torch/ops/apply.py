@@ -18,7 +18,7 @@ from functrans.ops.structure import convert
 from functrans.torch.autograd.checks import check_saved, seen
 from functrans.torch.autograd.graph import PrimitiveNode, named, record
 from functrans.torch.autograd.modes import INFERRED, cut, state
-from functrans.torch.dtypes import DTYPES, default, result_dtype
+from functrans.torch.dtypes import default, result_dtype, title
 from functrans.torch.tensor import Tensor, axis_message, current_edge, made
 
 __all__ = ["binary", "converted", "perform", "seen", "special", "torch_error", "unary"]
@@ -29,6 +29,13 @@ NUMBERS = frozenset({float, int})
 SCALARS = (bool, int, float, complex)
 NO_PARAMS: dict[str, Any] = {}
 CONVERSION = named("ToCopyBackward0", PrimitiveNode)
+
+
+BOOLEANS = {
+    "two": "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.",
+    "one": "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+    "`logical_not()` operator instead.",
+}
 
 
 def torch_error(error: Exception, name: str, values: Sequence[Any]) -> Exception:
@@ -53,8 +60,10 @@ def torch_error(error: Exception, name: str, values: Sequence[Any]) -> Exception
     if isinstance(error, TypeError) and not any(word in str(error) for word in ("ufunc", "unsupported in linalg", "numpy boolean")):
         return error
     if isinstance(error, TypeError):
-        kinds = ", ".join(f"'{DTYPES[dtype_of(value)].name.capitalize()}'" for value in values if hasattr(value, "dtype"))
-        return NotImplementedError(f'"{name}" not implemented for {kinds or "these arguments"}: {error}{where}')
+        if "numpy boolean" in str(error):
+            return RuntimeError(BOOLEANS["two" if "subtract" in str(error) else "one"] + where)
+        kinds = ", ".join(dict.fromkeys(f"'{title(dtype_of(value))}'" for value in values if hasattr(value, "dtype")))
+        return NotImplementedError(f'"{name}" not implemented for {kinds or "these arguments"}{where}')
     return RuntimeError(f"{name}: {error}{where}")
 
 

@@ -208,12 +208,24 @@ def filled_keywords(kwargs: dict[str, Any], values: Sequence[Any]) -> dict[str, 
     return {name: filled(value, values) for name, value in kwargs.items()}
 
 
+def numpy_names(function: Any) -> dict[str, str]:
+    """NumPy's names for arguments that a function has under torch's: torch takes both."""
+    code = getattr(function, "__wrapped__", function).__code__
+    own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return {other: name for other, name in (("axis", "dim"), ("keepdims", "keepdim")) if name in own and other not in own}
+
+
 def composition(name: str, array_function: Callable[..., Any], cls: Any) -> Callable[..., Any]:
     """A function of tensors from one of arrays: arguments that are tensors, alone or in lists, become arrays."""
 
+    other_names = numpy_names(array_function)
+
     def function(*args: Any, **kwargs: Any) -> Any:
-        if kwargs and "input" in kwargs:
-            args = (kwargs.pop("input"), *args)
+        if kwargs:
+            if "input" in kwargs:
+                args = (kwargs.pop("input"), *args)
+            if other_names:
+                kwargs = {other_names.get(key, key): value for key, value in kwargs.items()}
         if state.special:
             return special(name, array_function, args, kwargs, lambda *args: function(*args, **kwargs))
         if state.grad:

@@ -105,6 +105,8 @@ def _array_of(data: Any, wanted: Any) -> Any:
     if isinstance(data, Tensor):
         data = data._array
     elif isinstance(data, (list, tuple)):
+        if any(isinstance(item, Tensor) and math.prod(item._array.shape) != 1 for item in data):
+            raise ValueError(f"only one element tensors can be converted to Python scalars\n  Remedy: use torch.stack.{at_user_line()}")
         data = _numbers(data)
     kind = type(data)
     if wanted is not None:

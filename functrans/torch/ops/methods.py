@@ -201,6 +201,12 @@ def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
 
 
 @method
+def __array_wrap__(self: Tensor, array: Any, context: Any = None, return_scalar: bool = False) -> Tensor:
+    """What NumPy's functions of elements return of a tensor: a tensor."""
+    return made(np.asarray(array))
+
+
+@method
 def __dlpack__(self: Tensor, **keywords: Any) -> Any:
     if current_edge(self) is not None:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
@@ -350,7 +356,7 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
     memo[id(self)] = result
     if current_edge(self) is not None:
         result._edge = accumulator(result)
-    if self._grad is not None:
+    if self._grad is not None and type(self) is Tensor:  # copies of parameters begin without one
         result._grad = copies.deepcopy(self._grad, memo)
     result.__dict__.update(copies.deepcopy(self.__dict__, memo))
     return result

@@ -85,7 +85,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     array = checked_floating(input._array, "mean")
     axes = reduced_axes(dim, array.ndim)
     count = math.prod([array.shape[place] for place in axes])
-    if state.special or array.dtype == np.float16:
+    if state.special or array.dtype == np.float16 or isinstance(array, Tracer):
         result = _mean(input, axes)
     else:
         result = perform(reduction.sum, (input,), {"axes": axes}, MEAN[dim is not None], "mean")

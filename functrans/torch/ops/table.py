@@ -21,7 +21,7 @@ from functrans.torch.autograd.graph import PRIMITIVE_NODES, PrimitiveNode, named
 from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import default, result_dtype, title
 from functrans.torch.ops.apply import binary, seen, unary
-from functrans.torch.ops.composed import CompositionNode, composition
+from functrans.torch.ops.composed import CompositionNode, composition, numpy_names
 from functrans.torch.tensor import Tensor
 
 __all__ = ["FUNCTIONS", "IN_PLACE", "define", "function", "install"]
@@ -107,6 +107,7 @@ def of_kinds(name: str, operation: Any, kinds: str, floating: bool, together: in
 
     names = operation.__code__.co_varnames[:together]
 
+    @functools.wraps(operation)
     def call(*args: Any, **kwargs: Any) -> Any:
         for each in names[len(args) :] if kwargs else ():
             if each not in kwargs:
@@ -176,8 +177,12 @@ def operands_of(primitive: Elementwise) -> int:
 def entering(made: Callable[..., Any]) -> Callable[..., Any]:
     """A function that reads arrays of its arguments, which inside a transform are those that the transform has."""
 
+    other_names = numpy_names(made)
+
     @functools.wraps(made)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and other_names:
+            kwargs = {other_names.get(key, key): value for key, value in kwargs.items()}
         if state.special and state.transform is not None:
             args = tuple([seen(value) for value in args])
             kwargs = {name: seen(value) for name, value in kwargs.items()}
@@ -216,7 +221,7 @@ def function(
     """A decorator: a function of tensors, made of others, is entered under its name."""
 
     def enter(made: Any) -> Any:
-        if "_array" in made.__code__.co_names:
+        if "_array" in made.__code__.co_names or numpy_names(made):
             made = entering(made)
         install(name or made.__name__, made, method=method, in_place=in_place, public=public, aliases=aliases)
         return made

@@ -219,3 +219,35 @@ def test_ordinary_attributes_can_be_deleted():
     assert not hasattr(module, "note")
     with pytest.raises(AttributeError):
         del module.note
+
+
+def test_hooks_of_all_modules():
+    from functrans.torch.nn.modules import module as hooks
+
+    seen = []
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh())
+    handles = [
+        hooks.register_module_forward_pre_hook(lambda module, args: seen.append(("before", type(module).__name__))),
+        hooks.register_module_forward_hook(lambda module, args, output: seen.append(("after", type(module).__name__))),
+        hooks.register_module_full_backward_hook(lambda module, inputs, outputs: seen.append(("back", type(module).__name__))),
+    ]
+    try:
+        model(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert seen == [
+        ("before", "Sequential"), ("before", "Linear"), ("after", "Linear"), ("before", "Tanh"), ("after", "Tanh"),
+        ("after", "Sequential"), ("back", "Tanh"), ("back", "Linear"), ("back", "Sequential"),
+    ]  # fmt: skip
+    model(torch.ones(1, 2)).sum().backward()
+    assert len(seen) == 9
+
+
+def test_copies_of_parameters_begin_without_a_gradient():
+    model = torch.nn.Linear(2, 1)
+    model(torch.ones(1, 2)).sum().backward()
+    assert all(p.grad is None for p in copy.deepcopy(model).parameters())
+    x = torch.ones(1, requires_grad=True)
+    x.sum().backward()
+    assert copy.deepcopy(x).grad.tolist() == [1.0]

@@ -1,5 +1,7 @@
 """Optimisers: closures, groups, hooks, state dicts; their numbers are compared with PyTorch's under tests/peers."""
 
+import warnings
+
 import pytest
 
 import functrans.torch as torch
@@ -80,3 +82,15 @@ def test_what_is_not_supported_says_so():
         torch.optim.Muon([x])
     with pytest.raises(NotImplementedError, match="differentiable"):
         torch.optim.SGD([x], differentiable=True)
+
+
+def test_a_loss_that_diverges_makes_no_warnings():
+    x = torch.tensor([1.0, -3.0], requires_grad=True)
+    optimizer = torch.optim.SGD([x], lr=10.0, momentum=0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(12):
+            optimizer.zero_grad()
+            (x**4).sum().backward()
+            optimizer.step()
+    assert not x.isfinite().any()

@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import functrans.torch as torch
@@ -167,3 +168,8 @@ def test_whole_batches_at_once():
             return [10 * index for index in indices]
 
     assert [batch.tolist() for batch in data.DataLoader(Many(), batch_size=3)] == [[0, 10, 20], [30]]
+
+
+def test_arrays_of_different_lengths():
+    with pytest.raises(RuntimeError, match="stack expects each tensor to be equal size"):
+        next(iter(torch.utils.data.DataLoader([np.zeros(2), np.zeros(3)], batch_size=2)))

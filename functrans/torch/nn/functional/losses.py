@@ -129,10 +129,18 @@ def _weighed(loss: Any, weight: Any, reduction: str) -> Any:
     return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
 
 
+def _as_numbers(input: Tensor, target: Tensor) -> Tensor:
+    """`target`; whole numbers beside a floating input are numbers of its dtype."""
+    if target._array.dtype.kind in "biu" and input._array.dtype.kind in "fc":
+        return target.to(input.dtype)  # type: ignore[attr-defined,no-any-return]
+    return target
+
+
 def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Tensor:
     """``(x - y)^2``."""
     reduction = chosen(reduction, size_average, reduce)
     _matched(input, target)
+    target = _as_numbers(input, target)
     if weight is not None:
         return _weighed(_mse["none"](input, target), weight, reduction)
     return _mse[reduction](input, target)
@@ -142,6 +150,7 @@ def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any
     """``|x - y|``."""
     reduction = chosen(reduction, size_average, reduce)
     _matched(input, target)
+    target = _as_numbers(input, target)
     loss = (input - target).abs()
     return reduced(loss, reduction) if weight is None else _weighed(loss, weight, reduction)
 
@@ -154,6 +163,7 @@ def smooth_l1_loss(
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     _matched(input, target)
+    target = _as_numbers(input, target)
     return _smooth_l1(input, target, beta, reduction=reduction)
 
 
@@ -163,6 +173,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     check_reduction(reduction)
     _matched(input, target)
+    target = _as_numbers(input, target)
     if weight is not None:
         if weight.shape != input.shape:
             raise ValueError(f"Weights and input must have the same size.{at_user_line()}")
@@ -187,6 +198,10 @@ def binary_cross_entropy(
     array = input._array
     if isinstance(array, (np.ndarray, np.generic)) and array.size and not (array.min() >= 0 and array.max() <= 1):
         raise RuntimeError(f"all elements of input should be between 0 and 1{at_user_line()}")
+    if target._array.dtype != input._array.dtype:
+        raise RuntimeError(
+            f"Found dtype {title(target._array.dtype)} but expected {title(input._array.dtype)}\n  Remedy: convert the target with .to({input.dtype}).{at_user_line()}"
+        )
     return _bce(input, target, weight, reduction=reduction)
 
 
@@ -198,6 +213,11 @@ def binary_cross_entropy_with_logits(
     reduction = chosen(reduction, size_average, reduce)
     if input.shape != target.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if target._array.dtype.kind in "biu":
+        raise RuntimeError(
+            f"result type {title(input._array.dtype)} can't be cast to the desired output type {title(target._array.dtype)}"
+            f"\n  Remedy: convert the target with .to({input.dtype}).{at_user_line()}"
+        )
     return _bce_logits(input, target, weight, pos_weight, reduction=reduction)
 
 
@@ -223,10 +243,17 @@ def _check_labels(input: Tensor, target: Tensor, ignored: int) -> None:
     shape = input._array.shape
     if len(shape) > 1 and shape[0] != (labels.shape or (1,))[0]:
         raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({(labels.shape or (1,))[0]}).{at_user_line()}")
+    if len(shape) == 2 and labels.ndim > 1:
+        raise RuntimeError(
+            f"0D or 1D target tensor expected, multi-target not supported\n  Remedy: remove the further axes, as with .squeeze(1).{at_user_line()}"
+        )
     if (shape[:1] + shape[2:] if len(shape) > 1 else ()) != labels.shape:
         raise RuntimeError(f"Expected target size {list(shape[:1] + shape[2:])}, got {list(labels.shape)}{at_user_line()}")
     if labels.dtype != np.int64 and labels.dtype != np.uint8:
-        raise RuntimeError(f"expected scalar type Long but found {title(target.dtype)}{at_user_line()}")
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {title(labels.dtype)}"
+            f"\n  Remedy: convert the labels with .long(); probabilities have the shape of the input.{at_user_line()}"
+        )
     classes = shape[1] if len(shape) > 1 else shape[0]
     if not isinstance(labels, Tracer) and labels.size:
         wrong = (labels != ignored) & ((labels < 0) | (labels >= classes))
@@ -271,7 +298,7 @@ def cross_entropy(
     axis = 1 if input.ndim > 1 else 0
     scores = FUNCTIONS["log_softmax"](input, axis)
     classes = input.shape[axis]
-    if target.is_floating_point():
+    if target.is_floating_point() and (target.ndim > 1 or target.shape == input.shape):
         if target.shape != input.shape:
             raise RuntimeError(f"Expected floating point type for target with class probabilities, of shape {list(input.shape)}, got {list(target.shape)}{at_user_line()}")
         if label_smoothing:
@@ -340,7 +367,7 @@ def gaussian_nll_loss(
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """``log(1 + exp(-y x))``."""
     reduction = chosen(reduction, size_average, reduce)
-    return _soft_margin(input, target, reduction=reduction)
+    return _soft_margin(input, _as_numbers(input, target), reduction=reduction)
 
 
 def multilabel_soft_margin_loss(

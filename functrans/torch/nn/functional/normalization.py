@@ -15,6 +15,23 @@ from functrans.torch.tensor import Tensor
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "rms_norm"]
 
 
+def _check_dtypes(input: Tensor, *others: Tensor | None) -> None:
+    """Raise unless what scales `input` has its dtype; numbers of half precision are scaled by those of single precision too."""
+    own = input._array.dtype
+    for other in others:
+        if other is not None and other._array.dtype != own and not (own == np.float16 and other._array.dtype == np.float32):
+            raise RuntimeError(
+                "mixed dtype (CPU): all inputs must share same datatype."
+                f"\n  Remedy: convert the input with .to({other.dtype}), or the module with .to({input.dtype}).{at_user_line()}"
+            )
+
+
+def _check_channels(input: Tensor, **others: Tensor | None) -> None:
+    for name, other in others.items():
+        if other is not None and other.shape != input.shape[1:2]:
+            raise RuntimeError(f"{name} should contain {input.shape[1]} elements not {other._array.size}{at_user_line()}")
+
+
 def _standardised(x: Any, axes: Any, eps: float) -> Any:
     """`x` with mean 0 and variance 1 over `axes`, the mean and the variance."""
     mean = np.mean(x, axis=axes, keepdims=True)
@@ -55,7 +72,10 @@ def batch_norm(
 
     Raises:
         ValueError: in training there is only one value per channel.
+        RuntimeError: there are more or fewer channels than weights, or dtypes differ.
     """
+    _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _check_dtypes(input, running_mean, running_var, weight, bias)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError(f"Expected running_mean and running_var to be defined when training=False{at_user_line()}")
@@ -93,6 +113,7 @@ def layer_norm(
     """`input` with mean 0 and variance 1 over its last axes (Ba, Kiros and Hinton 2016)."""
     shape = tuple(normalized_shape)
     _check_shape(input, shape)
+    _check_dtypes(input, weight, bias)
     return _layer_norm(input, weight, bias, len(shape), eps)
 
 
@@ -121,6 +142,7 @@ def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """`input` ``[batch, channels, ...]`` with mean 0 and variance 1 in each group of channels (Wu and He 2018)."""
+    _check_dtypes(input, weight, bias)
     if input.ndim < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}{at_user_line()}")
     if input.shape[1] % num_groups:
@@ -137,6 +159,7 @@ def instance_norm(
     bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """`input` ``[batch, channels, ...]`` with mean 0 and variance 1 in each channel of each example."""
+    _check_dtypes(input, running_mean, running_var, weight, bias)
     if use_input_stats:
         if math.prod(input.shape[2:]) == 1:
             raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}{at_user_line()}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from functrans.torch.nn.modules.module import Module, indented
@@ -186,13 +186,13 @@ class ModuleDict(Module):
             self[key] = module
 
 
-def entry_text(key: Any, value: Any) -> str:
-    """A line of what lists and dicts of parameters print."""
+def entry_text(key: Any, value: Any, kind_of: Callable[[Tensor], Any]) -> str:
+    """A line of what lists and dicts of parameters print; `kind_of` says what torch calls a tensor there."""
     if isinstance(value, Tensor):
         kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
         size = "x".join(map(str, value.shape))
-        return f"({key}): {kind} containing: [{value.dtype} of size {size}]"
-    return f"({key}): Object of type: {type(value).__name__}"
+        return f"  ({key}): {kind} containing: [{kind_of(value)} of size {size}]"
+    return f"  ({key}): Object of type: {type(value).__name__}"
 
 
 class ParameterList(Module):
@@ -235,11 +235,7 @@ class ParameterList(Module):
         return self.extend(values)
 
     def extra_repr(self) -> str:
-        return "\n".join(entry_text(place, value) for place, value in enumerate(self))
-
-    def __repr__(self) -> str:
-        lines = self.extra_repr()
-        return f"{self._get_name()}(" + (f"\n  {lines}\n".replace("\n(", "\n  (") if lines else "") + ")"
+        return "\n".join(entry_text(place, value, lambda tensor: tensor.dtype) for place, value in enumerate(self))
 
 
 class ParameterDict(Module):
@@ -321,13 +317,10 @@ class ParameterDict(Module):
         return ParameterDict(dict.fromkeys(keys, default))
 
     def update(self, parameters: Any) -> None:
-        """Add parameters by name."""
-        for key, value in parameters.items() if hasattr(parameters, "items") else parameters:
+        """Add parameters by name; those of a plain dict in the order of their names, as torch does."""
+        pairs = list(parameters.items()) if hasattr(parameters, "items") else parameters
+        for key, value in sorted(pairs) if isinstance(parameters, dict) and not isinstance(parameters, OrderedDict) else pairs:
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(entry_text(key, value) for key, value in self.items())
-
-    def __repr__(self) -> str:
-        lines = self.extra_repr()
-        return f"{self._get_name()}(" + (f"\n  {lines}\n".replace("\n(", "\n  (") if lines else "") + ")"
+        return "\n".join(entry_text(key, value, lambda tensor: tensor.type()) for key, value in self.items())

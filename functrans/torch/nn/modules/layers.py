@@ -239,7 +239,7 @@ class ConvTranspose3d(_ConvTranspose):
     rank = 3
 
 
-class _BatchNorm(Module):
+class _NormBase(Module):
     """Each channel with mean 0 and variance 1 over the batch."""
 
     ranks: tuple[int, ...]
@@ -293,6 +293,10 @@ class _BatchNorm(Module):
         )
 
 
+class _BatchNorm(_NormBase):
+    """Normalisation of channels over a batch."""
+
+
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation of ``[batch, channels]`` or ``[batch, channels, n]`` (Ioffe and Szegedy 2015)."""
 
@@ -311,7 +315,7 @@ class BatchNorm3d(_BatchNorm):
     ranks = (5,)
 
 
-class _InstanceNorm(_BatchNorm):
+class _InstanceNorm(_NormBase):
     """Each channel of each example with mean 0 and variance 1."""
 
     def __init__(

@@ -63,6 +63,24 @@ TABLE: dict[str, tuple[Any, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+class _Loss(Module):
+    """A loss, and how it is reduced: the base of all, also of the user's."""
+
+    reduction: str
+
+    def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = chosen(reduction, size_average, reduce, check=False)
+
+
+class _WeightedLoss(_Loss):
+    """A loss with weights of classes."""
+
+    def __init__(self, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+
 def loss(name: str, function: Any, fields: dict[str, Any], example: str) -> type:
     """The class of a loss."""
     parts: list[inspect.Parameter] = []
@@ -101,7 +119,7 @@ def loss(name: str, function: Any, fields: dict[str, Any], example: str) -> type
         tensor({number})
     """
     members = {"__doc__": doc, "__module__": __name__, "_signature": signature, "__init__": __init__, "forward": forward}
-    return type(name, (Module,), members)
+    return type(name, (_WeightedLoss if "weight" in kept else _Loss,), members)
 
 
 globals().update({name: loss(name, *row) for name, row in TABLE.items()})

@@ -16,13 +16,23 @@ from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.autograd.modes import no_grad
 from functrans.torch.dtypes import Device
 from functrans.torch.dtypes import dtype as Dtype
-from functrans.torch.nn.modules.hooks import with_backward_hooks
+from functrans.torch.nn.modules.hooks import (
+    of_all,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    with_backward_hooks,
+)
 from functrans.torch.nn.modules.loading import load, save
 from functrans.torch.nn.parameter import Buffer, Parameter, is_lazy, typename
 from functrans.torch.nn.unsupported import METHODS, refusal
 from functrans.torch.tensor import Tensor, made
 
-__all__ = ["Module"]
+__all__ = [
+    "Module", "register_module_forward_hook", "register_module_forward_pre_hook", "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+]  # fmt: skip
 
 
 class Module:
@@ -60,9 +70,9 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function{at_user_line()}')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self._hooks or self._pre_hooks or self._backward_hooks or self._backward_pre_hooks):
+        if not (self._hooks or self._pre_hooks or self._backward_hooks or self._backward_pre_hooks or of_all.used()):
             return self.forward(*args, **kwargs)
-        for key, hook in list(self._pre_hooks.items()):
+        for key, hook in [*of_all.pre_hooks.items(), *self._pre_hooks.items()]:
             if key in self._with_kwargs:
                 changed = hook(self, args, kwargs)
                 if changed is not None:
@@ -71,11 +81,11 @@ class Module:
                 changed = hook(self, args)
                 if changed is not None:
                     args = changed if isinstance(changed, tuple) else (changed,)
-        if self._backward_hooks or self._backward_pre_hooks:
+        if self._backward_hooks or self._backward_pre_hooks or of_all.backward_hooks or of_all.backward_pre_hooks:
             result = with_backward_hooks(self, args, kwargs)
         else:
             result = self.forward(*args, **kwargs)
-        for key, hook in list(self._hooks.items()):
+        for key, hook in [*of_all.hooks.items(), *self._hooks.items()]:
             changed = hook(self, args, kwargs, result) if key in self._with_kwargs else hook(self, args, result)
             if changed is not None:
                 result = changed
