@@ -14,6 +14,7 @@ from typing import Any
 
 import functrans.torch.autograd as autograd
 import functrans.torch.nn as nn
+import functrans.torch.nn.utils as nn_utils
 import functrans.torch.optim as optim
 import functrans.torch.utils as utils
 from functrans.torch.func import functional_call
@@ -28,7 +29,7 @@ padding pixelshuffle pooling rnn sparse upsampling utils""".split()
 # Namespaces, and the paths under which torch has their names.
 PATHS: list[tuple[ModuleType, str, Sequence[str]]] = [
     (nn.modules, "nn.modules", OF_MODULES),
-    (nn.utils, "nn.utils", ["clip_grad", "convert_parameters", "stateless"]),
+    (nn_utils, "nn.utils", ["clip_grad", "convert_parameters", "stateless"]),
     (optim, "optim", "adadelta adagrad adam adamax adamw asgd nadam radam rmsprop rprop sgd".split()),
     (utils.data, "utils.data", ["dataloader", "dataset", "sampler", "_utils.collate"]),
     (autograd, "autograd", ["gradcheck", "variable"]),

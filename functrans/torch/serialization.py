@@ -24,10 +24,10 @@ __all__ = ["load", "save"]
 OUTLINE = "functrans.torch"
 SEQUENCES: dict[str, Callable[[Any], Any]] = {"list": list, "tuple": tuple, "set": set, "size": Size}
 MAPPINGS: dict[str, Callable[[Any], Any]] = {"dict": dict, "ordered": OrderedDict, "counter": lambda pairs: Counter(dict(pairs))}
-KINDS = {list: "list", tuple: "tuple", set: "set", Size: "size", dict: "dict", OrderedDict: "ordered", Counter: "counter"}
+KINDS: dict[Any, str] = {list: "list", tuple: "tuple", set: "set", Size: "size", dict: "dict", OrderedDict: "ordered", Counter: "counter"}
 TENSORS: dict[str, Callable[[Any], Any]] = {
     "tensor": made,
-    "differentiated": lambda array: made(array).requires_grad_(),  # type: ignore[attr-defined]
+    "differentiated": lambda array: made(array).requires_grad_(),
     "parameter": lambda array: Parameter(made(array)),
     "fixed": lambda array: Parameter(made(array), requires_grad=False),
     "array": np.asarray,
@@ -62,8 +62,8 @@ class Writer:
             return [kind, [[self.outline(key, path), self.outline(item, f"{path}.{key}")] for key, item in value.items()]]
         if isinstance(value, Tensor):
             if isinstance(value, Parameter):
-                return ["parameter" if value.requires_grad else "fixed", self._name(value, memory(value), path)]  # type: ignore[attr-defined]
-            return ["differentiated" if value.requires_grad else "tensor", self._name(value, memory(value), path)]  # type: ignore[attr-defined]
+                return ["parameter" if value.requires_grad else "fixed", self._name(value, memory(value), path)]
+            return ["differentiated" if value.requires_grad else "tensor", self._name(value, memory(value), path)]
         if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
             return ["array" if isinstance(value, np.ndarray) else "number", self._name(value, value, path)]
         raise NotImplementedError(
@@ -125,7 +125,7 @@ def save(obj: Any, f: Any) -> None:
         3
     """
     found = library("save")
-    if isinstance(obj, Mapping) and obj and all(isinstance(k, str) and type(v) is Tensor and not v.requires_grad for k, v in obj.items()):  # type: ignore[attr-defined]
+    if isinstance(obj, Mapping) and obj and all(isinstance(k, str) and type(v) is Tensor and not v.requires_grad for k, v in obj.items()):
         data = found.save({name: np.array(memory(tensor), order="C") for name, tensor in obj.items()})
     else:
         writer = Writer()

@@ -132,7 +132,7 @@ def _weighed(loss: Any, weight: Any, reduction: str) -> Any:
 def _as_numbers(input: Tensor, target: Tensor) -> Tensor:
     """`target`; whole numbers beside a floating input are numbers of its dtype."""
     if target._array.dtype.kind in "biu" and input._array.dtype.kind in "fc":
-        return target.to(input.dtype)  # type: ignore[attr-defined,no-any-return]
+        return target.to(input.dtype)
     return target
 
 
