@@ -59,14 +59,14 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Any:
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
-    """`x` where positive, else ``alpha * (exp(x) - 1)`` (Clevert, Unterthiner and Hochreiter 2016).
+    """`x` where positive, else ``alpha * (exp(x) - 1)``, with derivative `alpha` at 0 (Clevert, Unterthiner and Hochreiter 2016).
 
     Example:
         >>> import numpy as np, functrans as ft
         >>> ft.nn.elu(np.array([-np.inf, 2.0])).tolist()
         [-1.0, 2.0]
     """
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0, x)))
 
 
 def selu(x: Any) -> Any:

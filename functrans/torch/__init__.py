@@ -18,6 +18,7 @@ from typing import Any as _Any
 
 import functrans.torch.nn.functional as _functional
 from functrans.torch import autograd, func, nn, optim, random, utils
+from functrans.torch.autograd.hooks import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from functrans.torch.autograd.modes import (
     enable_grad,
     inference_mode,
@@ -106,6 +107,8 @@ __all__ = [  # noqa: PLE0604
     "iinfo",
     "inference_mode",
     "initial_seed",
+    "is_anomaly_check_nan_enabled",
+    "is_anomaly_enabled",
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "layout",

@@ -16,7 +16,7 @@ from functrans.core.trace import EVALUATION, Trace, current
 from functrans.core.tracer import Tracer
 from functrans.errors import GlobalRandomError, at_user_line
 from functrans.torch.autograd.modes import state
-from functrans.torch.dtypes import default, numpy_dtype
+from functrans.torch.dtypes import CPU, Device, default, numpy_dtype
 from functrans.torch.ops.apply import seen
 from functrans.torch.ops.creation import creation, finished, shape_argument
 from functrans.torch.ops.table import function
@@ -38,7 +38,10 @@ class Generator:
         True
     """
 
+    device = CPU
+
     def __init__(self, device: Any = "cpu") -> None:
+        Device(device)
         self.lock = threading.Lock()
         self.manual_seed(67280421310721)
 

@@ -75,7 +75,7 @@ class Pass:
             self._send(pending, heap, node, place, ct)
         needed = self.needed = None if self.captured is None else self._needed(heap)
         pop, push, trace, keep, captured = heapq.heappop, heapq.heappush, self.trace, self.keep, self.captured
-        anomaly = state.anomaly
+        anomaly = all(state.anomaly)
         while heap:
             node = pop(heap)[1]
             cts = pending.pop(node)

@@ -8,7 +8,7 @@ from typing import Any
 from functrans.torch.autograd.modes import _Mode, state
 from functrans.torch.tensor import Tensor, made
 
-__all__ = ["detect_anomaly", "is_anomaly_enabled", "save_on_cpu", "saved_tensors_hooks", "set_detect_anomaly"]
+__all__ = ["detect_anomaly", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "save_on_cpu", "saved_tensors_hooks", "set_detect_anomaly"]
 
 
 class saved_tensors_hooks:
@@ -51,10 +51,10 @@ class _Anomaly(_Mode):
     """Look for nan in backward passes."""
 
     def __init__(self, mode: bool = True, check_nan: bool = True) -> None:
-        self.mode = mode and check_nan
+        self.mode = bool(mode), bool(check_nan)
 
     def clone(self) -> _Anomaly:
-        return type(self)(self.mode)
+        return _Anomaly(*self.mode)
 
     def __enter__(self) -> None:
         self.previous = state.anomaly
@@ -94,5 +94,10 @@ class set_detect_anomaly(_Anomaly):
 
 
 def is_anomaly_enabled() -> bool:
-    """Whether backward passes look for nan."""
-    return state.anomaly
+    """Whether anomaly mode is on."""
+    return state.anomaly[0]
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether backward passes look for nan in anomaly mode."""
+    return state.anomaly[1]

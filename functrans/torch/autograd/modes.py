@@ -39,7 +39,7 @@ class _State(threading.local):
         level, duals, dual: whether forward mode is on, its dual tensors, and what performs a `Function` in it.
         passes: the backward passes under way, the innermost last.
         hooks_disabled: what to say of hooks of saved values where they are not allowed, or None.
-        anomaly: whether the backward pass looks for nans.
+        anomaly: whether anomaly mode is on, and whether backward passes then look for nan.
         quiet: calls a function of NumPy without warnings of floating-point errors, which torch does not give.
     """
 
@@ -51,7 +51,7 @@ class _State(threading.local):
         self.saved_hooks: list[Any] = []
         self.hooks_disabled: str | None = None
         self.passes: list[Any] = []
-        self.anomaly = False
+        self.anomaly = (False, True)
         self.transform: Any = None
         self.random: dict[Trace, Callable[[Any], Any]] = {}
         self.level = 0

@@ -23,7 +23,7 @@ def cast(x: Any, dtype: Any, name: str) -> Any:
 define("softmax", lambda x, dim, dtype=None: nn.softmax(cast(x, dtype, "softmax"), axis_of(dim, x.ndim)))
 define("log_softmax", lambda x, dim, dtype=None: nn.log_softmax(cast(x, dtype, "log_softmax"), axis_of(dim, x.ndim)))
 define("selu", lambda x: nn.selu(x), node="EluBackward0", method=False, in_place=True, kinds="f")
-define("celu", lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)), method=False, in_place=True, kinds="f")
+define("celu", lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0, x) / alpha)), method=False, in_place=True, kinds="f")
 define("threshold", lambda x, threshold, value: np.where(x > threshold, x, dtype_of(x).type(value)), method=False, in_place=True, kinds="if")
 define("hardshrink", lambda x, lambd=0.5: np.where(np.abs(x) <= lambd, dtype_of(x).type(0), x), kinds="f")
 define("prelu", lambda x, weight: np.where(x > 0, x, aligned(weight, x) * x), node="PreluKernelBackward0")

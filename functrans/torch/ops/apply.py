@@ -57,6 +57,10 @@ def torch_error(error: Exception, name: str, values: Sequence[Any]) -> Exception
                     f"The size of tensor a ({x[-back]}) must match the size of tensor b ({y[-back]}) at non-singleton dimension "
                     f"{dim}\n  in {name} of shapes {list(x)} and {list(y)}{where}"
                 )
+    if name == "sub" and isinstance(error, TypeError) and "numpy boolean" in str(error):
+        return RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead." + where
+        )
     if isinstance(error, TypeError) and not any(word in str(error) for word in ("ufunc", "unsupported in linalg", "numpy boolean")):
         return error
     if isinstance(error, TypeError):

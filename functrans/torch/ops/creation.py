@@ -16,7 +16,7 @@ from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import accumulator
 from functrans.torch.autograd.modes import state
 from functrans.torch.dtypes import DTYPES, Device, complex_of, default, numpy_dtype, title
-from functrans.torch.formats import checked_format, checked_layout
+from functrans.torch.formats import FORMATS, checked_format, checked_layout
 from functrans.torch.ops.table import function, install
 from functrans.torch.storage.outputs import into
 from functrans.torch.tensor import Tensor, current_edge, install_members, made
@@ -39,7 +39,10 @@ def creation(function: Callable[..., Tensor], public: bool = True) -> Callable[.
             raise NotImplementedError(f"{name}: pin_memory is not supported\n  Remedy: leave it away: tensors live on the cpu.{at_user_line()}")
         if sized and "size" in options:
             args = (options.pop("size"),)
-        return function(*args, **options) if out is None else made_into(function, args, options, out)
+        result = function(*args, **options) if out is None else made_into(function, args, options, out)
+        if memory_format is FORMATS["contiguous_format"] and out is None and isinstance(result._array, np.ndarray):
+            result._array = np.ascontiguousarray(result._array)
+        return result
 
     install(name, call, method=False, public=public)
     return call
@@ -250,7 +253,9 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
 
 def _like(tensor: Tensor, value: Any, of: Any, requires_grad: bool) -> Tensor:
     kind = tensor._array.dtype if of is None else numpy_dtype(of)
-    return finished(np.full(tensor._array.shape, value, kind), requires_grad)
+    array = tensor._array
+    # Elements lie in the order of the tensor's.
+    return finished(np.full(array.shape, value, kind) if isinstance(array, Tracer) else np.full_like(array, value, kind), requires_grad)
 
 
 @creation

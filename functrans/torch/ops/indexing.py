@@ -437,7 +437,7 @@ def put_anywhere(x: Any, index: Any, source: Any, accumulate: bool = False) -> A
 
 
 define("put", put_anywhere, in_place=True)
-define("take_along_dim", lambda x, indices, dim=None: np.take_along_axis(x, indices, dim))
+define("take_along_dim", lambda x, indices, dim=None: np.take_along_axis(x, indices, dim), node="GatherBackward0")
 
 
 def masked_selected(x: Any, mask: Any) -> Any:

@@ -234,8 +234,11 @@ def data_ptr(self: Tensor) -> Any:
 def stride(self: Tensor, dim: int | None = None) -> Any:
     """How many elements lie between neighbours along each axis."""
     array = memory(self)
-    strides = tuple(step // array.itemsize for step in array.strides)
-    return strides if dim is None else strides[dim]
+    strides: list[int] = [step // array.itemsize for step in array.strides]
+    for axis in range(array.ndim - 1, -1, -1):
+        if array.shape[axis] == 1 and not strides[axis]:  # NumPy's word for any; torch has that of a contiguous axis
+            strides[axis] = array.shape[axis + 1] * strides[axis + 1] if axis + 1 < array.ndim else 1
+    return tuple(strides) if dim is None else strides[dim]
 
 
 @method

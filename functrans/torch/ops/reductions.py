@@ -21,8 +21,6 @@ from functrans.torch.ops.shapes import axes_of, axis_of
 from functrans.torch.ops.table import checked_kind, define, function, returned
 from functrans.torch.tensor import Tensor, made
 
-SUM = named("SumBackward0", PrimitiveNode), named("SumBackward1", PrimitiveNode)
-
 
 def reduced_axes(dim: Any, ndim: int) -> tuple[int, ...]:
     """Sorted axes; all for None and ()."""
@@ -34,7 +32,50 @@ def reduced_axes(dim: Any, ndim: int) -> tuple[int, ...]:
 
 def keep(result: Any, shape: Sequence[int], axes: Sequence[int]) -> Any:
     """A reduced array with the reduced axes, of length 1."""
-    return np.reshape(result, tuple(1 if axis in axes else n for axis, n in enumerate(shape)))
+    return np.reshape(result, keep_shape(shape, axes))
+
+
+def keep_shape(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
+    """A shape whose reduced axes have length 1."""
+    return tuple([1 if axis in axes else n for axis, n in enumerate(shape)])
+
+
+class ReducedNode(PrimitiveNode):
+    """A sum, of which axes may stay with length 1, divided by the number of its terms if it is a mean.
+
+    Attributes:
+        shape: the result's without the axes that stay, or None if none do.
+        count: the number of terms, 1 of a sum.
+    """
+
+    __slots__ = ("count", "shape")
+
+    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
+        ct = cts[0]
+        if self.shape is not None:
+            ct = np.reshape(ct, self.shape)
+        return super().pull([ct if self.count == 1 else ct / self.count], flag, trace)
+
+
+SUM = named("SumBackward0", ReducedNode), named("SumBackward1", ReducedNode)
+MEAN = named("MeanBackward0", ReducedNode), named("MeanBackward1", ReducedNode)
+
+
+def reduced(input: Tensor, axes: tuple[int, ...], keepdim: bool, cls: Any, name: str, count: int = 1) -> Tensor:
+    """The sum along axes, divided by `count`."""
+    array = input._array
+    result = perform(reduction.sum, (input,), {"axes": axes}, cls, name)
+    value, edge, shape = result._array, result._edge, None
+    if count != 1:
+        value = result._array = state.quiet(np.divide, value, count, dtype=array.dtype)
+    keepdim = keepdim and axes != ()
+    if keepdim and not state.special:
+        shape = value.shape
+        result._array = keep(value, array.shape, axes)
+    if edge is not None and isinstance(edge[0], ReducedNode):
+        edge[0].count, edge[0].shape = count, shape
+    # What else is asked for, a tangent say, takes on the shape by a step of its own.
+    return result.reshape(keep_shape(array.shape, axes)) if keepdim and state.special else result  # type: ignore[attr-defined, no-any-return]
 
 
 @function()
@@ -43,14 +84,8 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     dim = axis if dim is None else dim
     if dtype is not None:
         input = converted(input, numpy_dtype(dtype))
-    array = input._array
-    axes = reduced_axes(dim, array.ndim)
-    result = perform(reduction.sum, (input,), {"axes": axes}, SUM[dim is not None], "sum")
-    if result._array.dtype == np.uint64:
-        result = converted(result, np.dtype(np.int64))
-    if keepdim and axes:
-        result = result.reshape(tuple(1 if place in axes else n for place, n in enumerate(array.shape)))
-    return result
+    result = reduced(input, reduced_axes(dim, input._array.ndim), keepdim, SUM[dim is not None], "sum")
+    return converted(result, np.dtype(np.int64)) if result._array.dtype == np.uint64 else result
 
 
 def checked_floating(x: Any, name: str) -> Any:
@@ -64,18 +99,6 @@ def checked_floating(x: Any, name: str) -> Any:
     return x
 
 
-class MeanNode(PrimitiveNode):
-    """A sum divided by the number of its terms."""
-
-    __slots__ = ("count",)
-
-    def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
-        return super().pull([cts[0] / self.count], flag, trace)
-
-
-MEAN = named("MeanBackward0", MeanNode), named("MeanBackward1", MeanNode)
-
-
 @function()
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None) -> Tensor:
     """The mean of all elements, or along axes."""
@@ -87,14 +110,8 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     count = math.prod([array.shape[place] for place in axes])
     if state.special or array.dtype == np.float16 or isinstance(array, Tracer):
         result = _mean(input, axes)
-    else:
-        result = perform(reduction.sum, (input,), {"axes": axes}, MEAN[dim is not None], "mean")
-        if result._edge is not None:
-            result._edge[0].count = count
-        result._array = state.quiet(np.divide, result._array, count, dtype=array.dtype)
-    if keepdim and axes:
-        result = result.reshape(tuple(1 if place in axes else n for place, n in enumerate(array.shape)))
-    return result
+        return result.reshape(keep_shape(array.shape, axes)) if keepdim and axes else result  # type: ignore[no-any-return]
+    return reduced(input, axes, keepdim, MEAN[dim is not None], "mean", count)
 
 
 _mean = define("_mean", lambda x, axes: np.mean(x, axis=axes), node="MeanBackward0", method=False, public=False)
@@ -145,7 +162,16 @@ def product(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -
     return keep(result, x.shape, axes) if keepdim else result
 
 
-define("prod", product)
+_prod_all = define("_prod_all", lambda x, dtype: product(x, None, False, dtype), node="ProdBackward0", method=False, public=False)
+_prod_along = define("_prod_along", product, node="ProdBackward1", method=False, public=False)
+
+
+@function()
+def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product of all elements, or along an axis."""
+    return _prod_all(input, dtype) if dim is None else _prod_along(input, dim, keepdim, dtype)  # type: ignore[no-any-return]
+
+
 define("nansum", lambda x, dim=None, keepdim=False, *, dtype=None: without_nans(np.nansum, x, dim, keepdim, dtype), kinds="bif")
 define("nanmean", lambda x, dim=None, keepdim=False, *, dtype=None: without_nans(np.nanmean, x, dim, keepdim, dtype), kinds="fc")
 define("amax", lambda x, dim=(), keepdim=False: np.max(x, axis=reduced_axes(dim, x.ndim), keepdims=keepdim), kinds="bif")

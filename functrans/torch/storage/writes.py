@@ -68,13 +68,18 @@ def untouched(shape: tuple[int, ...], steps: Sequence[Step]) -> Any:
     return mask
 
 
+def zeros(ct: Any) -> Any:
+    """A cotangent of what is overwritten, so that leaves have gradients, which optimisers move by."""
+    return np.zeros(ct.shape, ct.dtype)
+
+
 class ConstantNode(Node):
-    """What was overwritten by a constant: no cotangent goes further back."""
+    """What was overwritten by a constant."""
 
     __slots__ = ()
 
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
-        return (None,)
+        return (zeros(cts[0]),)
 
 
 def requires_grad(value: Any) -> bool:
@@ -230,7 +235,7 @@ def rebase(target: Tensor, edge: Any, old: Any, name: str) -> None:
     """Give a tensor that was written into, or its base, the history of what was written."""
     if edge is not None and (edge[0].is_leaf or name == "copy_"):
         # The node that made the value stays as it is: what it saved may be what is overwritten.
-        edge = named("CopyBackwards", Through)((edge,)), 0
+        edge = named("CopyBackwards", Through)((None if target._view is not None or old is None else old, edge)), 0
     view = target._view
     if view is None:
         if edge is None and old is not None:
@@ -255,17 +260,21 @@ def keep_retaining(target: Tensor, old: Any, new: Any) -> None:
 
 
 class Through(Node):
-    """Passes the cotangent on."""
+    """Passes the cotangent on to the value written, and zeros to the one overwritten."""
 
     __slots__ = ()
 
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
-        return cts
+        (ct,) = cts
+        return None if self.edges[0] is None else zeros(ct), ct
+
+
+# Where torch's name of the node of a constant is not made of the function's.
+CONSTANT_NAMES = {"copy_": "CopyBackwards", "fill_": "FillBackward2", "bernoulli_": "BernoulliBackward2"}
 
 
 def constant_name(name: str) -> str:
-    """Torch's name of the node of a write of a constant."""
-    return "".join(part.capitalize() for part in name.strip("_").split("_")) + "Backward0"
+    return CONSTANT_NAMES.get(name) or "".join(part.capitalize() for part in name.strip("_").split("_")) + "Backward0"
 
 
 def edge_of_old_value(target: Tensor) -> Any:

@@ -1,5 +1,5 @@
-"""``torch.utils``: data sets, and backward passes that compute anew."""
+"""``torch.utils``: data sets, backward passes that compute anew, and arrays of other libraries."""
 
-from functrans.torch.utils import checkpoint, data
+from functrans.torch.utils import checkpoint, data, dlpack
 
-__all__ = ["checkpoint", "data"]
+__all__ = ["checkpoint", "data", "dlpack"]

@@ -191,8 +191,8 @@ def entry_text(key: Any, value: Any, kind_of: Callable[[Tensor], Any]) -> str:
     if isinstance(value, Tensor):
         kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
         size = "x".join(map(str, value.shape))
-        return f"  ({key}): {kind} containing: [{kind_of(value)} of size {size}]"
-    return f"  ({key}): Object of type: {type(value).__name__}"
+        return f"({key}): {kind} containing: [{value.type() if isinstance(value, Parameter) else value.dtype} of size {size}]"
+    return f"({key}): Object of type: {type(value).__name__}"
 
 
 class ParameterList(Module):

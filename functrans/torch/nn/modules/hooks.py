@@ -71,9 +71,8 @@ def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> Removabl
 
 
 def with_backward_hooks(module: Any, args: Any, kwargs: Any) -> Any:
-    """The result of `forward`, with the module's backward hooks on what flows back through it."""
-    hooks = [*of_all.backward_hooks.values(), *module._backward_hooks.values()]
-    before = [*of_all.backward_pre_hooks.values(), *module._backward_pre_hooks.values()]
+    """The result of `forward` and its hooks, with the module's backward hooks on what flows back through both."""
+    hooks, before = list(module._backward_hooks.values()), list(module._backward_pre_hooks.values())
     record: dict[str, Any] = {"inputs": None, "outputs": None}
 
     def on_inputs(grad_inputs: Any, grad_outputs: Any) -> Any:
@@ -108,7 +107,7 @@ def with_backward_hooks(module: Any, args: Any, kwargs: Any) -> Any:
         args = list(args)
         for place, value in zip(places, watched):
             args[place] = value
-    result = module.forward(*args, **kwargs)
+    result = module._hooked_forward(*args, **kwargs)
     outputs = result if isinstance(result, tuple) else (result,)
     if any(isinstance(each, Tensor) and isinstance(each._array, Tracer) for each in outputs):
         raise NotImplementedError(

@@ -62,7 +62,7 @@ class Module:
         own["_parameters"], own["_buffers"], own["_modules"] = {}, {}, {}
         own["_non_persistent"] = set()
         own["_pre_hooks"], own["_hooks"], own["_backward_hooks"], own["_backward_pre_hooks"] = {}, {}, {}, {}
-        own["_with_kwargs"] = set()
+        own["_with_kwargs"], own["_always_called"] = set(), set()
         own["_state_dict_pre_hooks"], own["_state_dict_hooks"], own["_load_pre_hooks"], own["_load_post_hooks"] = {}, {}, {}, {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -81,14 +81,26 @@ class Module:
                 changed = hook(self, args)
                 if changed is not None:
                     args = changed if isinstance(changed, tuple) else (changed,)
-        if self._backward_hooks or self._backward_pre_hooks or of_all.backward_hooks or of_all.backward_pre_hooks:
-            result = with_backward_hooks(self, args, kwargs)
-        else:
+        if self._backward_hooks or self._backward_pre_hooks:
+            return with_backward_hooks(self, args, kwargs)
+        return self._hooked_forward(*args, **kwargs)
+
+    def _hooked_forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What `forward` gives, after the hooks of it; those that are always called see None if something raises."""
+        left = dict(self._hooks)
+        result = None
+        try:
             result = self.forward(*args, **kwargs)
-        for key, hook in [*of_all.hooks.items(), *self._hooks.items()]:
-            changed = hook(self, args, kwargs, result) if key in self._with_kwargs else hook(self, args, result)
-            if changed is not None:
-                result = changed
+            for key, hook in list(left.items()):
+                del left[key]
+                changed = hook(self, args, kwargs, result) if key in self._with_kwargs else hook(self, args, result)
+                if changed is not None:
+                    result = changed
+        except Exception:
+            for key, hook in left.items():
+                if key in self._always_called:
+                    hook(self, args, kwargs, result) if key in self._with_kwargs else hook(self, args, result)
+            raise
         return result
 
     # Attributes.
@@ -201,10 +213,14 @@ class Module:
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
     ) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after `forward`; what it returns, if anything, takes the output's place."""
+        """Call ``hook(module, args, output)`` after `forward`; what it returns, if anything, takes the output's place.
+
+        With `always_call` it is called as well if `forward`, or a hook before it, raises; the output is then None.
+        """
+        handle = self._registered(self._hooks, hook, prepend, with_kwargs)
         if always_call:
-            raise NotImplementedError(f"register_forward_hook(always_call=True) is not supported; use try and finally in forward{at_user_line()}")
-        return self._registered(self._hooks, hook, prepend, with_kwargs)
+            self._always_called.add(handle.id)
+        return handle
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` in backward passes; what it returns takes `grad_input`'s place."""
