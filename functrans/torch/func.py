@@ -270,6 +270,8 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool =
             raise RuntimeError(
                 f"jvp(f, primals, tangents): Expected {name} to be a tuple. E.g. it should be valid to call f(*primals).{at_user_line()}"
             )
+    if strict:
+        raise NotImplementedError(f"jvp(strict=True) is not supported\n  Remedy: torch.autograd.functional.jvp has it.{at_user_line()}")
     check_tangents(primals, tangents, "jvp(f, primals, tangents)")
     function = Differentiated("jvp", func, tuple(range(len(primals))), primals, {}, has_aux)
     with Transform() as step:

@@ -227,11 +227,13 @@ def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = 
 
 
 @function(method=False)
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None) -> Tensor:
-    """Normal numbers of means and standard deviations."""
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None) -> Tensor:
+    """Normal numbers of means and standard deviations, in the dtype of these if they are tensors."""
+    given = [each._array.dtype for each in (mean, std) if isinstance(each, Tensor)]
+    kind = numpy_dtype(dtype) if dtype is not None else given[0] if given else default.numpy
     shape = size if size is not None else np.broadcast_shapes(np.shape(_plain(mean)), np.shape(_plain(std)))
     drawn = numbers(generator).standard_normal(tuple(shape)) * _plain(std) + _plain(mean)
-    return made(as_array(drawn).astype(default.numpy))
+    return made(as_array(drawn).astype(kind))
 
 
 def _plain(value: Any) -> Any:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from functrans.errors import at_user_line
-from functrans.torch.nn.parameter import Parameter
-from functrans.torch.tensor import Size, Tensor, made, memory
+from functrans.torch.dtypes import Device
+from functrans.torch.tensor import Tensor, made, memory
 
 __all__ = ["load", "save"]
 
@@ -149,6 +149,8 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True, mmap: b
         ValueError: the file is in another format.
     """
     found = library("load")
+    if isinstance(map_location, (str, Device)):
+        Device(map_location)
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
             data = file.read()

@@ -64,7 +64,7 @@ class Tensor:
         _changes: the writes into the memory, ``(time, where, dtype, shape)``; the list is shared by all that share memory.
         _view: how it was made from the tensor that owns the memory, or None.
         _extras: what few tensors have: a tangent, whether it was made in inference mode, the transform it was made inside,
-            and views of a tracer; or None.
+            views of a tracer, and what made it if it is a copy where torch has a view; or None.
 
     Example:
         >>> import functrans.torch as torch

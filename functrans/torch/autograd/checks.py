@@ -69,7 +69,7 @@ def input_edge(tensor: Tensor | GradientEdge) -> Any:
     return edge
 
 
-def seed(tensor: Any, gradient: Tensor | None, batched: bool = False) -> Tensor:
+def seed(tensor: Any, gradient: Tensor | None) -> Tensor:
     """The cotangent a pass begins with at `tensor`."""
     if isinstance(tensor, GradientEdge):
         if not isinstance(gradient, Tensor):

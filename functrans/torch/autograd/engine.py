@@ -324,6 +324,13 @@ def backward(
         >>> x.grad
         tensor([2., 4.])
     """
+    if grad_variables is not None:  # its name before it was `grad_tensors`
+        if grad_tensors is not None:
+            raise RuntimeError(
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. Please only use `grad_tensors`."
+                + at_user_line()
+            )
+        grad_tensors = grad_variables
     tensors = tensors_given(tensors)
     gradients = seeds_given(grad_tensors, len(tensors))
     keep = create_graph if retain_graph is None else retain_graph

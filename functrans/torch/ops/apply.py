@@ -89,7 +89,7 @@ def as_tensor_operand(value: Any, name: str) -> Any:
     )
 
 
-def prepared(operands: Sequence[Any], name: str, floating: bool, boolean: bool = False) -> tuple[list[Any], list[Any]]:
+def prepared(operands: Sequence[Any], name: str, floating: bool) -> tuple[list[Any], list[Any]]:
     """The arrays of operands in their common dtype, and their edges."""
     operands = [as_tensor_operand(value, name) for value in operands]
     arrays = [value._array if isinstance(value, Tensor) else value for value in operands]

@@ -35,6 +35,8 @@ def creation(function: Callable[..., Tensor], public: bool = True) -> Callable[.
     ) -> Tensor:
         checked_layout(layout, name)
         checked_format(memory_format, name)
+        if options.get("device") is not None:
+            Device(options["device"])
         if pin_memory:
             raise NotImplementedError(f"{name}: pin_memory is not supported\n  Remedy: leave it away: tensors live on the cpu.{at_user_line()}")
         if sized and "size" in options:
@@ -174,6 +176,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         tensor([[1., 2.],
                 [3., 4.]], dtype=torch.float64)
     """
+    if pin_memory:
+        raise NotImplementedError(f"tensor: pin_memory is not supported\n  Remedy: leave it away: tensors live on the cpu.{at_user_line()}")
     if isinstance(data, Tensor) and (state.transform is not None or isinstance(data._array, Tracer)):
         copy = data.detach().clone()
         copy = copy if dtype is None else copy.to(dtype)

@@ -19,7 +19,7 @@ from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.dtypes import DTYPES, Device, numpy_dtype, title
 from functrans.torch.formats import FORMATS, checked_format
 from functrans.torch.ops.apply import converted, perform, seen
-from functrans.torch.ops.table import FUNCTIONS, define, function
+from functrans.torch.ops.table import define, function, install
 from functrans.torch.storage.views import detached
 from functrans.torch.storage.writes import check_writable
 from functrans.torch.tensor import Tensor, current_edge, install_members, made, memory
@@ -349,13 +349,34 @@ def set_(self: Tensor, source: Tensor) -> Tensor:
     return self
 
 
+def copied_memory(tensor: Tensor, memo: dict[int, Any]) -> tuple[Any, list[Any]]:
+    """A copy of the memory and a list of the writes into it, which within one ``deepcopy`` are shared as they were."""
+    array = root = tensor._array
+    if type(array) is not np.ndarray:
+        return np.array(array)[()] if not array.ndim else array.copy(), []
+    while isinstance(root.base, np.ndarray) and root.base.dtype == root.dtype:
+        root = root.base
+    if not root.flags.forc or not array.size:
+        return array.copy(), []
+    if id(root) not in memo:
+        memo[id(root)] = root.copy("K"), [], root  # with the root, for its number not to become another's
+    copy, changes, _ = memo[id(root)]
+    if array is root:
+        return copy, changes
+    start = (array.ctypes.data - root.ctypes.data) // array.itemsize
+    view = np.lib.stride_tricks.as_strided(copy.ravel("K")[start:], array.shape, array.strides, writeable=array.flags.writeable)
+    return view, changes
+
+
 @method
 def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
     if not self.is_leaf:
         raise RuntimeError(
             "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001"
         )
-    result: Tensor = made(np.array(self._array)[()] if not self._array.ndim else self._array.copy(), type(self))
+    array, changes = copied_memory(self, memo)
+    result = made(array, type(self))
+    result._changes = changes
     memo[id(self)] = result
     if current_edge(self) is not None:
         result._edge = accumulator(result)
@@ -388,15 +409,7 @@ def conjugate(x: Any) -> Any:
 define("conj", lambda x: conjugate(x), node="ConjBackward0")
 define("conj_physical", lambda x: conjugate(x), in_place=True)
 function("resolve_conj", aliases=("resolve_neg",))(lambda input: input)
-define("real", lambda x: np.real(x), method=False)
-define("imag", lambda x: np.imag(x), method=False, kinds="c")
-install_members(
-    real=property(lambda self: FUNCTIONS["real"](self) if self._array.dtype.kind == "c" else self),
-    imag=property(lambda self: FUNCTIONS["imag"](self)),
-)
 define("angle", lambda x: np.angle(x), floating=True)
-define("view_as_real", lambda x: np.stack([np.real(x), np.imag(x)], axis=-1), method=False, kinds="c")
-define("view_as_complex", lambda x: of_pairs(x), method=False, kinds="f")
 
 
 def of_pairs(x: Any) -> Any:
@@ -406,6 +419,27 @@ def of_pairs(x: Any) -> Any:
     return x[..., 0] + 1j * x[..., 1]
 
 
+def part(name: str, operation: Callable[[Any], Any], kinds: str = "c") -> Callable[[Tensor], Tensor]:
+    """A function whose result torch has as a view: ours is a copy, which therefore cannot be written into."""
+    copied = define(name, operation, method=False, public=False, kinds=kinds)
+
+    def call(input: Tensor) -> Tensor:
+        if name == "real" and input._array.dtype.kind != "c":
+            return input
+        result: Tensor = copied(input)
+        result._extras = {**(result._extras or {}), "part": name}
+        return result
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = copied.__doc__
+    install(name, call, method=False)
+    return call
+
+
+Tensor.real = property(part("real", lambda x: np.real(x)))  # type: ignore[attr-defined]
+Tensor.imag = property(part("imag", lambda x: np.imag(x)))  # type: ignore[attr-defined]
+part("view_as_real", lambda x: np.stack([np.real(x), np.imag(x)], axis=-1))
+part("view_as_complex", of_pairs, "f")
 define("complex", lambda real, imag: real + 1j * imag, method=False, kinds="f", together=2, same=True)
 define("polar", lambda abs, angle: abs * np.exp(1j * angle), method=False, kinds="f", together=2, same=True)
 

@@ -92,6 +92,12 @@ def requires_grad(value: Any) -> bool:
 def check_writable(target: Tensor, recorded: bool) -> None:
     """Raise if torch does not let `target` be written into."""
     array = target._array
+    extras = (target if target._view is None else target._view.base)._extras
+    if extras is not None and "part" in extras:
+        raise NotImplementedError(
+            f"{extras['part']}: its result is no view of the tensor, and writing into it is not supported"
+            f"\n  Remedy: write into a clone(), or into the tensor itself.{at_user_line()}"
+        )
     if type(array) is np.ndarray and not array.flags.writeable:
         raise RuntimeError(OVERLAP + at_user_line())
     if target._extras is not None and target._extras.get("inference") and not state.inference:

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from functrans.core.tracer import Tracer
 from functrans.errors import at_user_line
 from functrans.torch.autograd.graph import named
+from functrans.torch.autograd.modes import no_grad
 from functrans.torch.dtypes import title
 from functrans.torch.ops.composed import RuleNode, with_rule
 from functrans.torch.ops.products import mismatch
-from functrans.torch.ops.table import define
+from functrans.torch.ops.table import FUNCTIONS, define
 from functrans.torch.random import numbers
+from functrans.torch.storage.outputs import written_out
 from functrans.torch.tensor import Tensor, made
 
 __all__ = [
@@ -99,9 +102,16 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     return result if bias is None else result + bias
 
 
-def _embedded(weight: Any, constant: Any, indices: Any, padding: int | None) -> Any:
-    """Rows of `weight`; those of the padding come from `constant`, its value without a history."""
+def _embedded(weight: Any, constant: Any, indices: Any, padding: int | None, shares: Any) -> Any:
+    """Rows of `weight`; what gives no gradient comes from `constant`, its value without a history.
+
+    Args:
+        padding: the number of a row that gives none.
+        shares: what part of its gradient each number gives, or None for all.
+    """
     rows = weight[indices]
+    if shares is not None:
+        rows = constant[indices] + shares[..., None] * (rows - constant[indices])
     return rows if padding is None else np.where((indices == padding)[..., None], constant[indices], rows)
 
 
@@ -114,14 +124,17 @@ def embedding(
 ) -> Tensor:  # fmt: skip
     """The rows of `weight` that `input` numbers; that of `padding_idx` gets no gradient.
 
+    Args:
+        max_norm: longer rows among them are first scaled to it, in `weight` itself, by their norm of order `norm_type`.
+        scale_grad_by_freq: whether the gradient of a row is divided by how often `input` has it.
+
     Raises:
         IndexError: a number is out of range.
-        NotImplementedError: `max_norm`, `scale_grad_by_freq` or `sparse` is asked for.
+        NotImplementedError: `sparse` is asked for, or one of the others inside transforms.
     """
-    if max_norm is not None or scale_grad_by_freq or sparse:
+    if sparse:
         raise NotImplementedError(
-            "torch.nn.functional.embedding: max_norm, scale_grad_by_freq and sparse are not supported"
-            f"\n  Remedy: normalise or scale the weight yourself; gradients are dense.{at_user_line()}"
+            f"torch.nn.functional.embedding: sparse is not supported\n  Remedy: leave it away: gradients are dense.{at_user_line()}"
         )
     indices = input._array
     if indices.dtype.kind not in "iu":
@@ -134,7 +147,32 @@ def embedding(
         raise IndexError(f"index out of range in self{at_user_line()}")
     if padding_idx is not None and padding_idx < 0:
         padding_idx += rows
-    return _embedding(weight, weight.detach(), input, padding_idx)
+    shares = None
+    if max_norm is not None or scale_grad_by_freq:
+        numbers_, places, counts = np.unique(_known(indices, "embedding"), return_inverse=True, return_counts=True)
+        if max_norm is not None:
+            _shorten(weight, numbers_, max_norm, norm_type)
+        if scale_grad_by_freq:
+            shares = (1 / counts[places.reshape(indices.shape)]).astype(weight._array.dtype)
+    return _embedding(weight, weight.detach(), input, padding_idx, shares)
+
+
+def _known(indices: Any, name: str) -> Any:
+    """Numbers of rows that are known."""
+    if isinstance(indices, Tracer):
+        raise NotImplementedError(
+            f"{name}: max_norm and scale_grad_by_freq are not supported inside transforms and torch.compile"
+            f"\n  Remedy: normalise or scale the weight yourself.{at_user_line()}"
+        )
+    return indices
+
+
+def _shorten(weight: Tensor, rows: Any, max_norm: float, order: float) -> None:
+    """Scale rows of a weight whose norm is larger than `max_norm` to it."""
+    with no_grad():
+        found = weight[made(rows)]
+        lengths = found.norm(order, 1, keepdim=True)
+        weight.index_copy_(0, made(rows), found * (max_norm / (lengths + 1e-7)).clamp_max(1.0))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -263,7 +301,8 @@ def _check_margins(input: Tensor, pad: Sequence[int], mode: str) -> None:
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
     """`input` divided by its norm along an axis, at least `eps`."""
-    return input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
+    length = input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
+    return input / length if out is None else written_out(FUNCTIONS["div"], (input, length), {}, out, "normalize")
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:

@@ -186,12 +186,12 @@ class ModuleDict(Module):
             self[key] = module
 
 
-def entry_text(key: Any, value: Any, kind_of: Callable[[Tensor], Any]) -> str:
-    """A line of what lists and dicts of parameters print; `kind_of` says what torch calls a tensor there."""
+def entry_text(key: Any, value: Any, kind_of: Callable[[Any], Any]) -> str:
+    """A line of what lists and dicts of parameters print; `kind_of` says what a tensor is, which torch does in two ways."""
     if isinstance(value, Tensor):
         kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
         size = "x".join(map(str, value.shape))
-        return f"({key}): {kind} containing: [{value.type() if isinstance(value, Parameter) else value.dtype} of size {size}]"
+        return f"({key}): {kind} containing: [{kind_of(value)} of size {size}]"
     return f"({key}): Object of type: {type(value).__name__}"
 
 
@@ -236,6 +236,10 @@ class ParameterList(Module):
 
     def extra_repr(self) -> str:
         return "\n".join(entry_text(place, value, lambda tensor: tensor.dtype) for place, value in enumerate(self))
+
+    def __repr__(self) -> str:
+        lines = self.extra_repr()
+        return f"{self._get_name()}(" + (f"\n  {lines}\n".replace("\n(", "\n  (") if lines else "") + ")"
 
 
 class ParameterDict(Module):
@@ -324,3 +328,7 @@ class ParameterDict(Module):
 
     def extra_repr(self) -> str:
         return "\n".join(entry_text(key, value, lambda tensor: tensor.type()) for key, value in self.items())
+
+    def __repr__(self) -> str:
+        lines = self.extra_repr()
+        return f"{self._get_name()}(" + (f"\n  {lines}\n".replace("\n(", "\n  (") if lines else "") + ")"

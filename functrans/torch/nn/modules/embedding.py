@@ -62,7 +62,8 @@ class Embedding(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"
-        return text + (f", padding_idx={self.padding_idx}" if self.padding_idx is not None else "")
+        usual = {"padding_idx": None, "max_norm": None, "norm_type": 2, "scale_grad_by_freq": False, "sparse": False}
+        return text + "".join([f", {name}={getattr(self, name)}" for name, value in usual.items() if getattr(self, name) != value])
 
 
 class EmbeddingBag(Embedding):

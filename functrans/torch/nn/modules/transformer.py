@@ -82,9 +82,9 @@ class TransformerEncoderLayer(_Layer):
     def forward(
         self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
-        """``[time, batch, d_model]``, or batch first, to the same shape."""
-        x = self._added(src, 1, lambda x: self.self_attn(x, x, x, src_key_padding_mask, False, src_mask)[0])
-        return self._added(x, 2, self._feed)
+        """``[time, batch, d_model]``, or batch first, to the same shape; `is_causal` says of `src_mask` that it is the causal one."""
+        x = self._added(src, 1, lambda x: self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0])
+        return self._added(x, 2, self._feed)  # type: ignore[no-any-return]
 
 
 class TransformerDecoderLayer(_Layer):
@@ -106,9 +106,12 @@ class TransformerDecoderLayer(_Layer):
         memory_is_causal: bool = False,
     ) -> Tensor:  # fmt: skip
         """``[targets, batch, d_model]`` and memory ``[sources, batch, d_model]``, or batch first, to the shape of the first."""
-        x = self._added(tgt, 1, lambda x: self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask)[0])
-        x = self._added(x, 2, lambda x: self.multihead_attn(x, memory, memory, memory_key_padding_mask, False, memory_mask)[0])
-        return self._added(x, 3, self._feed)
+        x = self._added(tgt, 1, lambda x: self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal)[0])
+        attend = self.multihead_attn
+        x = self._added(
+            x, 2, lambda x: attend(x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal)[0]
+        )
+        return self._added(x, 3, self._feed)  # type: ignore[no-any-return]
 
 
 def copies(layer: Module, count: int) -> ModuleList:
