@@ -1,4 +1,4 @@
-"""Graphs, hooks and `torch.func` in `functrans.torch` and PyTorch: the same code gives the same.
+"""Graphs, hooks, `torch.func`, and what tensors share, in `functrans.torch` and PyTorch: the same code gives the same.
 
 Each case is code in ``t``, the module; what it appends to `log` is compared.
 """
@@ -211,6 +211,91 @@ FUNC = {
 }
 
 
+DETAILS = {
+    "overwritten by constants": """
+        for write in (lambda y: y.zero_(), lambda y: y.fill_(2.0), lambda y: y.copy_(c), lambda y: y.bernoulli_(0.5), lambda y: y.normal_(),
+                      lambda y: y.copy_(m.requires_grad_()[1] * 2), lambda y: y[:1].zero_()):
+            x.grad, y = None, x * 1
+            write(y)
+            log.append(y.grad_fn.name())
+            y.sum().backward()
+            log += [x.grad, y._version]
+        log += [node is None for node, _ in y.copy_(m[0] * 2).grad_fn.next_functions]
+    """,
+    "optimisers move by zeros": """
+        p = t.nn.Parameter(c)
+        step = t.optim.SGD([p], 0.1, weight_decay=0.5)
+        (p * 1).zero_().sum().backward()
+        step.step()
+        log.append(p)
+    """,
+    "derivatives at 0": """
+        z = t.zeros(2, dtype=t.float64, requires_grad=True)
+        F = t.nn.functional
+        for f in (F.elu, F.selu, F.celu, lambda z: F.elu(z, 0.3), lambda z: F.celu(z, 2.0), F.silu, F.gelu, F.softplus, F.mish, F.softsign,
+                  F.hardtanh, F.leaky_relu, F.logsigmoid, F.softshrink, F.tanhshrink, F.hardswish, F.relu6):
+            log += t.autograd.grad(f(z).sum(), z)
+    """,
+    "nodes of sums": """
+        for y in (m.requires_grad_().sum(), m.sum(1), m.sum(1, keepdim=True), m.mean(), m.mean((0, 1), True), m.mean(0), m.prod(), m.prod(0),
+                  m.prod(0, True), m.exp().log1p(), t.take_along_dim(m, m.argsort(0), 0)):
+            log += [y.grad_fn.name(), tuple(y.shape), y._is_view()]
+            (g,) = t.autograd.grad((y * y).sum(), m, create_graph=True)
+            log += [g, *t.autograd.grad((g * g.detach()).sum(), m)]
+    """,
+    "hooks of modules": """
+        module = t.nn.Linear(2, 2).double()
+        with t.no_grad(): module.weight.copy_(m[:2]); module.bias.copy_(c)
+        module.register_full_backward_pre_hook(lambda own, gs: log.append(("before", gs)))
+        module.register_full_backward_hook(lambda own, inner, outer: log.append(("backward", inner, outer)))
+        module.register_forward_hook(lambda own, args, out: log.append(out.grad_fn.name()) or out * 2)
+        module(x[None]).sum().backward()
+        log += [x.grad, module.bias.grad]
+    """,
+    "hooks that are always called": """
+        module = t.nn.Linear(2, 2).double()
+        module.register_forward_hook(lambda *seen: log.append(("always", seen[2] is None)), always_call=True)
+        handle = module.register_forward_hook(lambda *seen: log.append(1 / 0))
+        for argument in (x, t.ones(5, dtype=t.float64)):
+            try: module(argument)
+            except (RuntimeError, ZeroDivisionError) as error: log.append(type(error).__name__)
+        handle.remove()
+        module(x)
+    """,
+    "deep copies": """
+        import copy
+        a = t.arange(6.0)
+        a, b, d, e, same = copy.deepcopy([a, a[1:], a.view(2, 3).t(), a.detach(), a])
+        a[2] = 50.0
+        log += [a, b, d, e, same is a, d.stride(), b._version, b._is_view(), copy.deepcopy(m.t()).stride()]
+    """,
+    "strides": """
+        for view in (m[None], m[..., None], m[None, :, None], m[:1].expand(4, 2), m[None].expand(1, 3, 2), m.unsqueeze(1), m[:, :1].t()):
+            log += [view.stride(), view.is_contiguous()]
+        for made in (t.zeros_like(m.t()), t.ones_like(m.t(), memory_format=t.contiguous_format), t.empty_like(m.t()), t.full_like(m, 2.0)):
+            log.append(made.stride())
+    """,
+    "settings": """
+        log += [t.Generator().device.type, t.default_generator.device.type, t.is_anomaly_enabled()]
+        with t.autograd.detect_anomaly(check_nan=False): log += [t.is_anomaly_enabled(), t.is_anomaly_check_nan_enabled()]
+        with t.device("cpu"): log.append(t.zeros(2))
+        log += [t.normal(c, 0.0), str(t.normal(t.zeros(2), 1.0).dtype), str(t.normal(0.0, 1.0, (2,), dtype=t.float64).dtype)]
+        log.append(t.utils.dlpack.from_dlpack(c.detach()))
+    """,
+    "arguments by their other names": """
+        t.autograd.backward([x * 2], grad_variables=[c])
+        log.append(x.grad)
+        out = t.empty(3, 2, dtype=t.float64)
+        log += [t.nn.functional.normalize(m, out=out) is out, out]
+    """,
+    "what modules print": """
+        for module in (t.nn.ParameterDict({"a": t.ones(2), "b": c}), t.nn.ParameterList([t.ones(2), c])):
+            log.append(repr(module).split())
+        log.append(repr(t.nn.Embedding(5, 2, 1, max_norm=1.0, norm_type=1.0, scale_grad_by_freq=True)))
+    """,
+}
+
+
 def plain(value):
     """What was logged, without tensors."""
     if hasattr(value, "detach"):
@@ -251,9 +336,9 @@ def logged(module, code):
     return [plain(each) for each in space["log"]]
 
 
-@pytest.mark.parametrize("name", [*HOOKS, *FUNC])
+@pytest.mark.parametrize("name", [*HOOKS, *FUNC, *DETAILS])
 def test_the_same_is_logged(name):
-    code = {**HOOKS, **FUNC}[name]
+    code = {**HOOKS, **FUNC, **DETAILS}[name]
     theirs = logged(torch, code)
     assert theirs
     agree(logged(shim, code), theirs)

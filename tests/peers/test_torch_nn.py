@@ -63,6 +63,7 @@ t.nn.BatchNorm2d(4,momentum=None) i | t.nn.BatchNorm2d(4).eval() i | t.nn.BatchN
 t.nn.LayerNorm((6,5)) i | t.nn.LayerNorm(6,elementwise_affine=False) a | t.nn.LayerNorm(6,bias=False) a | t.nn.GroupNorm(2,4) i
 t.nn.GroupNorm(4,4,affine=False) s | t.nn.InstanceNorm2d(4) i | t.nn.InstanceNorm1d(4,affine=True) s | t.nn.RMSNorm(6) a | t.nn.RMSNorm((6,5),1e-3) i
 t.nn.Embedding(5,3) n | t.nn.Embedding(5,3,padding_idx=2) n | t.nn.Embedding(5,3,padding_idx=-1) n
+t.nn.Embedding(5,3,max_norm=0.5) n | t.nn.Embedding(5,3,2,0.4,1.0) n | t.nn.Embedding(5,3,scale_grad_by_freq=True,padding_idx=1) n
 t.nn.Sequential(t.nn.Linear(6,8),t.nn.Tanh(),t.nn.Linear(8,2)) a | t.nn.Sequential(t.nn.Sequential(t.nn.Linear(6,4)),t.nn.ReLU()) a
 t.nn.L1Loss() ab | t.nn.L1Loss(reduction='sum') ab | t.nn.MSELoss() ab | t.nn.MSELoss(reduction='none') ab | t.nn.SmoothL1Loss() ab
 t.nn.SmoothL1Loss(beta=0.3) ab | t.nn.HuberLoss() ab | t.nn.HuberLoss(delta=0.4,reduction='sum') ab | t.nn.CrossEntropyLoss() al

@@ -241,11 +241,11 @@ def rebase(target: Tensor, edge: Any, old: Any, name: str) -> None:
     """Give a tensor that was written into, or its base, the history of what was written."""
     if edge is not None and (edge[0].is_leaf or name == "copy_"):
         # The node that made the value stays as it is: what it saved may be what is overwritten.
-        edge = named("CopyBackwards", Through)((None if target._view is not None or old is None else old, edge)), 0
+        edge = COPY((old if target._view is None else None, edge)), 0
     view = target._view
     if view is None:
         if edge is None and old is not None:
-            edge = named(constant_name(name), ConstantNode)((old,)), 0
+            edge = (COPY((old, None)) if name == "copy_" else named(constant_name(name), ConstantNode)((old,))), 0
         if edge is not None:
             edge[0].sequence = next(clock)
             keep_retaining(target, old, edge)
@@ -274,9 +274,15 @@ class Through(Node):
         (ct,) = cts
         return None if self.edges[0] is None else zeros(ct), ct
 
+    def name(self) -> str:
+        return "torch::autograd::CopyBackwards"
+
+
+COPY = named("CopyBackwards", Through)
+
 
 # Where torch's name of the node of a constant is not made of the function's.
-CONSTANT_NAMES = {"copy_": "CopyBackwards", "fill_": "FillBackward2", "bernoulli_": "BernoulliBackward2"}
+CONSTANT_NAMES = {"fill_": "FillBackward2", "bernoulli_": "BernoulliBackward2"}
 
 
 def constant_name(name: str) -> str:
