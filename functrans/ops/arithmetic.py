@@ -142,9 +142,16 @@ remainder = Elementwise(
 fmod = Elementwise("fmod", np.fmod, [1, lambda x, y: -np.trunc(x / y)], samples=TWO_POSITIVE)
 
 
-def absolute_partial(x: Any, out: Any) -> Any:
+def squared_length(x: Any, y: Any) -> Any:
+    """x*x + y*y, and 1 instead of 0, so that what is divided by it is 0 there."""
+    squared = x * x + y * y
+    return np.where(squared == 0, 1, squared)
+
+
+def absolute_partial(x: Any) -> Any:
     """sign(x), and for complex x conj(x)/|x|; 0 at 0."""
     if dtype_of(x).kind == "c":
+        out = np.absolute(x)
         return np.conjugate(x) / np.where(out == 0, 1, out)
     return np.sign(x)
 
@@ -179,7 +186,7 @@ arcsin = Elementwise("arcsin", np.arcsin, [lambda x: 1 / np.sqrt(1 - x * x)], sa
 arccos = Elementwise("arccos", np.arccos, [lambda x: -1 / np.sqrt(1 - x * x)], samples=UNIT)
 arctan = Elementwise("arctan", np.arctan, [lambda x: 1 / (1 + x * x)], samples=ONE)
 arctan2 = Elementwise(
-    "arctan2", np.arctan2, [lambda x, y: y / (x * x + y * y), lambda x, y: -(x / (x * x + y * y))], samples=TWO_POSITIVE
+    "arctan2", np.arctan2, [lambda x, y: y / squared_length(x, y), lambda x, y: -(x / squared_length(x, y))], samples=TWO_POSITIVE
 )
 hypot = Elementwise(
     "hypot",

@@ -56,6 +56,9 @@ CASES = {
     "backward to what needs none": "loss().backward(inputs=[c])",
     "materialize and not unused": "t.autograd.grad(loss(), w, materialize_grads=True, allow_unused=False)",
     # Flags.
+    "bools subtracted": "t.tensor([True]) - t.tensor([True])",
+    "causal without a mask": "t.nn.TransformerEncoderLayer(4, 2, 8)(t.ones(3, 4), is_causal=True)",
+    "two names of one argument": "t.autograd.backward([w.sum()], [t.ones(())], grad_variables=[t.ones(())])",
     "integers": "t.tensor([1, 2], requires_grad=True)",
     "integers later": "t.tensor([1, 2]).requires_grad_()",
     "integers, by the flag": "t.tensor([1, 2]).requires_grad = True",

@@ -236,6 +236,14 @@ DETAILS = {
                   F.hardtanh, F.leaky_relu, F.logsigmoid, F.softshrink, F.tanhshrink, F.hardswish, F.relu6):
             log += t.autograd.grad(f(z).sum(), z)
     """,
+    "derivatives at the origin, and results written into": """
+        z = t.zeros(2, dtype=t.float64, requires_grad=True)
+        for f in (lambda z: t.atan2(z, z), lambda z: t.atan2(z * 1, z * 2), lambda z: t.atan2(z, z + 1), lambda z: z.abs()):
+            (g,) = t.autograd.grad(f(z).sum(), z, create_graph=True)
+            log.append(g)
+        for f in (lambda y: y.abs(), lambda y: (y + 1j).abs(), lambda y: y.sin(), lambda y: y.square(), lambda y: y.cos()):
+            log += t.autograd.grad(f(x * 1).add_(1).sum(), x)
+    """,
     "nodes of sums": """
         for y in (m.requires_grad_().sum(), m.sum(1), m.sum(1, keepdim=True), m.mean(), m.mean((0, 1), True), m.mean(0), m.prod(), m.prod(0),
                   m.prod(0, True), m.exp().log1p(), t.take_along_dim(m, m.argsort(0), 0)):

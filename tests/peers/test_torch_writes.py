@@ -41,6 +41,9 @@ y[0].t_().grad_fn.name()
 z = y.exp(); z.t_(); G(z)
 y.squeeze_(0).shape, y._version
 t.ones(2, 3, 4).t_()
+z = y.abs(); z.copy_(z); z._version, G(z)
+y.tensor_split(2)[0].mul_(2); y, G(y)
+y.hsplit(3)[1].zero_(); y, G(y)
 """.strip().splitlines()
 
 STRIDES = """

@@ -139,7 +139,7 @@ def test_overwritten_results_that_were_saved(f):
 
 @pytest.mark.parametrize(
     "f",
-    [lambda x: x.flip(0), lambda x: torch.real(x), lambda x: x.roll(0), lambda x: x.tril(5), lambda x: torch.conj(x), lambda x: torch.clip(x, -9),
+    [lambda x: x.flip(0), lambda x: x.roll(0), lambda x: x.tril(5), lambda x: torch.conj(x), lambda x: torch.clip(x, -9),
      lambda x: x.to(torch.float32, copy=True), lambda x: x.sum(()), lambda x: torch.nan_to_num(x), lambda x: torch.rot90(x, 0), lambda x: x.repeat(1, 1)],
 )  # fmt: skip
 def test_results_have_memory_of_their_own(f):
@@ -147,6 +147,28 @@ def test_results_have_memory_of_their_own(f):
         x = torch.ones(2, 2, requires_grad=requires_grad)
         f(x).detach().zero_()
         assert x.detach().eq(1).all()
+
+
+@pytest.mark.parametrize("f", [lambda z: z.real, lambda z: z.imag, torch.real, torch.view_as_real, lambda z: z.real[:1]])
+def test_parts_of_complex_tensors_are_not_written_into(f):
+    z = torch.tensor([1 + 2j, 3 + 4j])
+    with pytest.raises(NotImplementedError, match="no view of the tensor.*not supported\n  Remedy: write into a clone"):
+        f(z).zero_()
+    f(z).clone().zero_()
+    assert z.tolist() == [1 + 2j, 3 + 4j]
+
+
+def test_what_is_asked_for_and_not_there_is_refused():
+    x = torch.ones(2, 2)
+    for refused in (
+        lambda: torch.zeros_like(x, device="cuda"), lambda: torch.randn(2, device="cuda:0"), lambda: torch.randperm(3, device="cuda"),
+        lambda: torch.tril_indices(2, 2, device="cuda"), lambda: torch.tensor(1.0, pin_memory=True), lambda: torch.Generator("cuda"),
+        lambda: x.gather(0, torch.tensor([[0, 0]]), sparse_grad=True), lambda: torch.func.jvp(torch.sin, (x,), (x,), strict=True),
+        lambda: torch.nn.Embedding(2, 2, sparse=True)(torch.tensor([0])),
+        lambda: torch.compile(torch.nn.Embedding(2, 2, max_norm=1.0))(torch.tensor([0])),
+    ):  # fmt: skip
+        with pytest.raises(NotImplementedError, match="Remedy: "):
+            refused()
 
 
 def test_unsaved_values_may_be_overwritten():

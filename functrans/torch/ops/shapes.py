@@ -385,7 +385,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         cuts = [min(max(cut + n if cut < 0 else cut, 0), n) for cut in indices_or_sections]
     ends = [*cuts, n]
     starts = [0, *cuts]
-    return tuple(sliced(input, axis, Slice(a, max(a, b), None), "SliceBackward0", True) for a, b in zip(starts, ends))
+    return tuple(sliced(input, axis, Slice(a, max(a, b), None), "SliceBackward0") for a, b in zip(starts, ends))
 
 
 @function()
