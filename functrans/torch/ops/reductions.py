@@ -50,6 +50,9 @@ class ReducedNode(PrimitiveNode):
 
     __slots__ = ("count", "shape")
 
+    count: int
+    shape: tuple[int, ...] | None
+
     def pull(self, cts: list[Any], flag: bool, trace: Any) -> Sequence[Any]:
         ct = cts[0]
         if self.shape is not None:
@@ -75,7 +78,7 @@ def reduced(input: Tensor, axes: tuple[int, ...], keepdim: bool, cls: Any, name:
     if edge is not None and isinstance(edge[0], ReducedNode):
         edge[0].count, edge[0].shape = count, shape
     # What else is asked for, a tangent say, takes on the shape by a step of its own.
-    return result.reshape(keep_shape(array.shape, axes)) if keepdim and state.special else result  # type: ignore[attr-defined, no-any-return]
+    return result.reshape(keep_shape(array.shape, axes)) if keepdim and state.special else result
 
 
 @function()
@@ -110,7 +113,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     count = math.prod([array.shape[place] for place in axes])
     if state.special or array.dtype == np.float16 or isinstance(array, Tracer):
         result = _mean(input, axes)
-        return result.reshape(keep_shape(array.shape, axes)) if keepdim and axes else result  # type: ignore[no-any-return]
+        return result.reshape(keep_shape(array.shape, axes)) if keepdim and axes else result
     return reduced(input, axes, keepdim, MEAN[dim is not None], "mean", count)
 
 
@@ -169,7 +172,7 @@ _prod_along = define("_prod_along", product, node="ProdBackward1", method=False,
 @function()
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product of all elements, or along an axis."""
-    return _prod_all(input, dtype) if dim is None else _prod_along(input, dim, keepdim, dtype)  # type: ignore[no-any-return]
+    return _prod_all(input, dtype) if dim is None else _prod_along(input, dim, keepdim, dtype)
 
 
 define("nansum", lambda x, dim=None, keepdim=False, *, dtype=None: without_nans(np.nansum, x, dim, keepdim, dtype), kinds="bif")

@@ -286,6 +286,7 @@ CONSTANT_NAMES = {"fill_": "FillBackward2", "bernoulli_": "BernoulliBackward2"}
 
 
 def constant_name(name: str) -> str:
+    """Torch's name of the node of a write of a constant."""
     return CONSTANT_NAMES.get(name) or "".join(part.capitalize() for part in name.strip("_").split("_")) + "Backward0"
 
 

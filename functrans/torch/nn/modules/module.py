@@ -16,14 +16,7 @@ from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.autograd.modes import no_grad
 from functrans.torch.dtypes import Device
 from functrans.torch.dtypes import dtype as Dtype
-from functrans.torch.nn.modules.hooks import (
-    of_all,
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-    register_module_full_backward_hook,
-    register_module_full_backward_pre_hook,
-    with_backward_hooks,
-)
+from functrans.torch.nn.modules.hooks import with_backward_hooks, with_forward_hooks
 from functrans.torch.nn.modules.loading import load, save
 from functrans.torch.nn.parameter import Buffer, Parameter, is_lazy, typename
 from functrans.torch.nn.unsupported import METHODS, refusal
@@ -83,25 +76,7 @@ class Module:
                     args = changed if isinstance(changed, tuple) else (changed,)
         if self._backward_hooks or self._backward_pre_hooks:
             return with_backward_hooks(self, args, kwargs)
-        return self._hooked_forward(*args, **kwargs)
-
-    def _hooked_forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What `forward` gives, after the hooks of it; those that are always called see None if something raises."""
-        left = dict(self._hooks)
-        result = None
-        try:
-            result = self.forward(*args, **kwargs)
-            for key, hook in list(left.items()):
-                del left[key]
-                changed = hook(self, args, kwargs, result) if key in self._with_kwargs else hook(self, args, result)
-                if changed is not None:
-                    result = changed
-        except Exception:
-            for key, hook in left.items():
-                if key in self._always_called:
-                    hook(self, args, kwargs, result) if key in self._with_kwargs else hook(self, args, result)
-            raise
-        return result
+        return with_forward_hooks(self, args, kwargs)
 
     # Attributes.
 

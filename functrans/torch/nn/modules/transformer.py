@@ -84,7 +84,7 @@ class TransformerEncoderLayer(_Layer):
     ) -> Tensor:
         """``[time, batch, d_model]``, or batch first, to the same shape; `is_causal` says of `src_mask` that it is the causal one."""
         x = self._added(src, 1, lambda x: self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0])
-        return self._added(x, 2, self._feed)  # type: ignore[no-any-return]
+        return self._added(x, 2, self._feed)
 
 
 class TransformerDecoderLayer(_Layer):
@@ -111,7 +111,7 @@ class TransformerDecoderLayer(_Layer):
         x = self._added(
             x, 2, lambda x: attend(x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal)[0]
         )
-        return self._added(x, 3, self._feed)  # type: ignore[no-any-return]
+        return self._added(x, 3, self._feed)
 
 
 def copies(layer: Module, count: int) -> ModuleList:
