@@ -275,8 +275,6 @@ install_members(__getitem__=get, __setitem__=put_at)
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Write another tensor's values, broadcast and cast."""
-    if src is self:
-        return self
     src = src if isinstance(src, Tensor) else made(np.asarray(src, self._array.dtype)[()])
     if src._array.shape != self._array.shape:
         src = src.expand(self._array.shape)
