@@ -17,7 +17,8 @@ import numpy as np
 
 from functrans.errors import at_user_line
 from functrans.torch.dtypes import Device
-from functrans.torch.tensor import Tensor, made, memory
+from functrans.torch.nn.parameter import Parameter
+from functrans.torch.tensor import Size, Tensor, made, memory
 
 __all__ = ["load", "save"]
 

@@ -323,6 +323,7 @@ def grid(index: Any, axis: int) -> tuple[Any, ...]:
 
 
 def gathered(x: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
+    """The elements at places along an axis."""
     if sparse_grad:
         raise NotImplementedError(f"gather(sparse_grad=True) is not supported\n  Remedy: leave it away: gradients are dense.{at_user_line()}")
     axis = axis_of(dim, x.ndim)

@@ -186,13 +186,13 @@ class ModuleDict(Module):
             self[key] = module
 
 
-def entry_text(key: Any, value: Any, kind_of: Callable[[Any], Any]) -> str:
-    """A line of what lists and dicts of parameters print; `kind_of` says what a tensor is, which torch does in two ways."""
+def entry_text(key: Any, value: Any, kind_of: Callable[[Tensor], Any]) -> str:
+    """A line of what lists and dicts of parameters print; `kind_of` says what torch calls a tensor there."""
     if isinstance(value, Tensor):
         kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
         size = "x".join(map(str, value.shape))
-        return f"({key}): {kind} containing: [{kind_of(value)} of size {size}]"
-    return f"({key}): Object of type: {type(value).__name__}"
+        return f"  ({key}): {kind} containing: [{kind_of(value)} of size {size}]"
+    return f"  ({key}): Object of type: {type(value).__name__}"
 
 
 class ParameterList(Module):
@@ -236,10 +236,6 @@ class ParameterList(Module):
 
     def extra_repr(self) -> str:
         return "\n".join(entry_text(place, value, lambda tensor: tensor.dtype) for place, value in enumerate(self))
-
-    def __repr__(self) -> str:
-        lines = self.extra_repr()
-        return f"{self._get_name()}(" + (f"\n  {lines}\n".replace("\n(", "\n  (") if lines else "") + ")"
 
 
 class ParameterDict(Module):
@@ -328,7 +324,3 @@ class ParameterDict(Module):
 
     def extra_repr(self) -> str:
         return "\n".join(entry_text(key, value, lambda tensor: tensor.type()) for key, value in self.items())
-
-    def __repr__(self) -> str:
-        lines = self.extra_repr()
-        return f"{self._get_name()}(" + (f"\n  {lines}\n".replace("\n(", "\n  (") if lines else "") + ")"

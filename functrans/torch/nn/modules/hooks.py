@@ -1,6 +1,6 @@
-"""Hooks of modules: those called after `forward`, and those of backward passes.
+"""Hooks of modules: those called after `forward`, those of backward passes, and those of all modules.
 
-The latter are steps of the graph before and after a module's own, where hooks see the gradients.
+Backward hooks are steps of the graph before and after a module's own, where they see the gradients.
 """
 
 from __future__ import annotations
@@ -17,15 +17,65 @@ from functrans.torch.autograd.modes import state
 from functrans.torch.ops.table import define
 from functrans.torch.tensor import Tensor, current_edge
 
-__all__ = ["with_backward_hooks", "with_forward_hooks"]
+__all__ = [
+    "of_all", "register_module_forward_hook", "register_module_forward_pre_hook", "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook", "with_backward_hooks", "with_forward_hooks",
+]  # fmt: skip
 
 # A copy of each, so that the results have a place of their own in the graph.
 _through = define("_through", lambda *values: tuple(np.copy(value) for value in values), node="BackwardHookFunctionBackward", method=False, public=False)
 
 
+class Hooks:
+    """Hooks of all modules, which are called before a module's own."""
+
+    def __init__(self) -> None:
+        self.pre_hooks: dict[int, Any] = {}
+        self.hooks: dict[int, Any] = {}
+        self.backward_hooks: dict[int, Any] = {}
+        self.backward_pre_hooks: dict[int, Any] = {}
+
+    def used(self) -> bool:
+        """Whether there are any."""
+        return bool(self.hooks or self.pre_hooks or self.backward_hooks or self.backward_pre_hooks)
+
+
+of_all = Hooks()
+
+
+def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call ``hook(module, args)`` before `forward` of every module."""
+    return RemovableHandle(of_all.pre_hooks, hook)
+
+
+def register_module_forward_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call ``hook(module, args, output)`` after `forward` of every module.
+
+    Example:
+        >>> import functrans.torch as torch
+        >>> from functrans.torch.nn.modules.module import register_module_forward_hook
+        >>> with register_module_forward_hook(lambda module, args, output: print(type(module).__name__, tuple(output.shape))):
+        ...     y = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())(torch.ones(1, 3))
+        Linear (1, 2)
+        ReLU (1, 2)
+        Sequential (1, 2)
+    """
+    return RemovableHandle(of_all.hooks, hook)
+
+
+def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call ``hook(module, grad_input, grad_output)`` in backward passes through every module."""
+    return RemovableHandle(of_all.backward_hooks, hook)
+
+
+def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call ``hook(module, grad_output)`` before the backward pass of every module."""
+    return RemovableHandle(of_all.backward_pre_hooks, hook)
+
+
 def with_forward_hooks(module: Any, args: Any, kwargs: Any) -> Any:
     """What `forward` gives, after its hooks; those that are always called see None if something raises."""
-    left = dict(module._hooks)
+    left = {**of_all.hooks, **module._hooks}
     result = None
 
     def call(key: int, hook: Any) -> Any:
@@ -48,7 +98,8 @@ def with_forward_hooks(module: Any, args: Any, kwargs: Any) -> Any:
 
 def with_backward_hooks(module: Any, args: Any, kwargs: Any) -> Any:
     """The result of `forward` and its hooks, with the module's backward hooks on what flows back through both."""
-    hooks, before = list(module._backward_hooks.values()), list(module._backward_pre_hooks.values())
+    hooks = [*of_all.backward_hooks.values(), *module._backward_hooks.values()]
+    before = [*of_all.backward_pre_hooks.values(), *module._backward_pre_hooks.values()]
     record: dict[str, Any] = {"inputs": None, "outputs": None}
 
     def on_inputs(grad_inputs: Any, grad_outputs: Any) -> Any:

@@ -16,7 +16,15 @@ from functrans.torch.autograd.handles import RemovableHandle
 from functrans.torch.autograd.modes import no_grad
 from functrans.torch.dtypes import Device
 from functrans.torch.dtypes import dtype as Dtype
-from functrans.torch.nn.modules.hooks import with_backward_hooks, with_forward_hooks
+from functrans.torch.nn.modules.hooks import (
+    of_all,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    with_backward_hooks,
+    with_forward_hooks,
+)
 from functrans.torch.nn.modules.loading import load, save
 from functrans.torch.nn.parameter import Buffer, Parameter, is_lazy, typename
 from functrans.torch.nn.unsupported import METHODS, refusal
@@ -74,7 +82,7 @@ class Module:
                 changed = hook(self, args)
                 if changed is not None:
                     args = changed if isinstance(changed, tuple) else (changed,)
-        if self._backward_hooks or self._backward_pre_hooks:
+        if self._backward_hooks or self._backward_pre_hooks or of_all.backward_hooks or of_all.backward_pre_hooks:
             return with_backward_hooks(self, args, kwargs)
         return with_forward_hooks(self, args, kwargs)
 
