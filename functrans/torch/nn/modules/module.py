@@ -196,10 +196,7 @@ class Module:
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
     ) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after `forward`; what it returns, if anything, takes the output's place.
-
-        With `always_call` it is called as well if `forward`, or a hook before it, raises; the output is then None.
-        """
+        """Call ``hook(module, args, output)`` after `forward`, with `always_call` also if it raises; what it returns is the new output."""
         handle = self._registered(self._hooks, hook, prepend, with_kwargs)
         if always_call:
             self._always_called.add(handle.id)
