@@ -18,7 +18,7 @@ import numpy as np
 from functrans import tree
 from functrans.core.tracer import Tracer
 from functrans.torch.autograd.modes import state
-from functrans.torch.dtypes import CPU, DTYPES, dtype, title
+from functrans.torch.dtypes import CPU, DTYPES, default, dtype, title
 
 __all__ = ["Size", "Tensor", "clock", "install_members", "like", "made", "memory"]
 
@@ -121,9 +121,9 @@ class Tensor:
         if from_numbers and isinstance(data[0], Tensor):
             array = data[0]._array
         elif from_numbers:
-            array = np.array(data[0], np.float32)
+            array = np.array(data[0], default.numpy)
         else:
-            array = np.zeros(data or (0,), np.float32)
+            array = np.zeros(data or (0,), default.numpy)
         return made(array, cls)
 
     @property

@@ -48,6 +48,8 @@ class Parameter(Tensor):
     def __repr__(self) -> str:
         return f"Parameter containing:\n{Tensor.__repr__(self)}"
 
+    __str__ = __repr__
+
 
 class Buffer(Tensor):
     """A tensor that a module, when assigned to an attribute, lists among its buffers."""

@@ -24,7 +24,7 @@ from functrans.torch.ops.apply import NO_PARAMS, special, torch_error
 from functrans.torch.tensor import Tensor, current_edge, made
 from functrans.transforms.tape import ReverseTrace, backward, fit, release
 
-__all__ = ["CompositionNode", "RuleNode", "Slot", "composition", "filled", "filled_keywords", "owned", "plain", "with_rule"]
+__all__ = ["CompositionNode", "RuleNode", "Slot", "composition", "filled", "filled_keywords", "numpy_names", "owned", "plain", "with_rule"]
 
 ndarray = np.ndarray
 

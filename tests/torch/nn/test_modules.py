@@ -251,3 +251,15 @@ def test_copies_of_parameters_begin_without_a_gradient():
     x = torch.ones(1, requires_grad=True)
     x.sum().backward()
     assert copy.deepcopy(x).grad.tolist() == [1.0]
+
+
+def test_what_parameters_print():
+    assert str(nn.Parameter(torch.ones(1))) == repr(nn.Parameter(torch.ones(1))) == "Parameter containing:\ntensor([1.], requires_grad=True)"
+
+
+def test_tensors_of_the_class_have_the_default_dtype():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.Tensor([1, 2]).dtype == torch.Tensor(2, 3).dtype == torch.Tensor().dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
