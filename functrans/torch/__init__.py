@@ -17,7 +17,8 @@ import math as _math
 from typing import Any as _Any
 
 import functrans.torch.nn.functional as _functional
-from functrans.torch import autograd, func, nn, optim, random, utils
+from functrans.torch import amp, autograd, func, nn, optim, random, utils
+from functrans.torch.amp import autocast
 from functrans.torch.autograd.hooks import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from functrans.torch.autograd.modes import (
     enable_grad,
@@ -94,6 +95,8 @@ __all__ = [  # noqa: PLE0604
     "Generator",
     "Size",
     "Tensor",
+    "amp",
+    "autocast",
     "autograd",
     "compile",
     "device",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from functrans.errors import at_user_line
+from functrans.torch.amp import GradScaler, autocast
 from functrans.torch.tensor import Tensor
 
 __all__ = ["ABSENT", "install_unsupported"]
@@ -115,14 +117,13 @@ def absent_modules() -> dict[str, AbsentModule]:
     """The namespaces of torch that programs ask before they use them."""
     amp = "torch.float32 throughout"
     devices = {name: absent(name, _DEVICE) for name in ("mps", "xpu", "mtia", "accelerator")}
-    devices["cuda"] = absent("cuda", _DEVICE, amp=absent("cuda.amp", amp))
+    devices["cuda"] = absent("cuda", _DEVICE, amp=absent("cuda.amp", amp, autocast=partial(autocast, "cuda"), GradScaler=partial(GradScaler, "cuda")))
     backends = {name: absent(f"backends.{name}", _DEVICE) for name in ("cuda", "cudnn", "mps", "mkl", "mkldnn", "openmp", "opt_einsum")}
     drawn = "torch.randn, torch.rand and formulas of densities"
     laws = "normal categorical bernoulli beta gamma uniform multivariate_normal kl independent transforms".split()
     return {
         **devices,
         "backends": absent("backends", _DEVICE, **backends),
-        "amp": absent("amp", amp),
         "distributed": absent("distributed", "threads, or processes of concurrent.futures"),
         "distributions": absent("distributions", drawn, **{name: absent(f"distributions.{name}", drawn) for name in laws}),
         "jit": absent("jit", _JIT),
@@ -152,4 +153,3 @@ def install_unsupported(namespace: dict[str, Any], linalg: dict[str, Any]) -> No
             setattr(Tensor, name, unsupported(f"Tensor.{name}", instead))
     for name, module in ABSENT.items():
         namespace.setdefault(name, module)
-    namespace.setdefault("autocast", unsupported("torch.autocast", "torch.float32 throughout"))

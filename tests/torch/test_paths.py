@@ -35,13 +35,32 @@ def test_they_are_the_objects_of_the_namespaces():
 
 
 def test_what_is_missing_is_imported_and_refused_when_called():
-    from functrans.torch.cuda.amp import GradScaler
     from functrans.torch.distributions import Normal
 
     with pytest.raises(NotImplementedError, match="Remedy: use torch.randn"):
         Normal(0.0, 1.0)
-    with pytest.raises(NotImplementedError, match="torch.cuda.amp.GradScaler is not supported"):
-        GradScaler()
+
+
+def test_mixed_precision_is_switched_off():
+    from functrans.torch.cuda.amp import GradScaler, autocast
+
+    x = torch.tensor(1.0, requires_grad=True)
+    optimizer = torch.optim.SGD([x], lr=0.25)
+    with pytest.warns(UserWarning, match="CUDA is not available.  Disabling"):
+        scaler = GradScaler()
+    with pytest.warns(UserWarning, match="CUDA is not available. Disabling"), autocast():
+        loss = x * x
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    assert x.item() == 0.5 and not scaler.is_enabled()
+    with torch.autocast("cpu", enabled=False):
+        assert (x * 1).dtype == torch.float32
+    with pytest.raises(NotImplementedError, match="Remedy: use enabled=False"):
+        torch.autocast("cpu")
+    with pytest.raises(NotImplementedError, match="Remedy: use enabled=False"):
+        torch.amp.GradScaler("cpu")
 
 
 def test_a_loss_and_a_pair_of_the_users_own():
