@@ -136,6 +136,12 @@ class Staging:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.transform is not None:
             return self.function(*args, **kwargs)  # a part of what is transformed or compiled
+        quick = None
+        if not kwargs and all([type(value) is Tensor for value in args]):  # found without a look at their structure
+            quick = tuple(map(tensor_kind, args)), state.grad
+            guard = self.guards.get(quick)
+            if guard is not None and guard.holds([*self.named()]):
+                return guard.variant(list(args))
         leaves, structure = tree.flatten((args, kwargs), is_leaf=is_tensor)
         tensors = [leaf for leaf in leaves if is_tensor(leaf)]
         static = tuple([None if is_tensor(leaf) else (type(leaf), leaf) for leaf in leaves])
@@ -143,7 +149,7 @@ class Staging:
         values = [*self.named(), *(value for leaf in others for value in attributes(leaf))]
         seen = structure, static, tuple([tensor_kind(tensor) for tensor in tensors]), state.grad
         try:
-            guard = self.guards.get(seen)
+            guard = None if quick is not None else self.guards.get(seen)
         except TypeError:
             raise TypeError(
                 f"torch.compile: arguments must be tensors, numbers or hashable, got {[type(leaf).__name__ for leaf in others]}"
@@ -164,7 +170,7 @@ class Staging:
                     del self.variants[next(iter(self.variants))]
             if len(self.guards) > MOST_KINDS:
                 self.guards.clear()
-            self.guards[seen] = Guard(values, holders, variant)
+            self.guards[seen if quick is None else quick] = Guard(values, holders, variant)
             return variant(tensors)
 
 

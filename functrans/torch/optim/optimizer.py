@@ -188,12 +188,15 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         origin = user_origin()
-        for group in self.param_groups:
-            if group.get("capturable"):
-                raise AssertionError(f"If capturable=True, params and state_steps must be on supported devices: there are none.{at_user_line()}")
-            for parameter in group["params"]:
-                if parameter._grad is not None:
-                    self._one(parameter, group, origin)
+        with np.errstate(all="ignore"):  # a loss that diverges is no business of NumPy's warnings
+            for group in self.param_groups:
+                if group.get("capturable"):
+                    raise AssertionError(
+                        f"If capturable=True, params and state_steps must be on supported devices: there are none.{at_user_line()}"
+                    )
+                for parameter in group["params"]:
+                    if parameter._grad is not None:
+                        self._one(parameter, group, origin)
         return loss
 
     def _one(self, parameter: Tensor, group: dict[str, Any], origin: Any) -> None:
@@ -201,9 +204,7 @@ class Optimizer:
         grad = -grad if group.get("maximize") else grad
         value, state = memory(parameter), self.state[parameter]
         of = self._of_parts if value.dtype.kind == "c" else self.update
-        with np.errstate(all="ignore"):  # a loss that diverges is no business of NumPy's warnings
-            new = of(value, grad, state, group)
-        put(parameter, new, origin)
+        put(parameter, of(value, grad, state, group), origin)
 
     def _of_parts(self, value: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
         """A step of real and imaginary parts; arrays of the state are complex outside of it."""

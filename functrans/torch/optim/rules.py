@@ -62,7 +62,8 @@ class SGD(Optimizer):
                 velocity *= momentum
                 velocity += (1 - group["dampening"]) * grad
             grad = grad + momentum * velocity if group["nesterov"] else velocity
-        return value - float(group["lr"]) * grad
+        change = float(group["lr"]) * grad
+        return np.subtract(value, change, out=value) if type(value) is np.ndarray else value - change
 
 
 class Adam(Optimizer):

@@ -182,7 +182,7 @@ def put(target: Tensor, array: Any, origin: Any = None) -> None:
     own, transform = memory(target), state.transform
     if isinstance(own, Tracer) or isinstance(array, Tracer) or transform is not None and transform.stages:
         put_traced(target, own, array)
-    else:
+    elif array is not own:  # which may have been written into already
         state.quiet(np.copyto, own, array, "unsafe")
     target._changes.append((next(clock), origin or user_origin(), own.dtype, own.shape))
 
