@@ -285,3 +285,22 @@ def test_in_place_activations_have_the_same_gradients_of_gradients():
     (other,) = torch.autograd.grad(torch.nn.functional.celu(x).sum(), x, create_graph=True)
     assert torch.equal(grad, other)
     assert torch.equal(*(torch.autograd.grad(each.sum(), x)[0] for each in (grad, other)))
+
+
+def test_views_of_a_base_that_was_detached():
+    """As in PyTorch they keep their history until the memory is written into, which they cannot do themselves."""
+    x = torch.tensor([0.3, -1.2, 2.0], requires_grad=True)
+    y = x * 2
+    v = y[:2]
+    y.detach_()
+    with pytest.raises(RuntimeError, match="a view of a leaf Variable that requires grad is being used in an in-place operation"):
+        v.clamp_(-1.0, 1.0)
+    v.sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0, 0.0]
+    x.grad = None
+    y = x * 2
+    v = y[:2]
+    y.detach_().clamp_(-1.0, 1.0)
+    assert v.requires_grad and not y.requires_grad
+    v.sum().backward()
+    assert x.grad is None

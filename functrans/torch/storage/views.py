@@ -82,7 +82,9 @@ class View:
             for since, back in (self.base._extras or NOTHING).get("shapes", ()):
                 if since > self.version:
                     self.steps = None if back is None or self.steps is None else (*back, *self.steps)
-            if edge is not None and (tensor._edge is None or tensor._edge[0] is not edge[0]) and self.origin != "no_grad":
+            # A base that was detached and written into leads nowhere, nor do its views any more.
+            has_history = tensor._edge is not None if edge is None else tensor._edge is None or tensor._edge[0] is not edge[0]
+            if has_history and self.origin != "no_grad":
                 if self.steps is None:
                     raise NotImplementedError(f"a view of a tensor that was resized since has no history; take the view again{at_user_line()}")
                 tensor._edge = AsStrided((edge,), self.steps), 0

@@ -132,7 +132,7 @@ def check_history(target: Tensor, recorded: bool) -> None:
             "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if you "
             f"want the inplace to be tracked).{at_user_line()}"
         )
-    if base is not None and base[0].is_leaf:
+    if edge is not None and base is None or base is not None and base[0].is_leaf:  # a base that was detached is a leaf, too
         raise view_of_leaf()
     if view.origin == "multiple":
         raise RuntimeError(
