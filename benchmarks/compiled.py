@@ -340,8 +340,8 @@ COMPILED = [
         lambda: ({f"k{n}": np.arange(5.0) for n in range(20)},), 0.5, "flattening the dict, making 20 arrays",
     ),
     Compiled("3", "grad of 200 x `x = x * sin(x) + 1`, scalar", scalar_chain, lambda: (0.7,), 0.4, "sin and cos, one after the other", 1e-6),
-    Compiled("4", "MLP 4 x (64 -> 64) tanh, batch 32", network, network_arguments, 0.6, "BLAS"),
-    Compiled("5", "MLP 784-512-512-10 float32, training step", training_step, training_arguments, 1.0, "BLAS", 1e-3, donates=True),
+    Compiled("4", "MLP 4 x (64 -> 64) tanh, batch 32", network, network_arguments, 0.6, "matrix products"),
+    Compiled("5", "MLP 784-512-512-10 float32, training step", training_step, training_arguments, 1.0, "matrix products", 1e-3, donates=True),
     *(
         Compiled("6", f"tanh(x * y + 1) nested {depth} deep, 2^{power}", nested_tanh(depth), uniform((2**power,), (2**power,)), 0.8, "tanh")
         for depth in (4, 16) for power in (16, 20)
@@ -357,7 +357,7 @@ COMPILED = [
     Compiled("11", "convolutional network on 8 x 8 digits, batch 128", digits_step, digits_arguments, 1.0, "BLAS, windows", 1e-3),
     Compiled("12", "embedding 50,000 x 64, 8,192 indices, grad", embedding, embedding_arguments, 0.7, "memory"),
     Compiled("13", "Hessian-vector product, logistic 10,000 x 200", logistic_product, logistic_arguments, 0.7, "memory"),
-    Compiled("13", "Hessian-vector product of row 4's network", network_product, network_product_arguments, 0.7, "BLAS"),
+    Compiled("13", "Hessian-vector product of row 4's network", network_product, network_product_arguments, 0.7, "matrix products"),
     Compiled("14", "MAML meta-gradient, 25 tasks, 5 steps", meta_gradient, meta_arguments, 0.7, "small products"),
     Compiled("15", "jacfwd of a 6-joint arm, 100,000 items", robot_arm("jacfwd"), uniform((100_000, 6)), 0.4, "memory"),
     Compiled("15", "jacrev of a 6-joint arm, 100,000 items", robot_arm("jacrev"), uniform((100_000, 6)), 0.4, "memory"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from workloads import Contender, Workload, chain
+from workloads import Contender, Workload, chain_backward
 
 MODULES = {"functrans": "functrans.torch", "torch": "torch"}
 
@@ -14,18 +14,6 @@ MODULES = {"functrans": "functrans.torch", "torch": "torch"}
 def both(make: Callable[[Any], Contender]) -> dict[str, Callable[[], Contender]]:
     """The contenders that run what `make` gives for each of the two modules."""
     return {name: lambda module=module: make(import_module(module)) for name, module in MODULES.items()}
-
-
-def chain_backward(torch: Any) -> Contender:
-    """The gradient of a long chain of scalar operations, by ``backward()``."""
-    function = chain(torch)
-
-    def run() -> list[Any]:
-        x = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-        function(x).backward()
-        return [x.grad.numpy()]
-
-    return run
 
 
 def network(torch: Any, dtype: str) -> tuple[Any, Any, Any]:

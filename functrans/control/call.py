@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from functrans.control.bodies import (
+    Body,
     Flags,
     batched_body,
     chosen,
@@ -45,10 +46,16 @@ def result_types(*types: ArrayType, program: Program) -> list[ArrayType]:
     return [atom.array_type for atom in program.outputs]
 
 
+@derived
+def pushed_program(program: Program, active: Flags, from_selection: bool) -> Body:
+    """The program with tangents of the active operands, and of the results that depend on them."""
+    return pushed_body(program, active, reached(program, active), from_selection)
+
+
 def push(primals: list[Any], tangents: list[Any], *, from_selection: bool, program: Program) -> Any:
     """The call of the program with tangents beside the values."""
     active = tuple(tangent is not None for tangent in tangents)
-    body = pushed_body(program, active, reached(program, active), from_selection)
+    body = pushed_program(program, active, from_selection)
     with np.errstate(all="ignore"):
         results = call(*body.values, *primals, *chosen(tangents, active), program=body.program)
     count = len(body.flags)

@@ -9,38 +9,35 @@ from functrans.errors import at_user_line
 __all__ = ["FORMATS", "LAYOUTS", "checked_format", "layout", "memory_format"]
 
 
-class memory_format:
+class Named:
+    """An object that is there once, under its name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> Any:
+        return (FORMATS | LAYOUTS).__getitem__, (self.name,)
+
+
+class memory_format(Named):
     """An order of elements in memory, as ``torch.contiguous_format``."""
 
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"torch.{self.name}"
-
-    def __reduce__(self) -> Any:
-        return FORMATS.__getitem__, (self.name,)
+    __slots__ = ()
 
 
-class layout:
+class layout(Named):
     """How elements are kept, as ``torch.strided``, which all tensors are."""
 
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"torch.{self.name}"
-
-    def __reduce__(self) -> Any:
-        return LAYOUTS.__getitem__, (self.name,)
+    __slots__ = ()
 
 
-FORMATS = {name: memory_format(name) for name in ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")}
-LAYOUTS = {name: layout(name) for name in ("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged")}
+FORMATS: dict[str, Named] = {name: memory_format(name) for name in ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")}
+LAYOUTS: dict[str, Named] = {name: layout(name) for name in ("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged")}
 
 
 def checked_format(of: Any, name: str) -> None:

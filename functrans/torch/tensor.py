@@ -260,15 +260,18 @@ class Tensor:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
 
-    def _scalar(self) -> Any:
-        """The one element, for Python's conversions."""
+    def _scalar(self, asker: str) -> Any:
+        """The one element, for Python's conversions; in a transform of functrans that is not torch's it must be a constant."""
         if self._array.size != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
-        return contents(self).item()
+        array = contents(self)
+        if isinstance(array, Tracer) and state.transform is None:
+            array = np.asarray(array.constant(asker))
+        return array.item()
 
-    def _real_scalar(self, kind: str) -> Any:
+    def _real_scalar(self, asker: str, kind: str) -> Any:
         """The one element, which must be real."""
-        value = self._scalar()
+        value = self._scalar(asker)
         if isinstance(value, complex):
             if value.imag:
                 raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
@@ -276,13 +279,13 @@ class Tensor:
         return value
 
     def __float__(self) -> float:
-        return float(self._real_scalar("double"))
+        return float(self._real_scalar("float()", "double"))
 
     def __int__(self) -> int:
-        return int(self._real_scalar("int64_t"))
+        return int(self._real_scalar("int()", "int64_t"))
 
     def __complex__(self) -> complex:
-        return complex(self._scalar())
+        return complex(self._scalar("complex()"))
 
     def __index__(self) -> int:
         if self._array.dtype.kind not in "iub" or self._array.size != 1:

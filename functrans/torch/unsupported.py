@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-from functrans.errors import at_user_line
 from functrans.torch.amp import GradScaler, autocast
+from functrans.torch.autograd.unsupported import refusal
 from functrans.torch.tensor import Tensor
 
 __all__ = ["ABSENT", "install_unsupported"]
@@ -71,17 +71,6 @@ METHODS = {
 LINALG = {"ldl_factor ldl_factor_ex ldl_solve": "torch.linalg.lu_factor and lu_solve"}
 
 
-def unsupported(name: str, instead: str) -> Callable[..., Any]:
-    """A function that stands for one that is not there."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(f"{name} is not supported by functrans.torch\n  Remedy: use {instead}.{at_user_line()}")
-
-    call.__name__ = call.__qualname__ = name.rpartition(".")[2]
-    call.__doc__ = f"``{name}``, which is not supported."
-    return call
-
-
 def each_name(table: dict[str, str]) -> Iterator[tuple[str, str]]:
     """The names of a table, each with what to use instead."""
     for names, instead in table.items():
@@ -103,7 +92,7 @@ class AbsentModule(ModuleType):
         # Without a device torch ignores these, so that programs need not ask.
         if name in ("manual_seed", "manual_seed_all", "empty_cache"):
             return lambda *args: None
-        return unsupported(full, self.instead)
+        return refusal(full, self.instead)
 
 
 def absent(name: str, instead: str, **parts: Any) -> AbsentModule:
@@ -145,11 +134,11 @@ ABSENT = absent_modules()
 def install_unsupported(namespace: dict[str, Any], linalg: dict[str, Any]) -> None:
     """Enter what is missing of torch's names into its namespace, into that of linear algebra, and into tensors."""
     for name, instead in each_name(FUNCTIONS):
-        namespace.setdefault(name, unsupported(f"torch.{name}", instead))
+        namespace.setdefault(name, refusal(f"torch.{name}", instead))
     for name, instead in each_name(LINALG):
-        linalg.setdefault(name, unsupported(f"torch.linalg.{name}", instead))
+        linalg.setdefault(name, refusal(f"torch.linalg.{name}", instead))
     for name, instead in each_name(METHODS):
         if not hasattr(Tensor, name):
-            setattr(Tensor, name, unsupported(f"Tensor.{name}", instead))
+            setattr(Tensor, name, refusal(f"Tensor.{name}", instead))
     for name, module in ABSENT.items():
         namespace.setdefault(name, module)

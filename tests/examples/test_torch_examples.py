@@ -22,7 +22,7 @@ def test_torch_training():
 
 @pytest.mark.peers
 def test_torch_training_has_the_losses_of_pytorch():
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="needs the peers extra")
     main = main_of("torch_training.py")
     own, _ = main(["--quick"])
     peer, _ = main(["--quick", "--library", "torch"])

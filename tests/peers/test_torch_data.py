@@ -7,7 +7,7 @@ import pytest
 
 import functrans.torch as shim
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs the peers extra")
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
 Point = namedtuple("Point", ["x", "y"])

@@ -10,7 +10,7 @@ import pytest
 
 import functrans.torch as shim
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs the peers extra")
 pytestmark = pytest.mark.peers
 
 NAMESPACES = {"": torch, "linalg": torch.linalg, "special": torch.special, "fft": torch.fft, "Tensor": torch.Tensor}

@@ -11,7 +11,7 @@ import pytest
 
 import functrans.torch as shim
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs the peers extra")
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
 SOURCE = np.random.Generator(np.random.PCG64(5))

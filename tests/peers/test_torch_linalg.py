@@ -13,7 +13,7 @@ import pytest
 
 import functrans.torch as shim
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs the peers extra")
 pytestmark = pytest.mark.peers
 
 shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_torch_shim.py"))))

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs the peers extra")
 pytestmark = pytest.mark.peers
 
 MODULES = ["autograd", "autograd.functional", "autograd.graph", "autograd.forward_ad", "autograd.function", "func"]

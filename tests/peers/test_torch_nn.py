@@ -8,7 +8,7 @@ import pytest
 
 import functrans.torch as shim
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs the peers extra")
 pytestmark = pytest.mark.peers
 
 SOURCE = np.random.Generator(np.random.PCG64(3))

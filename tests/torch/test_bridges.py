@@ -137,3 +137,14 @@ def test_transforms_of_functions_that_close_over_parameters(reduce):
     (expected,) = torch.autograd.grad(f(leaf), leaf)
     for gradient in (ft.grad(f)(x), ft.jit(ft.grad(f))(x), torch.func.grad(f)(x)):
         np.testing.assert_allclose(gradient.detach().numpy(), expected.numpy(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("convert", [float, complex, int])
+def test_numbers_of_tensors_do_not_drop_derivatives_without_a_word(convert):
+    """As those of arrays; ``item()`` and ``detach()`` are the ways out, and `torch.func` has torch's."""
+    x = torch.tensor([1.0, 2.0])
+    for transform in (ft.grad, lambda f: lambda x: ft.jvp(f, (x,), (x,))):
+        with pytest.raises(ft.errors.ConcretizationError, match="drop its derivative"):
+            transform(lambda x: convert(x.sum()) * x.sum())(x)
+        transform(lambda x: x.sum().item() * x.sum())(x)
+    assert torch.func.grad(lambda x: float(x.sum()) * x.sum())(x).tolist() == [3.0, 3.0]

@@ -285,5 +285,5 @@ def test_snippet(name):
 @pytest.mark.peers
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_snippet_under_pytorch(name):
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="needs the peers extra")
     assert run(SNIPPETS[name], "torch") == expected(SNIPPETS[name])

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from functrans.torch.dtypes import default
-from functrans.torch.optim.optimizer import Optimizer, check_betas, check_others, check_rate, counted, number, slot
-from functrans.torch.optim.rules import decayed, moved
+from functrans.torch.optim.optimizer import Optimizer, check_means, check_others, check_rate, counted, number, slot
+from functrans.torch.optim.rules import decayed, moved, weighted
 
 __all__ = ["ASGD", "Adadelta", "Adafactor", "Adamax", "NAdam", "RAdam", "Rprop"]
 
@@ -67,10 +67,7 @@ class Adamax(Optimizer):
         self, params: Any, lr: Any = 2e-3, betas: Any = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0, foreach: Any = None,
         *, maximize: bool = False, differentiable: bool = False, capturable: bool = False,
     ) -> None:  # fmt: skip
-        check_rate(lr)
-        check_others(epsilon=eps)
-        check_betas(betas)
-        check_others(weight_decay=weight_decay)
+        check_means(lr, betas, eps, weight_decay=weight_decay)
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "foreach": foreach, "maximize": maximize,
             "differentiable": differentiable, "capturable": capturable,
@@ -104,10 +101,7 @@ class NAdam(Optimizer):
         momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False,
         *, foreach: Any = None, maximize: bool = False, capturable: bool = False, differentiable: bool = False,
     ) -> None:  # fmt: skip
-        check_rate(lr)
-        check_others(epsilon=eps)
-        check_betas(betas)
-        check_others(weight_decay=weight_decay, momentum_decay=momentum_decay)
+        check_means(lr, betas, eps, weight_decay=weight_decay, momentum_decay=momentum_decay)
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay,
             "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize, "foreach": foreach, "capturable": capturable,
@@ -129,13 +123,6 @@ class NAdam(Optimizer):
         return value - rate * (1 - momentum) / (1 - now) * (grad / scale) - rate * following / (1 - then) * (mean / scale)
 
 
-def weighted(value: Any, grad: Any, group: dict[str, Any]) -> tuple[Any, Any]:
-    """Value and gradient with the weight decay in one of them: the value if it is decoupled."""
-    if group["decoupled_weight_decay"]:
-        return value * (1 - float(group["lr"]) * group["weight_decay"]), grad
-    return value, decayed(value, grad, group)
-
-
 class RAdam(Optimizer):
     """Adam that does without the mean of squares while its variance is too large (Liu et al. 2020).
 
@@ -154,10 +141,7 @@ class RAdam(Optimizer):
         decoupled_weight_decay: bool = False, *, foreach: Any = None, maximize: bool = False, capturable: bool = False,
         differentiable: bool = False,
     ) -> None:  # fmt: skip
-        check_rate(lr)
-        check_others(epsilon=eps)
-        check_betas(betas)
-        check_others(weight_decay=weight_decay)
+        check_means(lr, betas, eps, weight_decay=weight_decay)
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, "foreach": foreach,
             "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay, "differentiable": differentiable,

@@ -385,8 +385,11 @@ def check_others(**values: float) -> None:
             raise ValueError(f"Invalid {name} value: {value}")
 
 
-def check_betas(betas: Any) -> None:
-    """Raise unless shares of running means are between 0 and 1."""
+def check_means(lr: Any, betas: Any, eps: float, **others: float) -> None:
+    """The checks of optimisers with running means, whose shares are between 0 and 1, in torch's order."""
+    check_rate(lr)
+    check_others(epsilon=eps)
     for place, beta in enumerate(betas):
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"Invalid beta parameter at index {place}: {beta}")
+    check_others(**others)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from functrans.torch.optim.optimizer import Optimizer, check_betas, check_others, check_rate, counted, number, slot
+from functrans.torch.optim.optimizer import Optimizer, check_means, check_others, check_rate, counted, number, slot
 from functrans.torch.tensor import Tensor, made, memory
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
@@ -21,6 +21,13 @@ def decayed(value: Any, grad: Any, group: dict[str, Any]) -> Any:
 def moved(mean: Any, value: Any, share: float) -> None:
     """Move a running mean, in place, towards a value by a share of the way."""
     mean += share * (value - mean)
+
+
+def weighted(value: Any, grad: Any, group: dict[str, Any]) -> tuple[Any, Any]:
+    """Value and gradient with the weight decay in one of them: the value if it is decoupled."""
+    if group["decoupled_weight_decay"]:
+        return value * (1 - float(group["lr"]) * group["weight_decay"]), grad
+    return value, decayed(value, grad, group)
 
 
 class SGD(Optimizer):
@@ -86,10 +93,7 @@ class Adam(Optimizer):
         *, foreach: Any = None, maximize: bool = False, capturable: bool = False, differentiable: bool = False, fused: Any = None,
         decoupled_weight_decay: bool = False,
     ) -> None:  # fmt: skip
-        check_rate(lr)
-        check_others(epsilon=eps)
-        check_betas(betas)
-        check_others(weight_decay=weight_decay)
+        check_means(lr, betas, eps, weight_decay=weight_decay)
         if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
             raise ValueError("betas must be either both floats or both Tensors")
         betas = tuple(float(beta) if isinstance(beta, Tensor) else beta for beta in betas)
@@ -103,10 +107,7 @@ class Adam(Optimizer):
     def update(self, value: Any, grad: Any, state: dict[str, Any], group: dict[str, Any]) -> Any:
         rate, (first, second) = float(group["lr"]), group["betas"]
         step = counted(state)
-        if group["decoupled_weight_decay"]:
-            value = value * (1 - rate * group["weight_decay"])
-        else:
-            grad = decayed(value, grad, group)
+        value, grad = weighted(value, grad, group)
         mean, square = slot(state, "exp_avg", value), slot(state, "exp_avg_sq", value)
         moved(mean, grad, 1 - first)
         moved(square, grad * grad, 1 - second)

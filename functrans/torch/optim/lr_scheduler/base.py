@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import types
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -107,10 +106,9 @@ class LRScheduler:
         finally:
             self._is_initial = False
 
-    @abstractmethod
     def get_lr(self) -> list[Any]:
-        """The rates at `last_epoch`; what they are now is in the groups."""
-        raise NotImplementedError
+        """The rates at `last_epoch`; what they are now is in the groups. Subclasses define it."""
+        raise NotImplementedError(f'{type(self).__name__} is missing the required "get_lr" method{at_user_line()}')
 
     def step(self, epoch: Any = None) -> None:
         """Go on by one epoch, or to `epoch`."""
